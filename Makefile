@@ -1,0 +1,74 @@
+# make demo: the whole loop on the small corpus in demo/.   make test: everything that CI checks.
+# Both set up .venv from requirements.lock first; nothing else on the machine is touched.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+
+BIN := .venv/bin
+CORES ?= $(shell nproc)
+# The environment is whole if it carries the mark of this lock file; if not, it is made anew.
+STAMP := .venv/.made-from-$(shell sha256sum requirements.lock | cut -c1-16)
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+.PHONY: setup
+setup: $(STAMP) ## the virtual environment .venv
+
+$(STAMP): requirements.lock
+	@python=
+	for candidate in $${PYTHON:-} python3.12 python3.11 python3; do
+	    if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2> /dev/null; then python=$$candidate; break; fi
+	done
+	if [ -z "$$python" ]; then
+	    echo 'Python 3.11 or 3.12 is needed and none of python3.12, python3.11, python3 is one. Install it, or name it: make setup PYTHON=/path/to/python3.12' >&2
+	    exit 1
+	fi
+	if ! "$$python" -c 'import ensurepip, venv' 2> /dev/null; then
+	    echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2
+	    exit 1
+	fi
+	echo "Setting up .venv with $$("$$python" --version), once: a few minutes and some gigabytes"
+	rm -rf .venv
+	"$$python" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	touch $@
+
+.PHONY: demo
+demo: setup ## the whole loop on real voices, in minutes
+	@if ! $(BIN)/snakemake --cores $(CORES) --configfile demo/config.yaml --rerun-incomplete --quiet rules reason host --no-hooks; then
+	    echo 'The demo stopped. The log of each job lies in results/demo/logs; the failed one is named above.' >&2
+	    exit 1
+	fi
+	printf '\n'
+	cat results/demo/logs/metrics.txt
+	echo "Report: $(CURDIR)/results/demo/report.html"
+
+.PHONY: test
+test: lint ## lint, type check and all tests
+	$(BIN)/python -m pytest -n 2
+
+.PHONY: lint
+lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## lay out all code as the linters want it
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/python -m workflow.schema
+
+.PHONY: lock
+lock: setup ## renew requirements.lock within the ranges of pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-emit-index-url \
+	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml

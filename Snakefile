@@ -1,0 +1,65 @@
+"""Self-supervised speaker verification: CA-DINO, then rounds of extract, cluster, train (DLG-LC), then scores and a report.
+
+- snakemake --cores 16  # config.yaml: the paper's VoxCeleb recipe
+- snakemake --cores 2 --configfile demo/config.yaml  # an overlay on it
+- snakemake --profile slurm  # on a cluster
+"""
+
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.0")
+sys.path.insert(0, workflow.basedir)
+
+from pipeline.errors import SettingsError
+from pipeline.settings.experiment import resolve
+
+
+configfile: os.path.join(workflow.basedir, "config.yaml")
+
+
+# An overlay is merged key by key, except that its corpora and trial lists take the place of those in config.yaml.
+overlay = workflow.config_settings.overwrite_config
+config.update({key: overlay[key] for key in ("corpora", "trials") if key in overlay})
+
+try:
+    EXPERIMENT = resolve(config)
+except SettingsError as error:
+    raise WorkflowError(str(error)) from None
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/iterate.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    data,
+    pretrained,
+    trained,
+    manifest,
+    baseline,
+    quality,
+    metrics,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        [f"{RESULTS}/report.html", f"{RESULTS}/metrics.parquet"] if EXPERIMENT.trials else rules.trained.input,
+
+
+onsuccess:
+    print(summary(), flush=True)
+
+
+onerror:
+    print(f"The run stopped. Each job's log lies in {RESULTS}/logs; the failed one is named above.", file=sys.stderr, flush=True)

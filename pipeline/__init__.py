@@ -1,0 +1,1 @@
+"""Self-supervised speaker verification: one script per workflow rule, shared code in subpackages."""

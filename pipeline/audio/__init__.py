@@ -1,0 +1,1 @@
+"""Waveforms: reading, crops, augmentation and features."""

@@ -1,0 +1,24 @@
+"""Rule `baseline`: the systems that training must beat, as model files that nothing was learnt for."""
+
+from pipeline.command import parser, run
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.jobs import BaselineJob
+
+
+def main() -> None:
+    """Write the model of fbank statistics or of an untrained encoder."""
+    made = parser(__doc__, outputs=("model",))
+    made.add_argument("--kind", choices=["fbank", "untrained"], required=True)
+    args = made.parse_args()
+    job = BaselineJob.read(args.settings)
+    if args.kind == "fbank":
+        # A mean over time would be zero after mean normalisation.
+        features = job.features.model_copy(update={"mean_normalise": False})
+        save_model(args.model, None, features, {}, stage="baseline", kind=args.kind)
+    else:
+        save_model(args.model, job.encoder, job.features, untrained(job.encoder, job.features.mel_bins, job.seed, 0).state_dict(), stage="baseline", kind=args.kind, seed=job.seed)
+
+
+if __name__ == "__main__":
+    run(main)

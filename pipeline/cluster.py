@@ -1,0 +1,37 @@
+"""Rule `cluster`: pseudo labels of the training corpus from a model's embeddings."""
+
+import faiss
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import read_embeddings, write_table
+from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
+from pipeline.command import parser, run
+from pipeline.settings.clustering import ClusterSettings
+
+
+def main() -> None:
+    """Cluster and write."""
+    made = parser(__doc__, inputs=("embeddings",), outputs=("output",))
+    made.add_argument("--seed", type=int, required=True)
+    made.add_argument("--threads", type=int, default=faiss.omp_get_max_threads())
+    args = made.parse_args()
+    settings = ClusterSettings.read(args.settings)
+    faiss.omp_set_num_threads(args.threads)
+    utterances, embeddings = read_embeddings(args.embeddings)
+    found = spherical_kmeans(
+        centred_unit(embeddings, bool(settings.subtract_mean)),
+        settings.clusters,
+        iterations=settings.iterations,
+        points_per_cluster=settings.points_per_cluster,
+        restarts=settings.restarts,
+        seed=args.seed,
+    )
+    # Labels are numbered without gaps, so that a classifier has no class that nothing belongs to.
+    _, labels = np.unique(found.labels, return_inverse=True)
+    table = pd.DataFrame({"utterance": utterances, "label": labels.astype(np.int32), "similarity": found.similarity})
+    write_table(args.output, table)
+
+
+if __name__ == "__main__":
+    run(main)

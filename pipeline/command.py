@@ -1,0 +1,34 @@
+"""How every stage's script is called: arguments in, one clear error out."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import InputError, TrainingError
+
+FAILED = 1
+
+
+def parser(
+    description: str | None, *, inputs: tuple[str, ...] = (), outputs: tuple[str, ...] = (), settings: bool = True
+) -> argparse.ArgumentParser:
+    """A parser with `--settings` (unless the stage has none) and a path option per name in `inputs` and `outputs`, all required."""
+    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    if settings:
+        made.add_argument("--settings", required=True, help="settings as JSON, or a YAML or JSON file")
+    for name in inputs + outputs:
+        made.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True)
+    return made
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's `main` with logging to standard error; a user's mistake ends in one message and status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.captureWarnings(True)
+    try:
+        main()
+    except (InputError, TrainingError, FileNotFoundError, PermissionError) as error:
+        logging.getLogger("pipeline").error("%s", error)
+        sys.exit(FAILED)

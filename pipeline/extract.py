@@ -1,0 +1,32 @@
+"""Rule `extract`: embeddings of all whole, clean utterances of a corpus by one model."""
+
+from pipeline.artifacts import write_embeddings
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.command import parser, run
+from pipeline.errors import InputError
+from pipeline.models.model_file import load_model
+from pipeline.progress import progress
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.runtime import add_arguments, add_data_arguments, runtime_from
+
+
+def main() -> None:
+    """Extract and write."""
+    made = parser(__doc__, inputs=("model",), outputs=("output",))
+    add_data_arguments(made)
+    add_arguments(made)
+    args = made.parse_args()
+    runtime = runtime_from(args)
+    model, corpus = load_model(args.model), PackedCorpus(args.manifest, args.audio)
+    encoder = runtime.prepared(model.encoder)
+    try:
+        embeddings = extract_embeddings(
+            encoder, model.log_mel, corpus, runtime, lambda batches, total: progress(batches, total, "extract", "batch")
+        )
+    except FloatingPointError as error:
+        raise InputError(f"{args.model}: {error}; train it again") from None
+    write_embeddings(args.output, corpus.utterances, embeddings)
+
+
+if __name__ == "__main__":
+    run(main)

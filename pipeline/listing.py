@@ -1,0 +1,30 @@
+"""List the audio files of a corpus and divide them into shards.
+
+    python -m pipeline.listing --settings '{"layout": "voxceleb", "path": "demo/speech/dev/wav"}' --shards 4 \\
+        --listing data/train/listing.parquet --speakers data/train/speakers.parquet
+"""
+
+import logging
+
+from pipeline.artifacts import write_table
+from pipeline.audio.corpora import assign_shards, enumerate_corpus
+from pipeline.command import parser, run
+from pipeline.settings.data import Corpus
+
+LOG = logging.getLogger("pipeline")
+
+
+def main() -> None:
+    """Parse, enumerate, write."""
+    arguments = parser(__doc__, outputs=("listing", "speakers"))
+    arguments.add_argument("--shards", type=int, required=True, help="pack jobs to divide the corpus into")
+    args = arguments.parse_args()
+    files = enumerate_corpus(Corpus.read(args.settings))
+    utterances = files.utterances.assign(shard=assign_shards(len(files.utterances), args.shards))
+    write_table(args.speakers, files.speakers)
+    write_table(args.listing, utterances)
+    LOG.info("%d files, %d with a known speaker, %d shards", len(utterances), len(files.speakers), args.shards)
+
+
+if __name__ == "__main__":
+    run(main)

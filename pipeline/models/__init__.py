@@ -1,0 +1,1 @@
+"""Speaker encoders and the heads that training puts on them."""

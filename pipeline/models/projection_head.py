@@ -1,0 +1,35 @@
+"""The projection head that DINO puts on the encoder (paper III-A; Caron et al., 2021)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.settings.pretrain import HeadSettings
+
+INITIAL_DEVIATION = 0.02
+
+
+class ProjectionHead(nn.Module):
+    """MLP, L2 norm, and a weight-normalised linear layer whose gains are fixed to 1.
+
+    Args:
+        settings: sizes of the MLP and number of prototypes K.
+        embedding: dimensions of the encoder's output.
+    """
+
+    def __init__(self, settings: HeadSettings, embedding: int):
+        super().__init__()
+        sizes = [embedding, settings.hidden, settings.hidden]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if settings.batchnorm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(settings.hidden, settings.bottleneck))
+        self.prototypes = nn.Linear(settings.bottleneck, settings.prototypes, bias=False)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=INITIAL_DEVIATION)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """[B, embedding] to logits [B, K]: cosines between the projected embedding and each prototype."""
+        projected = F.normalize(self.mlp(embeddings), dim=1)
+        return F.linear(projected, F.normalize(self.prototypes.weight, dim=1))

@@ -1,0 +1,36 @@
+"""Decode one shard of a corpus and pack its audio.
+
+    python -m pipeline.pack --settings '{}' --listing data/train/listing.parquet --shard 0 --threads 2 \\
+        --audio data/train/audio-0.pt --manifest data/train/manifest-0.parquet
+"""
+
+import logging
+
+from pipeline.artifacts import read_table, write_table
+from pipeline.audio.packing import decoded, manifest_of, write_shard
+from pipeline.command import parser, run
+from pipeline.progress import progress
+from pipeline.settings.data import PackSettings
+
+LOG = logging.getLogger("pipeline")
+
+
+def main() -> None:
+    """Parse, decode, write."""
+    arguments = parser(__doc__, inputs=("listing",), outputs=("audio", "manifest"))
+    arguments.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
+    arguments.add_argument("--threads", type=int, default=1, help="threads that decode; the result is the same for any number")
+    args = arguments.parse_args()
+    settings = PackSettings.read(args.settings)
+    listing = read_table(args.listing, ["utterance", "path", "session", "reason", "shard"])
+    listing = listing[listing["shard"] == args.shard]
+    utterances = decoded(listing, settings, args.threads)
+    packed = write_shard(args.audio, progress(utterances, len(listing), f"packing shard {args.shard}", "utterance"))
+    for path, (_, _, reason) in zip(listing["path"], packed, strict=True):
+        if reason:
+            LOG.warning("rejected %s: %s", path, reason)
+    write_table(args.manifest, manifest_of(listing, packed))
+
+
+if __name__ == "__main__":
+    run(main)

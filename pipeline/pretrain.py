@@ -1,0 +1,45 @@
+"""Rule `pretrain`: stage I, CA-DINO, from packed audio to the encoder of `iter_0`."""
+
+import numpy as np
+from torch import nn
+
+from pipeline.audio.crops import ClusterPartners
+from pipeline.audio.features import LogMel
+from pipeline.command import run
+from pipeline.errors import InputError
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.jobs import PretrainJob
+from pipeline.training.batches import PretrainCrops
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.history import write_history
+from pipeline.training.inputs import open_inputs, state_file, training_parser
+from pipeline.training.loop import fit
+from pipeline.training.pretraining import Pretraining
+from pipeline.training.runtime import runtime_from
+
+
+def main() -> None:
+    """Train, then write the history and, last, the model."""
+    args = training_parser(__doc__, outputs=("history", "model")).parse_args()
+    job, runtime = PretrainJob.read(args.settings), runtime_from(args)
+    corpus, planner, features = open_inputs(args, job, runtime)
+    aware = job.pretrain.cluster_aware
+    if aware.start_epoch < job.pretrain.epochs and aware.clusters > len(corpus):
+        raise InputError(f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(corpus)} utterances: lower it")
+
+    def crops(partners: ClusterPartners | None) -> PretrainCrops:
+        return PretrainCrops(corpus, planner, job.pretrain.crops, job.seed, partners)
+
+    def extract(encoder: nn.Module) -> np.ndarray:
+        return extract_embeddings(encoder, LogMel(job.features), corpus, runtime)
+
+    method = Pretraining(job.pretrain, untrained(job.encoder, job.features.mel_bins, job.seed, 0), job.encoder.embedding, job.seed, runtime, features, crops, extract)
+    state = state_file(args, job, "pretrain")
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    write_history(args.history, history)
+    save_model(args.model, job.encoder, job.features, method.exported(), stage="pretrain", iteration=0, seed=job.seed, config_hash=state.key)
+
+
+if __name__ == "__main__":
+    run(main)

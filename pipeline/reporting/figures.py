@@ -1,0 +1,269 @@
+"""The report's figures. Each takes numbers and returns an SVG element; none grows with the number of utterances."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from scipy.stats import norm as normal
+
+from pipeline.reporting.drawing import (
+    AMBER,
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    MUTED,
+    PURPLE,
+    SQUARE,
+    VERMILLION,
+    draw,
+    round_colour,
+    whole_numbers,
+)
+from pipeline.reporting.paper import counterparts
+from pipeline.scoring.error_rates import equal_error_rate
+from pipeline.scoring.systems import iteration, title
+
+BINS = 60
+SMALLEST_LOSS = 1e-8  # the gate's mixture sees smaller losses as this one
+DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
+DET_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+
+
+def system_line(system: str, rounds: int) -> dict[str, object]:
+    """Colour and dashes of a system's line: baselines grey, CA-DINO warm, rounds in darkening blue."""
+    index = iteration(system)
+    if index is None:
+        return {"color": MUTED, "linestyle": ":" if system == "baseline_fbank" else "--", "linewidth": 1.5}
+    return {"color": round_colour(index, rounds) if index else VERMILLION}
+
+
+def eer_per_round(trials: str, metrics: pd.DataFrame) -> Markup:
+    """EER over rounds on one list, cosine and s-norm, with the baselines and the paper's curve.
+
+    Args:
+        metrics: the rows of `metrics.parquet` about this list.
+    """
+
+    def plot(axes: Axes) -> None:
+        rounds = metrics[metrics["iteration"].notna()]
+        for norm, name, look in (("cosine", "cosine", {"color": BLUE}), ("snorm", "s-norm", {"color": GREEN, "linestyle": "--"})):
+            rows = rounds[rounds["norm"] == norm].sort_values("iteration")
+            axes.plot(rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, **look)
+        last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
+        for published, dashes in zip(counterparts(trials), PAPER_LINES, strict=False):
+            values = published.eer_percent[: last + 1]
+            axes.plot(range(len(values)), values, color=FAINT, linestyle=dashes, linewidth=1.4, label=f"paper, {published.name}")
+        _baseline_levels(axes, metrics)
+        axes.set(xlabel="round (0 = CA-DINO)", ylabel="EER, %", xlim=(-0.25, last + 0.25))
+        axes.set_ylim(0, 1.12 * axes.dataLim.y1)
+        whole_numbers(axes)
+        axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+
+    return draw(f"eer-{trials}", f"Equal error rate per round on {trials}", plot, (4.8, 3.5))
+
+
+def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
+    baselines = metrics[metrics["iteration"].isna() & (metrics["norm"] == "cosine")].sort_values("eer")
+    above = True
+    for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
+        axes.axhline(100 * eer, color=MUTED, linestyle=":" if system == "baseline_fbank" else "--", linewidth=1.1)
+        # The two often lie close together: their names go to opposite sides of them.
+        above = not above
+        place = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
+        axes.annotate(
+            f"{title(system)} {100 * eer:.1f}",
+            (1, 100 * eer),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=MUTED,
+            **place,
+        )
+        axes.update_datalim([(0, 100 * eer)])
+
+
+def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Markup:
+    """Detection error trade-off on probit axes, a line per system, with a dot at its EER.
+
+    Args:
+        curves: by system, miss and false-alarm rates from `operating_points`.
+    """
+    rounds = max((iteration(system) or 0 for system in curves), default=0)
+
+    def plot(axes: Axes) -> None:
+        # Below the rate of one trial there is nothing to see.
+        least = min(1 / max(2, len(miss)) for miss, _ in curves.values())
+        ticks = [tick for tick in DET_TICKS if tick >= least] or [DET_TICKS[-2]]
+        limits = normal.ppf([max(0.8 * ticks[0], 1e-4), 0.65])
+        axes.plot(limits, limits, color=FAINT, linewidth=0.8)
+        for system, (miss, false_alarm) in curves.items():
+            line = system_line(system, rounds)
+            axes.plot(*det_points(miss, false_alarm, limits[0] - 0.5), label=title(system), **line)
+            eer = normal.ppf(np.clip(equal_error_rate(miss, false_alarm), 1e-6, 1 - 1e-6))
+            axes.plot(eer, eer, "o", color=line["color"], markersize=4.5, markeredgecolor="white", markeredgewidth=0.8)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(normal.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
+        axes.set(xlim=limits, ylim=limits, xlabel="false alarms, %", ylabel="misses, %", aspect="equal")
+        axes.legend(loc="upper right", fontsize=8)
+
+    return draw(name, description, plot, SQUARE)
+
+
+def det_points(miss: np.ndarray, false_alarm: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
+    """False-alarm and miss rates in probits, thinned to what a screen can show; rates of 0 and 1 end at ±`lowest`."""
+    probits = np.stack([normal.ppf(false_alarm), normal.ppf(miss)]).clip(lowest, -lowest)
+    cell = np.round(probits / DET_GRID)
+    keep = np.r_[True, (np.diff(cell, axis=1) != 0).any(axis=0)]
+    keep[-1] = True
+    return probits[0, keep], probits[1, keep]
+
+
+def loss_histogram(name: str, losses: np.ndarray, gate: pd.Series) -> Markup:
+    """The clean losses of the last epoch on a log scale, the mixture fitted to them, and the threshold (paper Fig. 3).
+
+    Args:
+        losses: [N], nats.
+        gate: the last row of `gate.parquet`.
+    """
+    values = np.log(np.maximum(losses.astype(np.float64), SMALLEST_LOSS))
+    low, high = np.quantile(values, [0.001, 0.999])
+    threshold = None if pd.isna(gate["tau1"]) else float(np.log(gate["tau1"]))
+    if threshold is not None:
+        low, high = min(low, threshold), max(high, threshold)
+    margin = 0.04 * (high - low) + 1e-3
+    density, edges = np.histogram(values, bins=BINS, range=(low - margin, high + margin))
+    grid = np.linspace(edges[0], edges[-1], 300)
+
+    def plot(axes: Axes) -> None:
+        axes.stairs(density / (len(values) * np.diff(edges)), edges, fill=True, color="#cdd6df", label="utterances")
+        for part, colour, label in ((1, BLUE, "lower component"), (2, VERMILLION, "upper component")):
+            scale = np.sqrt(gate[f"variance_{part}"])
+            axes.plot(grid, gate[f"weight_{part}"] * normal.pdf(grid, gate[f"mean_{part}"], scale), color=colour, label=label)
+        axes.set_ylim(0, 1.25 * axes.dataLim.y1)
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"τ₁ = {gate['tau1']:.3g}")
+        axes.set(xlabel="log of the clean loss", ylabel="density", xlim=(edges[0], edges[-1]))
+        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.2))
+
+    return draw(name, "Histogram of the log clean loss with both Gaussians and the threshold", plot, (4.8, 3.3))
+
+
+def threshold_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
+    """τ₁ over the epochs."""
+
+    def plot(axes: Axes) -> None:
+        rows = gate[gate["tau1"].notna()]
+        axes.plot(rows["epoch"] + 1, rows["tau1"], color=BLUE, marker="o" if len(rows) < 30 else "", markersize=3.5)
+        axes.set(xlabel="epoch", ylabel="τ₁, clean loss", xlim=_epochs(gate))
+        axes.set_ylim(bottom=0)
+        whole_numbers(axes)
+
+    return draw(name, "Threshold of the gate over the epochs", plot)
+
+
+def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
+    """Reliable, corrected and dropped utterances over the epochs, stacked to 100 %."""
+    parts = (("reliable", BLUE), ("corrected", AMBER), ("dropped", "#b9c1ca"))
+
+    def plot(axes: Axes) -> None:
+        shares = [100 * gate[part].to_numpy(float) for part, _ in parts]
+        # Bars, an epoch each: between epochs there is nothing.
+        base = np.zeros(len(gate))
+        for (part, colour), share in zip(parts, shares, strict=True):
+            axes.bar(gate["epoch"] + 1, share, 0.9, bottom=base, color=colour, label=part)
+            base += share
+        axes.set(xlabel="epoch", ylabel="utterances, %", ylim=(0, 100), xlim=_epochs(gate))
+        axes.grid(axis="x", visible=False)
+        whole_numbers(axes)
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return draw(name, "Fractions of reliable, corrected and dropped utterances over the epochs", plot)
+
+
+def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
+    """How many clusters have how many utterances.
+
+    Args:
+        sizes: [K].
+    """
+    spread = sizes.max() > 12 * max(1.0, float(np.median(sizes)))
+    if spread:
+        edges = np.unique(np.geomspace(1, sizes.max() + 1, 40).round())
+    else:
+        edges = np.arange(0, sizes.max() + 2, max(1, (sizes.max() + 1) // 40)) - 0.5
+        edges = np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] < sizes.max() else edges
+    counts, _ = np.histogram(sizes, edges)
+
+    def plot(axes: Axes) -> None:
+        axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.85)
+        axes.axvline(float(np.median(sizes)), color=INK, linewidth=1.2, linestyle="--", label=f"median {np.median(sizes):g}")
+        axes.set(xlabel="utterances in a cluster", ylabel="clusters", xscale="log" if spread else "linear")
+        axes.legend(loc="upper right")
+
+    return draw(name, "Distribution of cluster sizes", plot, (4.8, 2.5))
+
+
+def agreement(quality: pd.DataFrame) -> Markup:
+    """NMI and purity of each system's clusters.
+
+    Args:
+        quality: rows of `cluster_quality.parquet` with known speakers.
+    """
+
+    def plot(axes: Axes) -> None:
+        places = range(len(quality))
+        axes.plot(places, quality["nmi"], marker="o", markersize=5, color=BLUE, label="NMI")
+        axes.plot(places, quality["purity"], marker="s", markersize=5, color=AMBER, label="purity")
+        # Short names: five long ones would not fit side by side.
+        axes.set_xticks(places, [title(system).replace("DLG-LC ", "").replace(" ", "\n") for system in quality["system"]])
+        axes.set(ylim=(0, 1.02), ylabel="agreement with speakers", xlim=(-0.4, len(quality) - 0.6))
+        axes.legend(loc="lower right", ncols=2)
+
+    return draw("agreement", "Normalised mutual information and purity of the clusters per system", plot, (4.8, 2.5))
+
+
+def curves(
+    name: str,
+    history: pd.DataFrame,
+    lines: Sequence[tuple[str, str]],
+    unit: str,
+    *,
+    level: tuple[float, str] | None = None,
+    moment: tuple[float, str] | None = None,
+    scale: float = 1.0,
+) -> Markup:
+    """Columns of a training's history over the epochs.
+
+    Args:
+        lines: columns and what the legend calls them; columns that are missing or empty are left out.
+        unit: the y axis's label.
+        level: a y value to mark with a dashed line, and its name.
+        moment: an epoch to mark with a dotted line, and its name.
+        scale: factor on the columns.
+    """
+    shown = [(column, label) for column, label in lines if column in history and history[column].notna().any()]
+
+    def plot(axes: Axes) -> None:
+        for (column, label), colour in zip(shown, (BLUE, VERMILLION, GREEN, PURPLE), strict=False):
+            marker = "o" if len(history) < 3 else ""
+            axes.plot(history["epoch"] + 1, scale * history[column].astype(float), color=colour, label=label, marker=marker, markersize=4)
+        if level:
+            axes.axhline(level[0], color=MUTED, linestyle="--", linewidth=1.2, label=level[1])
+        if moment:
+            axes.axvline(moment[0], color=MUTED, linestyle=":", linewidth=1.2, label=moment[1])
+        axes.set(xlabel="epoch", ylabel=unit, xlim=_epochs(history))
+        axes.set_ylim(bottom=min(0.0, axes.dataLim.y0), top=1.06 * max(axes.dataLim.y1, level[0] if level else 0) or 1.0)
+        whole_numbers(axes)
+        if len(shown) + bool(level) + bool(moment) > 1:
+            axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return draw(name, f"{unit} over the epochs", plot, (4.8, 2.6))
+
+
+def _epochs(rows: pd.DataFrame) -> tuple[float, float]:
+    return 0.4, float(rows["epoch"].max()) + 1.6

@@ -1,0 +1,26 @@
+"""What the paper reports (arXiv 2304.05754), shown beside a run's own figures for context."""
+
+import re
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """Error rates per round on one VoxCeleb1 list, round 0 being CA-DINO (Table VIII, CA-DINO with DLG-LC)."""
+
+    name: str
+    eer_percent: tuple[float, ...]
+    min_dcf: tuple[float, ...]
+
+
+VOXCELEB = {
+    "o": Published("Vox-O", (3.585, 2.021, 1.596, 1.585, 1.606), (0.3529, 0.2171, 0.1665, 0.1671, 0.1636)),
+    "e": Published("Vox-E", (3.852, 2.331, 2.004, 1.879, 1.906), (0.4182, 0.2419, 0.2089, 0.1963, 0.2028)),
+    "h": Published("Vox-H", (6.918, 4.012, 3.484, 3.293, 3.274), (0.5743, 0.3484, 0.3083, 0.2941, 0.2955)),
+}
+LIST_NAME = re.compile(r"vox(?:celeb)?1?[-_.]?([oeh])(?![a-z])", re.IGNORECASE)
+
+
+def counterparts(trials: str) -> list[Published]:
+    """The paper's lists to set beside the list called `trials`: its own where the name says which it is, or else all three."""
+    match = LIST_NAME.search(trials)
+    return [VOXCELEB[match[1].lower()]] if match else list(VOXCELEB.values())

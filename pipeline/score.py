@@ -1,0 +1,67 @@
+"""Stage `score`: cosine and adaptive s-norm scores of one system on one trial list."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import read_embeddings, read_table, write_table
+from pipeline.command import parser, run
+from pipeline.errors import InputError
+from pipeline.scoring.cosine import cosine_scores, unit_length
+from pipeline.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from pipeline.scoring.trials import locate, read_trials
+from pipeline.settings.scoring import ScoreSettings
+
+
+def main() -> None:
+    """Read trials and embeddings, write one row of scores per trial."""
+    arguments = parser(__doc__, inputs=("trials", "embeddings", "train_embeddings", "pseudo_labels"), outputs=("output",))
+    arguments.add_argument("--manifest", type=Path, help="the test corpus's manifest, to explain why an utterance is missing")
+    args = arguments.parse_args()
+    settings = ScoreSettings.read(args.settings)
+
+    trials = read_trials(args.trials)
+    utterances, embeddings = read_embeddings(args.embeddings)
+    enroll, test = locate(trials, utterances, rejected_utterances(args.manifest))
+    used, positions = np.unique(np.concatenate([enroll, test]), return_inverse=True)
+    enroll, test = positions[: len(enroll)], positions[len(enroll) :]
+
+    cohort, train_mean = cohort_of(args.train_embeddings, args.pseudo_labels)
+    mean = train_mean if settings.subtract_mean else None
+    units = unit_length(embeddings[used], mean)
+    cosine = cosine_scores(units, enroll, test)
+    statistics = cohort_statistics(units, unit_length(cohort, mean), settings.cohort_top)
+    snorm = normalised_scores(cosine, enroll, test, *statistics)
+
+    names = utterances[used]
+    columns = {"enroll": names[enroll], "test": names[test], "target": trials.target, "cosine": cosine, "snorm": snorm}
+    write_table(args.output, pd.DataFrame(columns))
+
+
+def cohort_of(train_embeddings: Path, pseudo_labels: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The mean embedding of each pseudo cluster, [C, D], and that of the whole training corpus, [D].
+
+    Raises:
+        InputError: the two files are not about the same utterances.
+    """
+    utterances, embeddings = read_embeddings(train_embeddings)
+    labels = read_table(pseudo_labels, ["utterance", "label"])
+    if len(labels) != len(utterances) or not (labels["utterance"].to_numpy() == utterances).all():
+        labels = labels.set_index("utterance").reindex(utterances).reset_index()
+    if labels["label"].isna().any() or not len(labels):
+        raise InputError(f"{pseudo_labels} does not label every utterance of {train_embeddings}: run the stage `cluster` again")
+    return cluster_means(embeddings, labels["label"].to_numpy()), embeddings.mean(axis=0, dtype=np.float64)
+
+
+def rejected_utterances(manifest: Path | None) -> dict[str, str]:
+    """Reasons, by utterance, of what the manifest rejects."""
+    if manifest is None:
+        return {}
+    rows = read_table(manifest, ["utterance", "status", "reason"])
+    rows = rows[rows["status"] != "ok"]
+    return dict(zip(rows["utterance"], rows["reason"], strict=True))
+
+
+if __name__ == "__main__":
+    run(main)

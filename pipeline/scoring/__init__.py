@@ -1,0 +1,1 @@
+"""Trials, scores, score normalisation and error rates."""

@@ -1,0 +1,72 @@
+"""Adaptive symmetric score normalisation (Matejka et al., 2017; paper Table X), with a cohort that knows no speakers."""
+
+import logging
+
+import numpy as np
+from scipy import sparse
+
+LOG = logging.getLogger(__name__)
+
+CHUNK_SCORES = 1 << 24  # cohort scores held at once: 64 MiB of float32
+SMALLEST_DEVIATION = 1e-6
+
+
+def cluster_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean embedding of each pseudo cluster that has members, in the order of the labels.
+
+    Speaker labels must not be used, so pseudo clusters of the training set stand in for the usual cohort of speakers.
+
+    Args:
+        embeddings: [N, D], as extracted.
+        labels: [N] integers.
+
+    Returns:
+        [C, D] float32.
+    """
+    _, clusters, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = (1 / counts[clusters]).astype(np.float32)
+    members = sparse.csr_array((weights, (clusters, np.arange(len(labels)))), shape=(len(counts), len(labels)))
+    return np.asarray(members @ embeddings, dtype=np.float32)
+
+
+def cohort_statistics(embeddings: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each utterance's scores against the cohort members nearest to it.
+
+    Args:
+        embeddings: [U, D], of unit length.
+        cohort: [C, D], of unit length.
+        top: how many nearest members count; all of them where the cohort is smaller.
+
+    Returns:
+        Means and population standard deviations, [U] float32 each. A deviation of 0 (a cohort of one, or of copies)
+        becomes 1: the score is then only shifted.
+    """
+    if top > len(cohort):
+        LOG.warning("the cohort has %d members, fewer than the top %d: all of them normalise a score", len(cohort), top)
+        top = len(cohort)
+    mean, deviation = np.empty((2, len(embeddings)), dtype=np.float32)
+    rows = max(1, CHUNK_SCORES // len(cohort))
+    for start in range(0, len(embeddings), rows):
+        scores = embeddings[start : start + rows] @ cohort.T
+        nearest = np.partition(scores, -top, axis=1)[:, -top:]
+        mean[start : start + rows] = nearest.mean(axis=1, dtype=np.float64)
+        deviation[start : start + rows] = nearest.std(axis=1, dtype=np.float64)
+    return mean, np.where(deviation < SMALLEST_DEVIATION, np.float32(1), deviation)
+
+
+def normalised_scores(scores: np.ndarray, enroll: np.ndarray, test: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """The mean of each score's z-norm (enrolment side) and t-norm (test side).
+
+    Args:
+        scores: [N].
+        enroll: [N] positions of the enrolment utterances in the statistics.
+        test: [N] positions of the test utterances.
+        mean: [U], from `cohort_statistics`.
+        deviation: [U].
+
+    Returns:
+        [N] float32.
+    """
+    z_norm = (scores - mean[enroll]) / deviation[enroll]
+    t_norm = (scores - mean[test]) / deviation[test]
+    return ((z_norm + t_norm) / 2).astype(np.float32)

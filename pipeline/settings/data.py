@@ -1,0 +1,55 @@
+"""Settings of the data stages: corpora, trial lists and augmentation sources."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.section import Fraction, Positive, Section
+
+
+class Corpus(Section):
+    """Where the audio of one corpus lies and how its folders are to be read."""
+
+    layout: Literal["voxceleb", "folder", "listing"] = Field(
+        description="voxceleb: {path}/{speaker}/{session}/{file}; folder: any tree of audio files; "
+        "listing: a CSV or Parquet file with a column `path` and, where known, `utterance`, `session`, `speaker`"
+    )
+    path: str | list[str] = Field(description="the folder, several folders, or the listing file")
+
+
+class TrialList(Section):
+    """A trial list in VoxCeleb's format: lines of `1 enrol test` (1 = same speaker)."""
+
+    corpus: str = Field(description="the corpus that the list's utterances belong to")
+    path: str = Field(description="the list's file")
+
+
+class PackSettings(Section):
+    """Decoding to 16 kHz mono int16, packed into shards."""
+
+    shards: Positive = Field(64, description="pack jobs and audio files per corpus [ours]")
+    min_seconds: float = Field(1.0, gt=0, description="shorter utterances are rejected, seconds [ours]")
+    min_peak: Fraction = Field(0.001, description="utterances that never exceed this fraction of full scale are rejected as silent [ours]")
+
+
+class RejectionSettings(Section):
+    """How much a corpus may lose before something must be wrong with it."""
+
+    max_rejected: Fraction = Field(0.01, description="fraction of a corpus's files that may be rejected before the run stops [ours]")
+
+
+class NoiseSettings(Section):
+    """The bank of additive noise (paper V-C)."""
+
+    path: str | None = Field(None, description="a MUSAN tree (noise/, music/, speech/); empty: synthesised [paper V-C; synthesis ours]")
+    minutes_per_kind: float = Field(120.0, gt=0, description="minutes kept of each kind: the bank lives on the training device [ours]")
+    babble_talkers: tuple[Positive, Positive] = Field((3, 8), description="speech files summed into one babble track, least and most [Kaldi's VoxCeleb recipe]")
+
+
+class RirSettings(Section):
+    """The bank of room impulse responses (paper V-C)."""
+
+    path: str | None = Field(None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]")
+    max_responses: Positive = Field(6000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [ours]")
+    seconds: float = Field(1.0, gt=0, description="impulse responses are cut to this length, counted from the direct path [ours]")
+    simulated_rooms: Positive = Field(2000, description="responses to simulate where there is no tree [ours]")

@@ -1,0 +1,96 @@
+"""The whole configuration: what config.yaml may contain, and what the two recipes fill in."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.audio import AugmentationSettings, FeatureSettings
+from pipeline.settings.clustering import ClusterSettings
+from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings, TrialList
+from pipeline.settings.encoder import EncoderSettings
+from pipeline.settings.pretrain import PretrainSettings
+from pipeline.settings.runtime import RuntimeSettings
+from pipeline.settings.scoring import MetricSettings, ScoreSettings
+from pipeline.settings.section import NonNegative, Section, validated
+from pipeline.settings.train import TrainSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+# What a key left empty (null) becomes. `paper` is the paper; `strong` is the authors' later open DINO recipe.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "encoder.embedding_batchnorm": False,
+        "pretrain.head.batchnorm": False,
+        "pretrain.dino.pairing": "short_to_long",
+        "pretrain.dino.teacher_temperature_start": 0.04,
+        "pretrain.dino.teacher_temperature": 0.04,
+        "pretrain.dino.teacher_temperature_epochs": 0,
+        "pretrain.average_last": 1,
+        "cluster.subtract_mean": False,
+        "score.subtract_mean": False,
+    },
+    "strong": {
+        "encoder.embedding_batchnorm": True,
+        "pretrain.head.batchnorm": True,
+        "pretrain.dino.pairing": "all_but_same",
+        "pretrain.dino.teacher_temperature_start": 0.04,
+        "pretrain.dino.teacher_temperature": 0.07,
+        "pretrain.dino.teacher_temperature_epochs": 30,
+        "pretrain.average_last": 10,
+        "cluster.subtract_mean": True,
+        "score.subtract_mean": True,
+    },
+}
+
+
+class Experiment(Section):
+    """Everything that defines an experiment; config.yaml spells out each key."""
+
+    experiment: Name = Field(description="names the folder results/{experiment}")
+    seed: NonNegative = Field(1, description="of every random draw")
+    recipe: Literal["paper", "strong"] = Field("paper", description="fills the keys that are left empty")
+    rounds: NonNegative = Field(3, description="DLG-LC iterations after CA-DINO [paper Table VIII]")
+    baselines: bool = Field(True, description="also score fbank statistics and an untrained encoder")
+    train_corpus: Name = Field("train", description="the corpus to learn from, without its labels")
+    corpora: dict[Name, Corpus] = Field(description="the training corpus and those that the trials draw on")
+    trials: dict[Name, TrialList] = Field({}, description="lists to score")
+    pack: PackSettings = PackSettings()
+    rejection: RejectionSettings = RejectionSettings()
+    noise: NoiseSettings = NoiseSettings()
+    rirs: RirSettings = RirSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    features: FeatureSettings = FeatureSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    train: TrainSettings = TrainSettings()
+    score: ScoreSettings = ScoreSettings()
+    metrics: MetricSettings = MetricSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Experiment":
+        if self.train_corpus not in self.corpora:
+            raise ValueError(f"train_corpus '{self.train_corpus}' is not one of the corpora ({', '.join(self.corpora)})")
+        for name, trials in self.trials.items():
+            if trials.corpus not in self.corpora:
+                raise ValueError(f"trials.{name}.corpus '{trials.corpus}' is not one of the corpora ({', '.join(self.corpora)})")
+        return self
+
+
+def resolve(config: dict[str, Any]) -> Experiment:
+    """The experiment that `config` describes, with the recipe's values where keys are empty.
+
+    Raises:
+        SettingsError: a key is unknown, missing or out of range; the message names it.
+    """
+    experiment = validated(Experiment, config)
+    values = experiment.model_dump()
+    for key, value in RECIPES[experiment.recipe].items():
+        *parents, last = key.split(".")
+        section = values
+        for parent in parents:
+            section = section[parent]
+        if section[last] is None:
+            section[last] = value
+    return validated(Experiment, values)

@@ -1,0 +1,19 @@
+"""Settings of how a run is carried out. They never change a result on the CPU, and changing them reruns nothing."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.section import NonNegative, Positive, Section
+
+
+class RuntimeSettings(Section):
+    """Devices, workers and checkpoints."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    gpus: NonNegative = Field(1, description="per training job, where the machine has GPUs")
+    threads: Positive = Field(8, description="CPU cores per training or extraction job")
+    workers: NonNegative = Field(6, description="processes that copy crops from the memory map; 0: the training process itself")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU")
+    compile: bool = Field(True, description="torch.compile the encoder on a GPU")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")

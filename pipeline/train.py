@@ -1,0 +1,56 @@
+"""Rule `train`: one round of stage II, from pseudo labels to a new encoder (DLG-LC)."""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import read_table, write_table
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.command import run
+from pipeline.errors import InputError
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.jobs import TrainJob
+from pipeline.training.batches import TrainCrops
+from pipeline.training.gated import GatedTraining
+from pipeline.training.history import write_history
+from pipeline.training.inputs import open_inputs, state_file, training_parser
+from pipeline.training.loop import fit
+from pipeline.training.runtime import runtime_from
+
+
+def main() -> None:
+    """Train, then write history, gate and losses and, last, the model."""
+    made = training_parser(__doc__, inputs=("labels",), outputs=("history", "gate", "losses", "model"))
+    made.add_argument("--iteration", type=int, required=True)
+    args = made.parse_args()
+    job, runtime = TrainJob.read(args.settings), runtime_from(args)
+    corpus, planner, features = open_inputs(args, job, runtime)
+    crops = TrainCrops(corpus, planner, job.train.crop_seconds, job.seed, args.iteration)
+    encoder = untrained(job.encoder, job.features.mel_bins, job.seed, args.iteration)
+    labels = labels_of(corpus, read_table(args.labels, ["utterance", "label"]))
+    method = GatedTraining(job.train, encoder, job.encoder.embedding, labels, job.seed, args.iteration, runtime, features, crops)
+    stage = f"train-{args.iteration}"
+    state = state_file(args, job, stage, args.labels)
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    write_history(args.history, history)
+    write_table(args.gate, pd.DataFrame(method.gate_rows))
+    write_table(args.losses, method.losses(corpus.utterances))
+    weights = encoder.state_dict()
+    save_model(args.model, job.encoder, job.features, weights, stage="train", iteration=args.iteration, seed=job.seed, config_hash=state.key)
+
+
+def labels_of(corpus: PackedCorpus, table: pd.DataFrame) -> Tensor:
+    """[N] int64 pseudo labels in the order of the corpus.
+
+    Raises:
+        InputError: an utterance of the corpus has none.
+    """
+    labels = table.set_index("utterance")["label"].reindex(corpus.utterances)
+    if labels.isna().any():
+        raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
+    return torch.from_numpy(labels.to_numpy("int64"))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,40 @@
+"""Signs that a training has gone wrong, in words for the log, the history and the report."""
+
+import math
+
+NEAR = 0.01
+FEWEST_RELIABLE, MOST_RELIABLE = 0.02, 0.999
+
+
+def collapse(loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int) -> str:
+    """What is wrong with a DINO teacher, or nothing.
+
+    Args:
+        loss: mean cross-entropy of the epoch, nats.
+        teacher_entropy: mean entropy of the teacher's outputs, nats.
+        mean_entropy: entropy of the teacher's mean output, nats: how many prototypes are in use.
+        prototypes: K.
+    """
+    most = math.log(prototypes)
+    if mean_entropy < NEAR * most:
+        return f"COLLAPSE: the teacher gives every crop the same prototype (entropy of its mean output {mean_entropy:.3f} nats)"
+    if teacher_entropy > (1 - NEAR) * most:
+        return f"COLLAPSE: the teacher's output is uniform (entropy {teacher_entropy:.3f} of at most ln K = {most:.3f} nats)"
+    if abs(loss - most) < NEAR * most:
+        return f"COLLAPSE: the loss is pinned at ln K = {most:.3f} (it is {loss:.3f})"
+    if teacher_entropy < NEAR * most:
+        return f"the teacher's outputs are one-hot (entropy {teacher_entropy:.3f} nats): its temperature may be too low"
+    return ""
+
+
+def extreme_gate(reliable: float, corrected: float) -> str:
+    """What is suspicious about a gate that keeps or drops nearly everything, or nothing.
+
+    Args:
+        reliable, corrected: fractions of the utterances.
+    """
+    if reliable > MOST_RELIABLE:
+        return f"the gate keeps nearly everything ({100 * reliable:.1f} % reliable): it selects nothing"
+    if reliable < FEWEST_RELIABLE:
+        return f"the gate drops nearly everything ({100 * reliable:.1f} % reliable, {100 * corrected:.1f} % corrected)"
+    return ""

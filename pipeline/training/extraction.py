@@ -1,0 +1,78 @@
+"""Embeddings of whole, clean utterances."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.audio.augment import FULL_SCALE, normalise_peak
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.audio.features import SAMPLE_RATE, LogMel
+from pipeline.training.runtime import Runtime
+
+SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
+Progress = Callable[[list[np.ndarray], int], Iterable[np.ndarray]]
+
+
+def unwatched(batches: list[np.ndarray], _: int) -> Iterable[np.ndarray]:
+    """No progress bar."""
+    return batches
+
+
+@torch.inference_mode()
+def extract_embeddings(
+    encoder: nn.Module, log_mel: LogMel, corpus: PackedCorpus, runtime: Runtime, progress: Progress = unwatched
+) -> np.ndarray:
+    """[N, D] float32 embeddings of all utterances of a corpus, in its order.
+
+    Utterances of similar length share a batch; the encoder masks the padding.
+
+    Args:
+        encoder: takes features [B, T, F] and lengths [B].
+        progress: wraps the iterable of batches, given their number.
+
+    Raises:
+        FloatingPointError: an embedding is not finite.
+    """
+    training = encoder.training
+    encoder.eval()
+    log_mel = log_mel.to(runtime.device)
+    batches = by_length(corpus.num_samples, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE)
+    embeddings: np.ndarray | None = None
+    for indices in progress(batches, len(batches)):
+        waves, lengths = padded([corpus.samples(index) for index in indices])
+        waves, lengths = waves.to(runtime.device, non_blocking=True), lengths.to(runtime.device)
+        with runtime.autocast():
+            batch = encoder(log_mel(normalise_peak(waves), lengths), log_mel.frames(lengths)).float().cpu().numpy()
+        if embeddings is None:
+            embeddings = np.empty((len(corpus), batch.shape[1]), dtype=np.float32)
+        embeddings[indices] = batch
+    encoder.train(training)
+    if embeddings is None or not np.isfinite(embeddings).all():
+        raise FloatingPointError("the encoder gives embeddings that are not finite")
+    return embeddings
+
+
+def by_length(num_samples: np.ndarray, samples_per_batch: int) -> list[np.ndarray]:
+    """Indices of utterances in batches of similar length, none of which holds more samples than asked for with its padding."""
+    order = np.argsort(num_samples, kind="stable")
+    return list(_packed(order, num_samples, samples_per_batch))
+
+
+def _packed(order: np.ndarray, num_samples: np.ndarray, samples_per_batch: int) -> Iterator[np.ndarray]:
+    start = 0
+    for end in range(1, len(order) + 1):
+        full = end == len(order) or (end + 1 - start) * num_samples[order[end]] > samples_per_batch
+        if full:
+            yield order[start:end]
+            start = end
+
+
+def padded(samples: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """int16 waveforms as [B, N] float32 at full scale 1, zero after their ends, and their lengths [B] in samples."""
+    lengths = torch.tensor([len(wave) for wave in samples])
+    waves = torch.zeros(len(samples), int(lengths.max()))
+    for row, wave in zip(waves, samples, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave.astype(np.float32))
+    return waves / FULL_SCALE, lengths

@@ -1,0 +1,145 @@
+"""The loop that both stages share: epochs of steps, a state that survives, a row of history per epoch."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from pipeline.errors import TrainingError
+from pipeline.training.batches import PretrainBatch, TrainBatch, Visit, loaded, visits
+from pipeline.training.history import Row, announce, write_tensorboard
+from pipeline.training.runtime import Runtime
+from pipeline.training.state import StateFile, Termination
+
+log = logging.getLogger(__name__)
+TERMINATED = 128 + 15
+SECONDS_BETWEEN_LINES = 10.0
+
+
+Batch = TypeVar("Batch", PretrainBatch, TrainBatch)
+Taken = TypeVar("Taken", bound=PretrainBatch | TrainBatch, contravariant=True)
+
+
+class Method(Protocol[Taken]):
+    """What is trained: CA-DINO or DLG-LC. Its state is all that a restart needs beyond the loop's own counters."""
+
+    name: str  # of the stage, for files and logs
+    stage: int  # 0: pretraining, i: round i; part of every random draw
+    seed: int
+    epochs: int
+    batch_size: int
+
+    def begin_epoch(self, epoch: int) -> Dataset:
+        """Prepare an epoch; its batches, indexed by visits."""
+
+    def step(self, batch: Taken, progress: float) -> None:
+        """One update of the weights; `progress` is in epochs, with the fraction of the current one."""
+
+    def is_finite(self) -> bool:
+        """Whether all losses of the epoch so far are finite (waits for the device)."""
+
+    def end_epoch(self, epoch: int) -> Row:
+        """Close an epoch; its figures."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Counters:
+    """Where a training is, and what the current epoch has cost so far."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.step = 0
+        self.seconds = 0.0
+        self.waited = 0.0
+        self.rows: list[Row] = []
+
+
+def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path) -> list[Row]:
+    """Train `method` to the end, from its saved state where there is one.
+
+    Args:
+        utterances: size of the corpus.
+        tensorboard: folder of the TensorBoard log.
+
+    Returns:
+        The history, a row per epoch.
+
+    Raises:
+        TrainingError: the loss is not finite, or the method stopped the run.
+        SystemExit: the job was asked to end; its state is saved.
+    """
+    counters = Counters()
+    with state.locked(), Termination().watched() as termination, logging_redirect_tqdm():
+        saved = state.load()
+        if saved is not None:
+            vars(counters).update(saved["counters"])
+            method.load_state_dict(saved["method"])
+            log.info("%s goes on at epoch %d, step %d", method.name, counters.epoch + 1, counters.step)
+
+        def save() -> None:
+            if not method.is_finite():
+                raise TrainingError(f"{method.name}: the loss is not finite in epoch {counters.epoch + 1}: lower the learning rate or check the audio")
+            state.save({"counters": vars(counters), "method": method.state_dict()})
+
+        last_save = time.monotonic()
+        while counters.epoch < method.epochs:
+            planned = visits(method.seed, method.stage, counters.epoch, utterances, method.batch_size)
+            dataset = method.begin_epoch(counters.epoch)
+            bar = _bar(method, counters, utterances, len(planned))
+            for batch in _timed(loaded(dataset, planned[counters.step :], runtime.workers, runtime.device.type == "cuda"), counters):
+                method.step(batch, counters.epoch + counters.step / len(planned))
+                counters.step += 1
+                bar.update(len(batch.utterances))
+                if termination.requested or time.monotonic() - last_save > runtime.checkpoint_seconds:
+                    save()
+                    last_save = time.monotonic()
+                if termination.requested:
+                    log.warning("%s was asked to end and has saved its state at epoch %d, step %d", method.name, counters.epoch + 1, counters.step)
+                    raise SystemExit(TERMINATED)
+            bar.close()
+            save()
+            counters.rows.append(_closed(method, counters, utterances))
+            write_tensorboard(tensorboard, counters.rows)
+            announce(counters.rows[-1], method.epochs)
+            counters.epoch, counters.step, counters.seconds, counters.waited = counters.epoch + 1, 0, 0.0, 0.0
+        save()
+    return counters.rows
+
+
+def _bar(method: Method[Batch], counters: Counters, utterances: int, steps: int) -> tqdm:
+    """Progress of an epoch with rate and ETA: a bar on a terminal, else nothing (each epoch is a line of the log)."""
+    done = round(utterances * counters.step / steps)
+    title = f"{method.name} {counters.epoch + 1}/{method.epochs}"
+    return tqdm(total=utterances, initial=done, desc=title, unit="utt", disable=None, leave=False, mininterval=1.0)
+
+
+def _timed(batches: Iterator[Batch], counters: Counters) -> Iterator[Batch]:
+    """`batches`, with the time spent on each and the time waited for it added to `counters`."""
+    while True:
+        start = time.monotonic()
+        batch = next(batches, None)
+        counters.waited += time.monotonic() - start
+        if batch is None:
+            return
+        yield batch
+        counters.seconds += time.monotonic() - start
+
+
+def _closed(method: Method[Batch], counters: Counters, utterances: int) -> Row:
+    row = {"epoch": counters.epoch, **method.end_epoch(counters.epoch)}
+    warning = row.pop("warning", "")
+    return {
+        **row,
+        "utterances_per_second": utterances / max(counters.seconds, 1e-9),
+        "data_wait_seconds": counters.waited,
+        "seconds": counters.seconds,
+        "warning": warning,
+    }

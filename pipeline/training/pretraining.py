@@ -1,0 +1,230 @@
+"""Stage I: CA-DINO (paper III). A student learns what a slowly moving teacher makes of other crops of the same voice."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from pipeline.audio.crops import ClusterPartners
+from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
+from pipeline.errors import TrainingError
+from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from pipeline.models.projection_head import ProjectionHead
+from pipeline.settings.pretrain import PretrainSettings
+from pipeline.training.batches import FeatureExtractor, PretrainBatch
+from pipeline.training.checks import collapse
+from pipeline.training.ema import WeightAverage, update_teacher
+from pipeline.training.history import Row
+from pipeline.training.runtime import Runtime
+from pipeline.training.schedules import cosine, linear, warmup_then_cosine
+
+REFERENCE_BATCH = 256  # the batch for which learning rates are given
+FIGURES = ("loss", "loss_dino", "loss_cosine", "teacher_entropy", "student_entropy")
+
+
+class DinoNetwork(nn.Module):
+    """An encoder and its projection head."""
+
+    def __init__(self, encoder: nn.Module, head: ProjectionHead):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
+class Pretraining:
+    """CA-DINO as a `Method` of the training loop.
+
+    Args:
+        encoder: fresh, with an attribute of its embedding's size in `embedding`.
+        extract: the embeddings [N, D] of all utterances, clean and whole, by a given encoder.
+        crops: the dataset of multi-crop views with given cluster partners (None: plain DINO).
+    """
+
+    name, stage = "CA-DINO", 0
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        encoder: nn.Module,
+        embedding: int,
+        seed: int,
+        runtime: Runtime,
+        features: FeatureExtractor,
+        crops: Callable[[ClusterPartners | None], Dataset],
+        extract: Callable[[nn.Module], np.ndarray],
+    ):
+        self.settings, self.seed, self.epochs, self.batch_size = settings, seed, settings.epochs, settings.batch_size
+        self._runtime, self._features, self._crops, self._extract = runtime, features, crops, extract
+        network = DinoNetwork(encoder, ProjectionHead(settings.head, embedding))
+        self.student = network.to(runtime.device)
+        self.teacher = copy.deepcopy(network).requires_grad_(False)
+        for module in (self.student.encoder, self.teacher.encoder):
+            runtime.prepared(module)
+        self.centre = torch.zeros(settings.head.prototypes, device=runtime.device)
+        self._optimiser = sgd(self.student, settings, fused=runtime.device.type == "cuda")
+        self._average = WeightAverage()
+        self._labels: Tensor | None = None
+        self._reset_figures()
+
+    # An epoch ---------------------------------------------------------------------------------------------------------
+
+    def begin_epoch(self, epoch: int) -> Dataset:
+        """Cluster anew where the schedule says so; the epoch's crops. A resumed epoch finds its clusters in the state."""
+        aware = self.settings.cluster_aware
+        due = epoch >= aware.start_epoch and (epoch - aware.start_epoch) % aware.every_epochs == 0
+        if due and self._clustered_in != epoch:
+            unit = centred_unit(self._extract(self.teacher.encoder), subtract_mean=False)
+            found = spherical_kmeans(
+                unit, aware.clusters, iterations=aware.iterations, points_per_cluster=aware.points_per_cluster, restarts=1, seed=self.seed + epoch
+            )
+            self._labels, self._clustered_in = torch.from_numpy(found.labels), epoch
+        self.student.train()
+        self.teacher.train()
+        return self._crops(None if self._labels is None else ClusterPartners(self._labels.numpy()))
+
+    def step(self, batch: PretrainBatch, progress: float) -> None:
+        """One update of student, teacher and centre."""
+        dino, optimiser = self.settings.dino, self.settings.optimiser
+        long, short = self._features(batch.long), self._features(batch.short)
+        views = len(batch.long.crops)
+
+        with torch.no_grad(), self._runtime.autocast():
+            teacher_logits = self.teacher.head(self.teacher.encoder(long)).unflatten(0, (views, -1))
+        teacher = teacher_probabilities(teacher_logits, self.centre, self._teacher_temperature(progress))
+
+        with self._runtime.autocast():
+            embeddings, logits = self._student_outputs(long, short, views)
+        loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing or "short_to_long")
+        loss_cosine = cosine_consistency(embeddings, views) if dino.cosine_weight else loss_dino.new_zeros(())
+        loss = loss_dino + dino.cosine_weight * loss_cosine
+
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate(progress)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if progress < optimiser.freeze_last_layer_epochs:
+            self.student.head.prototypes.weight.grad = None
+        nn.utils.clip_grad_norm_(self.student.parameters(), optimiser.clip_gradient)
+        self._optimiser.step()
+
+        update_teacher(self.teacher, self.student, self._momentum(progress))
+        self.centre = updated_centre(self.centre, teacher_logits, dino.centre_momentum)
+        student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
+        self._count([loss, loss_dino, loss_cosine, entropy(teacher), entropy(student)], teacher)
+
+    def _student_outputs(self, long: Tensor, short: Tensor, views: int) -> tuple[Tensor, Tensor]:
+        """Embeddings of the student's views (long ones first), and the logits of those that the pairing uses.
+
+        The student sees the long crops only where a loss needs them.
+        """
+        everywhere = self.settings.dino.pairing == "all_but_same"
+        parts = []
+        if everywhere or self.settings.dino.cosine_weight:
+            parts.append(self.student.encoder(long).unflatten(0, (views, -1)))
+        if len(short):
+            parts.append(self.student.encoder(short).unflatten(0, (-1, len(long) // views)))
+        embeddings = torch.cat(parts)
+        used = embeddings if everywhere or len(parts) == 1 else parts[1]
+        return embeddings, self.student.head(used.flatten(0, 1)).unflatten(0, used.shape[:2])
+
+    def end_epoch(self, epoch: int) -> Row:
+        """Figures of the epoch; the teacher joins the average of the last checkpoints."""
+        means = dict(zip(FIGURES, (self._sums / self._steps).tolist(), strict=True))
+        warning = ""
+        if epoch >= max(1, self.settings.optimiser.warmup_epochs):
+            mean_entropy = float(entropy(self._mean_output / self._steps))
+            warning = collapse(means["loss_dino"], means["teacher_entropy"], mean_entropy, len(self.centre))
+            if warning.startswith("COLLAPSE") and self.settings.on_collapse == "stop":
+                raise TrainingError(f"epoch {epoch + 1}: {warning}. The run stops as pretrain.on_collapse asks")
+        if epoch >= self.epochs - (self.settings.average_last or 1):
+            self._average.add(self.teacher.encoder.state_dict())
+        row = {
+            **means,
+            "learning_rate": self._learning_rate(epoch),
+            "ema_momentum": self._momentum(epoch),
+            "teacher_temperature": self._teacher_temperature(epoch),
+            "clusters": 0 if self._labels is None else self.settings.cluster_aware.clusters,
+            "warning": warning,
+        }
+        self._reset_figures()
+        return row
+
+    def exported(self) -> dict[str, Tensor]:
+        """The encoder's weights that the stage hands on: the teacher's, averaged over the last epochs."""
+        return self._average.mean
+
+    # Schedules --------------------------------------------------------------------------------------------------------
+
+    def _learning_rate(self, progress: float) -> float:
+        optimiser = self.settings.optimiser
+        scale = self.batch_size / REFERENCE_BATCH
+        return warmup_then_cosine(
+            progress, self.epochs, optimiser.warmup_epochs, scale * optimiser.learning_rate, scale * optimiser.final_learning_rate
+        )
+
+    def _momentum(self, progress: float) -> float:
+        """0 makes the teacher a copy of the student (`ema: none`)."""
+        return cosine(self.settings.dino.ema_start, 1.0, progress / self.epochs) if self.settings.dino.ema == "cosine" else 0.0
+
+    def _teacher_temperature(self, progress: float) -> float:
+        dino = self.settings.dino
+        end = dino.teacher_temperature or 0.04
+        start, epochs = dino.teacher_temperature_start or end, dino.teacher_temperature_epochs or 0
+        return linear(start, end, progress / epochs) if epochs else end
+
+    # Figures and state ------------------------------------------------------------------------------------------------
+
+    def _reset_figures(self) -> None:
+        self._steps = 0
+        self._sums = torch.zeros(len(FIGURES), device=self._runtime.device)
+        self._mean_output = torch.zeros_like(self.centre)
+
+    @torch.no_grad()
+    def _count(self, figures: list[Tensor], teacher: Tensor) -> None:
+        """Add a step's figures on the device; nothing is waited for."""
+        self._steps += 1
+        self._sums += torch.stack([figure.detach().float() for figure in figures])
+        self._mean_output += teacher.flatten(0, 1).mean(dim=0)
+
+    def is_finite(self) -> bool:
+        """Whether all figures of the epoch so far are finite."""
+        return bool(self._sums.isfinite().all())
+
+    _clustered_in = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "centre": self.centre,
+            "labels": self._labels,
+            "clustered_in": self._clustered_in,
+            "average": vars(self._average),
+            "figures": {"steps": self._steps, "sums": self._sums, "mean_output": self._mean_output},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s value."""
+        device = self._runtime.device
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.centre = state["centre"].to(device)
+        self._labels, self._clustered_in = state["labels"], state["clustered_in"]
+        vars(self._average).update(state["average"])
+        self._average.mean = {name: value.to(device) for name, value in self._average.mean.items()}
+        figures = state["figures"]
+        self._steps, self._sums, self._mean_output = figures["steps"], figures["sums"].to(device), figures["mean_output"].to(device)
+
+
+def sgd(network: nn.Module, settings: PretrainSettings, *, fused: bool) -> torch.optim.SGD:
+    """SGD with weight decay on matrices only, not on biases and norms."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.optimiser.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.optimiser.momentum, fused=fused or None)

@@ -1,0 +1,69 @@
+"""Real voices for the tests: a cut of the demo corpus, decoded once."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+REPOSITORY = Path(__file__).parents[1]
+SPEECH = REPOSITORY / "demo" / "speech"
+
+
+class Packed(NamedTuple):
+    """A packed corpus on disk."""
+
+    paths: tuple[Path, list[Path]]  # manifest, shards
+    speakers: list[str]  # of each utterance
+
+
+def recordings(split: str, talkers: int, each: int) -> list[Path]:
+    """Files of the demo corpus: the first `each` of the first `talkers` of `dev` or `test`."""
+    folders = sorted(path for path in (SPEECH / split / "wav").iterdir() if path.is_dir())
+    return [file for folder in folders[:talkers] for file in sorted(folder.rglob("*.opus"))[:each]]
+
+
+@pytest.fixture(scope="session")
+def voice() -> torch.Tensor:
+    """[N] float32, at least 4 s of one real talker at 16 kHz."""
+    samples, rate = soundfile.read(max(recordings("test", 1, 10), key=lambda path: path.stat().st_size), dtype="float32")
+    assert rate == 16_000 and len(samples) > 4 * rate
+    return torch.from_numpy(samples)
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory) -> Packed:
+    """24 utterances of 6 talkers in two shards, laid out as the stage `pack` does."""
+    folder = tmp_path_factory.mktemp("packed")
+    files = recordings("dev", 6, 4)
+    rows, shards = [], []
+    for shard, part in enumerate((files[:13], files[13:])):
+        audio, offset = [], 0
+        for path in part:
+            samples, _ = soundfile.read(path, dtype="int16")
+            name = path.relative_to(SPEECH / "dev" / "wav").with_suffix("").as_posix()
+            rows.append({"utterance": name, "num_samples": len(samples), "shard": shard, "offset": offset, "status": "ok"})
+            audio.append(samples)
+            offset += len(samples)
+        shards.append(folder / f"audio-{shard}.pt")
+        torch.save(torch.from_numpy(np.concatenate(audio)), shards[-1])
+    manifest = folder / "manifest.parquet"
+    pd.DataFrame(rows).to_parquet(manifest)
+    return Packed((manifest, shards), [row["utterance"].split("/")[0] for row in rows])
+
+
+@pytest.fixture(scope="session")
+def banks(tmp_path_factory) -> tuple[Path, Path]:
+    """Small banks of the demo's noise and rooms: paths of `noise.pt` and `rirs.pt`."""
+    from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
+
+    folder = tmp_path_factory.mktemp("banks")
+    noise = REPOSITORY / "demo" / "noise" / "musan"
+    chosen = [(kind, path) for kind, part in (("noise", "noise"), ("music", "music"), ("babble", "speech")) for path in sorted((noise / part).rglob("*.opus"))[:3]]
+    save_bank(folder / "noise.pt", bank_of([(kind, soundfile.read(path, dtype="int16")[0]) for kind, path in chosen], NOISE_KINDS))
+    rirs = sorted((REPOSITORY / "demo" / "noise" / "rirs").rglob("*.flac"))[:5]
+    save_bank(folder / "rirs.pt", bank_of([("room", soundfile.read(path, dtype="int16")[0]) for path in rirs], RIR_KINDS))
+    return folder / "noise.pt", folder / "rirs.pt"

@@ -1,0 +1,145 @@
+"""A synthetic experiment: every file that the report reads, in the shapes that a real run leaves."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.artifacts import write_table
+from pipeline.metrics import measured
+from pipeline.reporting.collect import Results
+from pipeline.scoring.systems import systems
+from pipeline.settings.experiment import Experiment, resolve
+from pipeline.settings.scoring import MetricSettings
+
+UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
+SPEAKER_NAME = "<script>alert('talker')</script>"
+
+
+def settings(**changes: object) -> Experiment:
+    """The settings of the synthetic experiment."""
+    config = {
+        "experiment": "synthetic",
+        "rounds": 3,
+        "corpora": {name: {"layout": "voxceleb", "path": f"/data/{name}"} for name in ("train", "test")},
+        "trials": {"demo": {"corpus": "test", "path": "demo.txt"}, "vox1_o_clean": {"corpus": "test", "path": "vox.txt"}},
+        "pretrain": {"head": {"prototypes": 4096}, "batch_size": 64},
+        **changes,
+    }
+    return resolve(config)
+
+
+def manifest(utterances: int, rejected: int) -> pd.DataFrame:
+    generator = np.random.default_rng(1)
+    names = [f"{SPEAKER_NAME}/session{index % 90}/{index:05d}" for index in range(utterances)]
+    reasons = np.array(["too short: 0.2 s", "silent", "cannot be decoded"])[np.arange(utterances) % 3]
+    bad = np.arange(utterances) < rejected
+    return pd.DataFrame(
+        {
+            "utterance": names,
+            "path": [f"{name}.wav" for name in names],
+            "session": [name.split("/")[1] for name in names],
+            "num_samples": generator.integers(4 * 16000, 9 * 16000, utterances),
+            "shard": 0,
+            "offset": 0,
+            "status": np.where(bad, "rejected", "ok"),
+            "reason": np.where(bad, reasons, ""),
+        }
+    )
+
+
+def history(index: int, warning: str) -> pd.DataFrame:
+    epoch = np.arange(EPOCHS)
+    falling = np.exp(-epoch / 8)
+    common = {
+        "epoch": epoch,
+        "learning_rate": 0.1 * falling,
+        "utterances_per_second": 800 + 20 * np.sin(epoch),
+        "data_wait_seconds": 0.3,
+        "seconds": 9.0,
+        "warning": np.where(epoch > EPOCHS - 4, warning, ""),
+    }
+    if index:
+        shares = gate().loc[:, ["tau1", "reliable", "corrected", "dropped"]]
+        return pd.DataFrame({**common, "loss": 12 * falling + 1, "loss_clean": 10 * falling + 1, "accuracy": 0.9 - 0.8 * falling, "margin": 0.2}).join(shares)
+    entropies = {"teacher_entropy": 6 * falling + 1.5, "student_entropy": 5 * falling + 3}
+    return pd.DataFrame({**common, "loss": 7 + 1.3 * falling, "loss_dino": 6.8 + 1.2 * falling, "loss_cosine": 0.2 + 0.1 * falling, **entropies})
+
+
+def gate() -> pd.DataFrame:
+    epoch = np.arange(EPOCHS)
+    acting = epoch >= 10
+    reliable = np.where(acting, 0.75 + 0.005 * epoch, 1.0)
+    corrected = np.where(acting, 0.12, 0.0)
+    return pd.DataFrame(
+        {
+            "modality": "audio",
+            "epoch": epoch,
+            "tau1": np.where(acting, 3 - 0.05 * epoch, np.nan),
+            "weight_1": 0.8,
+            "mean_1": -1.2,
+            "variance_1": 0.5,
+            "weight_2": 0.2,
+            "mean_2": 1.6,
+            "variance_2": 0.2,
+            "reliable": reliable,
+            "corrected": corrected,
+            "dropped": 1 - reliable - corrected,
+            "status": np.where(epoch == 12, "kept: a component vanished", np.where(acting, "fitted", "no gate")),
+        }
+    )
+
+
+def losses() -> pd.DataFrame:
+    generator = np.random.default_rng(2)
+    upper = generator.random(UTTERANCES) < 0.2
+    values = np.exp(np.where(upper, generator.normal(1.6, 0.45, UTTERANCES), generator.normal(-1.2, 0.7, UTTERANCES)))
+    values[:2] = 0, np.inf  # an exact zero and an overflow must not break the histogram
+    values[1] = 80
+    return pd.DataFrame({"utterance": [str(index) for index in range(UTTERANCES)], "loss_clean": values.astype(np.float32), "decision": "reliable"})
+
+
+def scores(separation: float, trials: int = 1200) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+    target = np.arange(trials) % 3 == 0
+    cosine = generator.normal(size=trials) + separation * target
+    columns = {"enroll": "a", "test": "b", "target": target, "cosine": cosine, "snorm": cosine + 0.2 * target}
+    return pd.DataFrame(columns)
+
+
+def write_experiment(folder: Path, experiment: Experiment, warning: str = "") -> Results:
+    """Fill `folder` with everything that `experiment` would have made."""
+    generator = np.random.default_rng(4)
+    for corpus, size, rejected in (("train", UTTERANCES, 47), ("test", 300, 2)):
+        table = manifest(size, rejected)
+        write_table(folder / "data" / corpus / "manifest.parquet", table)
+        known = pd.DataFrame({"utterance": table["utterance"], "speaker": np.arange(size) % SPEAKERS})
+        write_table(folder / "data" / corpus / "speakers.parquet", known.astype({"speaker": str}))
+    rows = []
+    for place, system in enumerate(systems(experiment.rounds, experiment.baselines)):
+        labels = generator.choice(CLUSTERS, UTTERANCES, p=generator.dirichlet(np.full(CLUSTERS, 6))).astype(np.int32)
+        write_table(folder / system / "pseudo_labels.parquet", pd.DataFrame({"label": labels}))
+        quality = {"system": system, "clusters": CLUSTERS, "largest": 90, "smallest": 3, "empty": 0}
+        agreement = {"nmi": 0.5 + 0.08 * place, "purity": 0.45 + 0.09 * place, "utterances_with_speaker": UTTERANCES}
+        write_table(folder / system / "cluster_quality.parquet", pd.DataFrame([{**quality, **agreement}]))
+        for trials in experiment.trials:
+            path = folder / system / "scores" / f"{trials}.parquet"
+            write_table(path, scores(1.7 + 0.25 * place))
+            rows += measured(path, MetricSettings())
+    for index in range(experiment.rounds + 1):
+        system = folder / f"iter_{index}"
+        write_table(system / "history.parquet", history(index, warning if index == 1 else ""))
+        if index:
+            write_table(system / "gate.parquet", gate())
+            write_table(system / "losses.parquet", losses())
+    if rows:
+        write_table(folder / "metrics.parquet", pd.DataFrame(rows).astype({"iteration": "Int64"}))
+    return Results(folder, experiment)
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A complete experiment, with warnings."""
+    warning = "the gate keeps nearly everything (99.95 % reliable): it selects nothing"
+    return write_experiment(tmp_path_factory.mktemp("results") / "synthetic", settings(), warning)

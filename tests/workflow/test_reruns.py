@@ -1,0 +1,98 @@
+"""What is done again after a change, and what is not."""
+
+import os
+
+import pytest
+
+AFTER_CLUSTERING = {"cluster", "quality", "train", "extract", "score", "metrics", "report"}
+
+
+def test_nothing_is_left_to_do(workshop):
+    assert not workshop.plan().rules
+
+
+def test_touching_a_script_reruns_nothing(workshop):
+    os.utime(workshop.folder / "pipeline" / "pretrain.py")
+    assert not workshop.plan().rules
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [{"device": "auto", "gpus": 4, "threads": 2, "workers": 3, "precision": "bfloat16", "compile": False, "checkpoint_minutes": 1.5}],
+)
+def test_runtime_options_rerun_nothing(workshop, runtime):
+    workshop.configure(runtime=runtime)
+    assert not workshop.plan().rules
+
+
+def test_number_of_clusters_reruns_from_clustering_on(workshop):
+    workshop.configure(cluster={"clusters": 11})
+    plan = workshop.plan()
+    assert set(plan.rules) == AFTER_CLUSTERING
+    assert plan.rules["cluster"] == 5
+    assert plan.rules["train"] == 2
+    assert not {file for file in plan.outputs if file.startswith("iter_0/embeddings")}
+    workshop.run()
+    assert not workshop.plan().rules
+
+
+def test_scoring_key_reruns_scoring_alone(workshop):
+    workshop.configure(score={"cohort_top": 7})
+    assert workshop.plan().made_by("score", "metrics", "report")
+
+
+def test_operating_point_reruns_metrics_alone(workshop):
+    workshop.configure(metrics={"p_target": 0.05})
+    assert workshop.plan().made_by("metrics", "report")
+
+
+def test_one_more_round_runs_that_round_alone(workshop):
+    workshop.configure(rounds=3)
+    plan = workshop.plan()
+    assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", "metrics.parquet", "report.html"}
+    assert plan.rules == {"train": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1}
+
+
+def test_pretraining_rate_reruns_pretraining_and_what_follows(workshop):
+    workshop.configure(pretrain={"optimiser": {"learning_rate": 0.01}})
+    plan = workshop.plan()
+    assert set(plan.rules) == {"pretrain"} | AFTER_CLUSTERING
+    assert not {file for file in plan.outputs if file.startswith(("data/", "baseline_"))}
+
+
+def test_training_rate_reruns_the_rounds_and_spares_pretraining(workshop):
+    workshop.configure(train={"optimiser": {"learning_rate": 0.01}})
+    plan = workshop.plan()
+    assert set(plan.rules) == AFTER_CLUSTERING
+    assert not {file for file in plan.outputs if file.startswith(("data/", "baseline_", "iter_0"))}
+
+
+def test_another_test_corpus_spares_training(workshop):
+    workshop.configure(corpora={"test": {"layout": "folder", "path": "elsewhere"}})
+    plan = workshop.plan()
+    assert not {"pretrain", "train", "cluster"} & set(plan.rules)
+    assert plan.rules["listing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "spared"),
+    [
+        ("pipeline/cluster.py", {"cluster"}, {"pretrain"}),
+        ("pipeline/score.py", {"score"}, {"cluster"}),
+        ("pipeline/scoring/snorm.py", {"score"}, {"cluster", "extract", "train"}),
+        ("pipeline/clustering/kmeans.py", {"pretrain", "cluster"}, {"pack", "baseline", "noise"}),
+        ("pipeline/losses/aam.py", {"train"}, {"pretrain", "pack"}),
+        ("workflow/report/report.html.j2", {"report"}, {"metrics", "score"}),
+        ("the trials.txt", {"score"}, {"extract", "cluster"}),
+    ],
+)
+def test_editing_a_file_reruns_the_stages_that_use_it(workshop, path, first, spared):
+    workshop.append(path)
+    plan = workshop.plan()
+    assert first <= set(plan.rules)
+    assert not spared & set(plan.rules)
+
+
+def test_describing_a_setting_better_reruns_nothing(workshop):
+    workshop.append("pipeline/settings/pretrain.py")
+    assert not workshop.plan().rules

@@ -1,0 +1,90 @@
+"""What all rules share: names, constraints on them, and helpers that turn the experiment into inputs and options."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from workflow.environment import prepare
+from workflow.imports import source_files
+
+REPOSITORY = Path(workflow.basedir)
+
+prepare(REPOSITORY)
+
+RESULTS = f"results/{EXPERIMENT.experiment}"
+RUNTIME = EXPERIMENT.runtime
+TRAIN = EXPERIMENT.train_corpus
+SHARDS = range(EXPERIMENT.pack.shards)
+ROUNDS = [f"iter_{i}" for i in range(EXPERIMENT.rounds + 1)]
+BASELINES = ["baseline_fbank", "baseline_untrained"] if EXPERIMENT.baselines else []
+SYSTEMS = BASELINES + ROUNDS
+
+# Handed to jobs as a resource, like all of RUNTIME: a change of resources never reruns a job.
+GPUS = 0 if RUNTIME.device == "cpu" else RUNTIME.gpus
+
+
+wildcard_constraints:
+    experiment=re.escape(EXPERIMENT.experiment),
+    system=r"baseline_fbank|baseline_untrained|iter_(?:0|[1-9]\d*)",
+    kind="fbank|untrained",
+    corpus="|".join(map(re.escape, EXPERIMENT.corpora)),
+    trials="|".join(map(re.escape, EXPERIMENT.trials)) or "none",
+    shard=r"0|[1-9]\d*",
+    i=r"[1-9]\d*",
+
+
+@cache
+def code(stage):
+    """The files that a stage's script consists of, as inputs: editing one reruns the stage.
+
+    Those of `pipeline/settings` are left out: they only declare, and the values reach the stage as parameters. The paths are
+    relative, so that a repository that was moved together with its results is still up to date.
+    """
+    files = source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "pipeline" / "settings")
+    return [os.path.relpath(file) for file in files]
+
+
+def packed(pattern, corpus="{corpus}"):
+    """The files of all shards of a corpus."""
+    return expand(pattern, corpus=corpus, shard=SHARDS, allow_missing=True)
+
+
+def listing_file(wildcards):
+    """The user's listing, where the corpus is one. The trees of the other layouts are not looked at by the workflow."""
+    corpus = EXPERIMENT.corpora[wildcards.corpus]
+    return corpus.path if corpus.layout == "listing" else []
+
+
+def trial_file(wildcards):
+    """The user's trial list."""
+    path = EXPERIMENT.trials[wildcards.trials].path
+    if not os.path.exists(path):
+        raise WorkflowError(f"config key 'trials.{wildcards.trials}.path': there is no file '{path}' (relative to {os.getcwd()})")
+    return path
+
+
+def test_corpus(wildcards):
+    """The corpus that a trial list's utterances belong to."""
+    return EXPERIMENT.trials[wildcards.trials].corpus
+
+
+def previous_labels(wildcards):
+    """The pseudo labels of the round before."""
+    return f"results/{wildcards.experiment}/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+
+def of_systems(pattern, systems=SYSTEMS):
+    """`pattern` for every system, and every trial list where it names one."""
+    return expand(pattern, system=systems, trials=EXPERIMENT.trials, allow_missing=True)
+
+
+def settings_of_report():
+    """The whole configuration but for the runtime's options, whose change must not rerun anything."""
+    return type(EXPERIMENT)(**EXPERIMENT.model_dump(exclude={"runtime"})).to_json()
+
+
+def summary():
+    """What to look at after a run: the table of error rates, and where the report lies."""
+    table, page = Path(RESULTS, "logs", "metrics.txt"), Path(RESULTS, "report.html")
+    place = f"Report: {page.resolve()}" if page.exists() else f"Results so far: {Path(RESULTS).resolve()}"
+    return f"{table.read_text()}\n{place}" if table.exists() else place

@@ -1,0 +1,122 @@
+"""From the user's trees of audio to packed corpora and augmentation banks.
+
+The trees themselves are no inputs: enumerating a million files is the work of the stage `listing`, not of every start of
+the workflow. After adding or removing files, have a corpus listed again with `snakemake … --forcerun listing`.
+"""
+
+
+rule data:
+    input:
+        expand(f"{RESULTS}/data/{{corpus}}/manifest.parquet", corpus=EXPERIMENT.corpora),
+        expand(f"{RESULTS}/data/{{corpus}}/speakers.parquet", corpus=EXPERIMENT.corpora),
+        f"{RESULTS}/data/noise.pt",
+        f"{RESULTS}/data/rirs.pt",
+
+
+rule listing:
+    input:
+        code=code("listing"),
+        listing=listing_file,
+    output:
+        listing="results/{experiment}/data/{corpus}/listing.parquet",
+        speakers="results/{experiment}/data/{corpus}/speakers.parquet",
+    log:
+        "results/{experiment}/logs/listing-{corpus}.log",
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus].to_json(),
+        shards=EXPERIMENT.pack.shards,
+    shell:
+        "python -m pipeline.listing --settings {params.settings:q} --shards {params.shards}"
+        " --listing {output.listing:q} --speakers {output.speakers:q} 2> {log:q}"
+
+
+rule pack:
+    input:
+        code=code("pack"),
+        listing="results/{experiment}/data/{corpus}/listing.parquet",
+    output:
+        audio="results/{experiment}/data/{corpus}/audio-{shard}.pt",
+        manifest="results/{experiment}/data/{corpus}/manifest-{shard}.parquet",
+    log:
+        "results/{experiment}/logs/pack-{corpus}-{shard}.log",
+    conda:
+        "../../envs/data.yaml"
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=240,
+    params:
+        settings=EXPERIMENT.pack.to_json(),
+    shell:
+        "python -m pipeline.pack --settings {params.settings:q} --listing {input.listing:q} --shard {wildcards.shard}"
+        " --audio {output.audio:q} --manifest {output.manifest:q} --threads {threads} 2> {log:q}"
+
+
+rule manifest:
+    input:
+        code=code("manifest"),
+        shards=packed("results/{experiment}/data/{corpus}/manifest-{shard}.parquet"),
+    output:
+        "results/{experiment}/data/{corpus}/manifest.parquet",
+    log:
+        "results/{experiment}/logs/manifest-{corpus}.log",
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        settings=EXPERIMENT.rejection.to_json(),
+    shell:
+        "python -m pipeline.manifest --settings {params.settings:q} --shards {input.shards:q} --manifest {output:q} 2> {log:q}"
+
+
+rule noise:
+    input:
+        code=code("noise"),
+        # Without a MUSAN tree the bank's babble is made from the training corpus.
+        manifest=[] if EXPERIMENT.noise.path else f"results/{{experiment}}/data/{TRAIN}/manifest.parquet",
+        audio=[] if EXPERIMENT.noise.path else packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", TRAIN),
+    output:
+        "results/{experiment}/data/noise.pt",
+    log:
+        "results/{experiment}/logs/noise.log",
+    conda:
+        "../../envs/data.yaml"
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=120,
+    params:
+        settings=EXPERIMENT.noise.to_json(),
+        seed=EXPERIMENT.seed,
+        speech=lambda wildcards, input: ["--manifest", input.manifest, "--audio", *input.audio] if input.audio else [],
+    shell:
+        "python -m pipeline.noise --settings {params.settings:q} --seed {params.seed} {params.speech:q} --noise {output:q} --threads {threads} 2> {log:q}"
+
+
+rule rirs:
+    input:
+        code=code("rirs"),
+    output:
+        "results/{experiment}/data/rirs.pt",
+    log:
+        "results/{experiment}/logs/rirs.log",
+    conda:
+        "../../envs/data.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        settings=EXPERIMENT.rirs.to_json(),
+        seed=EXPERIMENT.seed,
+    shell:
+        "python -m pipeline.rirs --settings {params.settings:q} --seed {params.seed} --threads {threads} --rirs {output:q} 2> {log:q}"

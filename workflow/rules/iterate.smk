@@ -1,0 +1,97 @@
+"""Stage II: rounds of extract, cluster, train. Round 0 is CA-DINO's; round i trains on the labels of round i - 1."""
+
+from pipeline.settings.jobs import TrainJob
+
+
+rule trained:
+    input:
+        f"{RESULTS}/{ROUNDS[-1]}/model.pt",
+        f"{RESULTS}/{ROUNDS[-1]}/pseudo_labels.parquet",
+
+
+rule extract:
+    input:
+        code=code("extract"),
+        model="results/{experiment}/{system}/model.pt",
+        manifest="results/{experiment}/data/{corpus}/manifest.parquet",
+        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt"),
+    output:
+        "results/{experiment}/{system}/embeddings/{corpus}.parquet",
+    log:
+        "results/{experiment}/logs/extract-{system}-{corpus}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: RUNTIME.threads
+    resources:
+        mem_mb=32000,
+        runtime=720,
+        gpu=min(GPUS, 1),
+        device=RUNTIME.device,
+        workers=RUNTIME.workers,
+        precision=RUNTIME.precision,
+    shell:
+        "python -m pipeline.extract --settings '{{}}' --model {input.model:q} --manifest {input.manifest:q}"
+        " --audio {input.audio:q} --output {output:q} --device {resources.device} --threads {threads}"
+        " --workers {resources.workers} --precision {resources.precision} 2> {log:q}"
+
+
+rule cluster:
+    input:
+        code=code("cluster"),
+        embeddings=f"results/{{experiment}}/{{system}}/embeddings/{TRAIN}.parquet",
+    output:
+        "results/{experiment}/{system}/pseudo_labels.parquet",
+    log:
+        "results/{experiment}/logs/cluster-{system}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: RUNTIME.threads
+    resources:
+        mem_mb=32000,
+        runtime=480,
+    params:
+        settings=EXPERIMENT.cluster.to_json(),
+        seed=EXPERIMENT.seed,
+    shell:
+        "python -m pipeline.cluster --settings {params.settings:q} --seed {params.seed} --embeddings {input.embeddings:q}"
+        " --output {output:q} --threads {threads} 2> {log:q}"
+
+
+rule train:
+    input:
+        code=code("train"),
+        labels=previous_labels,
+        manifest=f"results/{{experiment}}/data/{TRAIN}/manifest.parquet",
+        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", TRAIN),
+        noise="results/{experiment}/data/noise.pt",
+        rirs="results/{experiment}/data/rirs.pt",
+    output:
+        model="results/{experiment}/iter_{i}/model.pt",
+        history="results/{experiment}/iter_{i}/history.parquet",
+        gate="results/{experiment}/iter_{i}/gate.parquet",
+        losses="results/{experiment}/iter_{i}/losses.parquet",
+    log:
+        "results/{experiment}/logs/train-{i}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: RUNTIME.threads
+    resources:
+        mem_mb=64000,
+        runtime=2880,
+        gpu=GPUS,
+        device=RUNTIME.device,
+        workers=RUNTIME.workers,
+        precision=RUNTIME.precision,
+        compile=int(RUNTIME.compile),
+        checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
+    params:
+        settings=TrainJob.of(EXPERIMENT).to_json(),
+    shell:
+        "python $([ {resources.gpu} -gt 1 ] && echo '-m torch.distributed.run --standalone --nproc_per_node={resources.gpu}')"
+        " -m pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
+        " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
+        " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
+        " --state results/{wildcards.experiment}/state"
+        " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
+        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes}"
+        " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"

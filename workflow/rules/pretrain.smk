@@ -1,0 +1,68 @@
+"""Stage I: CA-DINO, and the systems that it must beat.
+
+The trainers' state lies outside every output, in `state/`: a job that was killed or timed out goes on from there.
+Several GPUs get one process each, as many as the resource `gpu` says. What the trainers report goes to the terminal and to
+the log; that copying outlives the signals that end a job, or the job's last words would be lost.
+"""
+
+from pipeline.settings.jobs import BaselineJob, PretrainJob
+
+
+rule pretrained:
+    input:
+        f"{RESULTS}/iter_0/model.pt",
+
+
+rule pretrain:
+    input:
+        code=code("pretrain"),
+        manifest=f"results/{{experiment}}/data/{TRAIN}/manifest.parquet",
+        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", TRAIN),
+        noise="results/{experiment}/data/noise.pt",
+        rirs="results/{experiment}/data/rirs.pt",
+    output:
+        model="results/{experiment}/iter_0/model.pt",
+        history="results/{experiment}/iter_0/history.parquet",
+    log:
+        "results/{experiment}/logs/pretrain.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: RUNTIME.threads
+    resources:
+        mem_mb=64000,
+        runtime=2880,
+        gpu=GPUS,
+        device=RUNTIME.device,
+        workers=RUNTIME.workers,
+        precision=RUNTIME.precision,
+        compile=int(RUNTIME.compile),
+        checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
+    params:
+        settings=PretrainJob.of(EXPERIMENT).to_json(),
+    shell:
+        "python $([ {resources.gpu} -gt 1 ] && echo '-m torch.distributed.run --standalone --nproc_per_node={resources.gpu}')"
+        " -m pipeline.pretrain --settings {params.settings:q}"
+        " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
+        " --model {output.model:q} --history {output.history:q} --state results/{wildcards.experiment}/state"
+        " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
+        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes}"
+        " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
+
+
+rule baseline:
+    input:
+        code=code("baseline"),
+    output:
+        "results/{experiment}/baseline_{kind}/model.pt",
+    log:
+        "results/{experiment}/logs/baseline_{kind}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        settings=BaselineJob.of(EXPERIMENT).to_json(),
+    shell:
+        "python -m pipeline.baseline --settings {params.settings:q} --kind {wildcards.kind} --model {output:q} 2> {log:q}"

@@ -1,0 +1,52 @@
+"""Error rates of all systems, and the page to look at."""
+
+
+rule metrics:
+    input:
+        code=code("metrics"),
+        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
+    output:
+        "results/{experiment}/metrics.parquet",
+    log:
+        table="results/{experiment}/logs/metrics.txt",
+        messages="results/{experiment}/logs/metrics.log",
+    conda:
+        "../../envs/score.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        settings=EXPERIMENT.metrics.to_json(),
+    shell:
+        "python -m pipeline.metrics --settings {params.settings:q} --scores {input.scores:q} --output {output:q}"
+        " > {log.table:q} 2> {log.messages:q}"
+
+
+rule report:
+    input:
+        code=code("report"),
+        template=os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
+        metrics="results/{experiment}/metrics.parquet",
+        manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
+        speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
+        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
+        labels=of_systems("results/{experiment}/{system}/pseudo_labels.parquet"),
+        quality=of_systems("results/{experiment}/{system}/cluster_quality.parquet"),
+        history=of_systems("results/{experiment}/{system}/history.parquet", ROUNDS),
+        gate=of_systems("results/{experiment}/{system}/gate.parquet", ROUNDS[1:]),
+        losses=of_systems("results/{experiment}/{system}/losses.parquet", ROUNDS[1:]),
+    output:
+        "results/{experiment}/report.html",
+    log:
+        "results/{experiment}/logs/report.log",
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        settings=settings_of_report(),
+    shell:
+        "python -m pipeline.report --settings {params.settings:q} --results results/{wildcards.experiment} --output {output:q} 2> {log:q}"
