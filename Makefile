@@ -51,7 +51,7 @@ demo: setup ## the whole loop on real voices, in minutes
 
 .PHONY: test
 test: lint ## lint, type check and all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: lint
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy

@@ -17,7 +17,8 @@ def main() -> None:
         features = job.features.model_copy(update={"mean_normalise": False})
         save_model(args.model, None, features, {}, stage="baseline", kind=args.kind)
     else:
-        save_model(args.model, job.encoder, job.features, untrained(job.encoder, job.features.mel_bins, job.seed, 0).state_dict(), stage="baseline", kind=args.kind, seed=job.seed)
+        weights = untrained(job.encoder, job.features.mel_bins, job.seed, 0).state_dict()
+        save_model(args.model, job.encoder, job.features, weights, stage="baseline", kind=args.kind, seed=job.seed)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,13 @@ def main() -> None:
     def extract(encoder: nn.Module) -> np.ndarray:
         return extract_embeddings(encoder, LogMel(job.features), corpus, runtime)
 
-    method = Pretraining(job.pretrain, untrained(job.encoder, job.features.mel_bins, job.seed, 0), job.encoder.embedding, job.seed, runtime, features, crops, extract)
+    encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
+    method = Pretraining(job.pretrain, encoder, job.encoder.embedding, job.seed, runtime, features, crops, extract)
     state = state_file(args, job, "pretrain")
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
     write_history(args.history, history)
-    save_model(args.model, job.encoder, job.features, method.exported(), stage="pretrain", iteration=0, seed=job.seed, config_hash=state.key)
+    provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key}
+    save_model(args.model, job.encoder, job.features, method.exported(), **provenance)
 
 
 if __name__ == "__main__":

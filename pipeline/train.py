@@ -36,8 +36,8 @@ def main() -> None:
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))
-    weights = encoder.state_dict()
-    save_model(args.model, job.encoder, job.features, weights, stage="train", iteration=args.iteration, seed=job.seed, config_hash=state.key)
+    provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key}
+    save_model(args.model, job.encoder, job.features, encoder.state_dict(), **provenance)
 
 
 def labels_of(corpus: PackedCorpus, table: pd.DataFrame) -> Tensor:

@@ -62,7 +62,8 @@ def banks(tmp_path_factory) -> tuple[Path, Path]:
 
     folder = tmp_path_factory.mktemp("banks")
     noise = REPOSITORY / "demo" / "noise" / "musan"
-    chosen = [(kind, path) for kind, part in (("noise", "noise"), ("music", "music"), ("babble", "speech")) for path in sorted((noise / part).rglob("*.opus"))[:3]]
+    parts = (("noise", "noise"), ("music", "music"), ("babble", "speech"))
+    chosen = [(kind, path) for kind, part in parts for path in sorted((noise / part).rglob("*.opus"))[:3]]
     save_bank(folder / "noise.pt", bank_of([(kind, soundfile.read(path, dtype="int16")[0]) for kind, path in chosen], NOISE_KINDS))
     rirs = sorted((REPOSITORY / "demo" / "noise" / "rirs").rglob("*.flac"))[:5]
     save_bank(folder / "rirs.pt", bank_of([("room", soundfile.read(path, dtype="int16")[0]) for path in rirs], RIR_KINDS))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
-from torchaudio.functional import fftconvolve
 
 from pipeline.audio.banks import Bank
 from pipeline.settings.audio import AugmentationSettings
@@ -123,4 +123,8 @@ def reverberate(speech: Tensor, responses: Tensor) -> Tensor:
 
     A response starts at its direct path, so speech and reverberated speech stay aligned.
     """
-    return fftconvolve(speech, responses)[:, : speech.shape[1]]
+    samples = speech.shape[1]
+    # A length with small prime factors: the one that just suffices can be several times as slow.
+    size = next_fast_len(samples + responses.shape[1] - 1, real=True)
+    spectrum = torch.fft.rfft(speech, n=size) * torch.fft.rfft(responses, n=size)
+    return torch.fft.irfft(spectrum, n=size)[:, :samples]

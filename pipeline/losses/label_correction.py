@@ -33,8 +33,13 @@ def decide(clean_loss: Tensor, clean_cosines: Tensor, scale: float, gate: Gate) 
     return torch.where(clean_loss < gate.threshold, RELIABLE, unreliable)
 
 
-def gated_loss(decisions: Tensor, augmented_loss: Tensor, clean_cosines: Tensor, augmented_cosines: Tensor, scale: float, gate: Gate) -> Tensor:
-    """[B] losses to train on (Eq. 9 to 11): AAM where reliable, cross-entropy against the sharpened clean prediction where corrected, else 0.
+def gated_loss(
+    decisions: Tensor, augmented_loss: Tensor, clean_cosines: Tensor, augmented_cosines: Tensor, scale: float, gate: Gate
+) -> Tensor:
+    """[B] losses to train on (Eq. 9 to 11).
+
+    Where the label is reliable the AAM loss, where it is corrected the cross-entropy against the sharpened clean
+    prediction, and 0 where the utterance is dropped.
 
     Args:
         decisions: [B] of `decide`.

@@ -116,19 +116,30 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, C] to [B, 2 C]."""
-        uniform = torch.ones_like(frames[:, :, :1]) if mask is None else mask
-        context = self.context(statistics(frames, uniform / uniform.sum(dim=1, keepdim=True)))
+        uniform = None if mask is None else mask / mask.sum(dim=1, keepdim=True)
+        context = self.context(statistics(frames, uniform))
         scores = self.attend(torch.tanh(self.local(frames) + context.unsqueeze(1))).float()
         if mask is not None:
             scores = scores.masked_fill(mask == 0, float("-inf"))
         return statistics(frames, torch.softmax(scores, dim=1))
 
 
-def statistics(frames: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean and standard deviation over time, in float32: [B, T, C] and [B, T, C or 1] to [B, 2 C]."""
-    frames, weights = frames.float(), weights.float()
-    mean = (weights * frames).sum(dim=1)
-    variance = (weights * frames.square()).sum(dim=1) - mean.square()
+def statistics(frames: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean and standard deviation over time, in float32: [B, T, C] to [B, 2 C].
+
+    Args:
+        frames: [B, T, C].
+        weights: [B, T, C or 1], of sum 1 over time; None weighs all frames alike.
+    """
+    frames = frames.float()
+    if weights is None:
+        mean = frames.mean(dim=1)
+        # The norm is the sum of squares without a tensor of squares.
+        variance = torch.linalg.vector_norm(frames, dim=1).square() / frames.shape[1] - mean.square()
+    else:
+        weighted = weights.float() * frames
+        mean = weighted.sum(dim=1)
+        variance = (weighted * frames).sum(dim=1) - mean.square()
     return torch.cat([mean, variance.clamp(min=SMALLEST_VARIANCE).sqrt()], dim=1)
 
 

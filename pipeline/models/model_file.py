@@ -1,11 +1,11 @@
 """`model.pt`: an encoder's settings and weights, and where they came from."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from pipeline import __version__
 from pipeline.artifacts import load_torch, save_torch
 from pipeline.audio.features import LogMel
 from pipeline.errors import InputError
@@ -14,8 +14,6 @@ from pipeline.models.fbank_statistics import FbankStatistics
 from pipeline.settings.audio import FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
 from pipeline.settings.section import validated
-
-DISTRIBUTION = "cluster-aware-dino"
 
 
 class Model(NamedTuple):
@@ -26,13 +24,15 @@ class Model(NamedTuple):
     provenance: dict[str, Any]
 
 
-def save_model(path: Path, encoder: EncoderSettings | None, features: FeatureSettings, weights: dict[str, Tensor], **provenance: Any) -> None:
+def save_model(
+    path: Path, encoder: EncoderSettings | None, features: FeatureSettings, weights: dict[str, Tensor], **provenance: Any
+) -> None:
     """Write `model.pt`. `encoder` is None for the fbank-statistics baseline; `provenance` says where the weights came from."""
     content = {
         "encoder": None if encoder is None else encoder.model_dump(mode="json"),
         "features": features.model_dump(mode="json"),
         "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
-        "provenance": {**provenance, "code_version": code_version()},
+        "provenance": {**provenance, "code_version": __version__},
     }
     save_torch(path, content)
 
@@ -53,11 +53,3 @@ def load_model(path: Path) -> Model:
         encoder = EcapaTdnn(validated(EncoderSettings, content["encoder"]), features.mel_bins)
         encoder.load_state_dict(content["weights"])
     return Model(encoder.eval(), LogMel(features), content["provenance"])
-
-
-def code_version() -> str:
-    """The project's version as installed, or 'unknown' when run from a checkout."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "unknown"

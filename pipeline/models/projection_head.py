@@ -1,5 +1,7 @@
 """The projection head that DINO puts on the encoder (paper III-A; Caron et al., 2021)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ class ProjectionHead(nn.Module):
         super().__init__()
         sizes = [embedding, settings.hidden, settings.hidden]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if settings.batchnorm else []), nn.GELU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(settings.hidden, settings.bottleneck))
         self.prototypes = nn.Linear(settings.bottleneck, settings.prototypes, bias=False)

@@ -23,10 +23,7 @@ SAMPLE_RATE = 16_000
 SHOWN_ROWS = 20  # of a table that could be as long as the corpus
 NORMS = (("cosine", "cosine"), ("snorm", "s-norm"))
 TABLE_I_BATCHES = (16, 32, 64, 128, 256)
-PACKAGES = (
-    "torch torchaudio faiss-cpu faiss-gpu numpy scipy pandas pyarrow scikit-learn soundfile av pyroomacoustics "
-    "pydantic snakemake matplotlib jinja2 tensorboard"
-).split()
+PACKAGES = ["torch", "torchaudio", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "soundfile", "av", "pyroomacoustics", "pydantic", "snakemake", "matplotlib", "jinja2", "tensorboard"]
 
 
 class Panel(NamedTuple):

@@ -50,6 +50,6 @@ class RirSettings(Section):
     """The bank of room impulse responses (paper V-C)."""
 
     path: str | None = Field(None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]")
-    max_responses: Positive = Field(6000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [ours]")
+    max_responses: Positive = Field(40000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [paper V-C: 40,000]")
     seconds: float = Field(1.0, gt=0, description="impulse responses are cut to this length, counted from the direct path [ours]")
     simulated_rooms: Positive = Field(2000, description="responses to simulate where there is no tree [ours]")

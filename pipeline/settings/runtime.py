@@ -11,7 +11,7 @@ class RuntimeSettings(Section):
     """Devices, workers and checkpoints."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
-    gpus: NonNegative = Field(1, description="per training job, where the machine has GPUs")
+    gpus: NonNegative = Field(1, le=1, description="per training job, where the machine has GPUs")
     threads: Positive = Field(8, description="CPU cores per training or extraction job")
     workers: NonNegative = Field(6, description="processes that copy crops from the memory map; 0: the training process itself")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.errors import TrainingError
-from pipeline.training.batches import PretrainBatch, TrainBatch, Visit, loaded, visits
+from pipeline.training.batches import PretrainBatch, TrainBatch, loaded, visits
 from pipeline.training.history import Row, announce, write_tensorboard
 from pipeline.training.runtime import Runtime
 from pipeline.training.state import StateFile, Termination
@@ -86,7 +86,8 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
 
         def save() -> None:
             if not method.is_finite():
-                raise TrainingError(f"{method.name}: the loss is not finite in epoch {counters.epoch + 1}: lower the learning rate or check the audio")
+                where = f"{method.name}, epoch {counters.epoch + 1}"
+                raise TrainingError(f"{where}: the loss is not finite. Lower the learning rate, or check the audio")
             state.save({"counters": vars(counters), "method": method.state_dict()})
 
         last_save = time.monotonic()
@@ -102,7 +103,8 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
                     save()
                     last_save = time.monotonic()
                 if termination.requested:
-                    log.warning("%s was asked to end and has saved its state at epoch %d, step %d", method.name, counters.epoch + 1, counters.step)
+                    place = (method.name, counters.epoch + 1, counters.step)
+                    log.warning("%s was asked to end and has saved its state at epoch %d, step %d", *place)
                     raise SystemExit(TERMINATED)
             bar.close()
             save()

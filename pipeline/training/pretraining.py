@@ -78,7 +78,12 @@ class Pretraining:
         if due and self._clustered_in != epoch:
             unit = centred_unit(self._extract(self.teacher.encoder), subtract_mean=False)
             found = spherical_kmeans(
-                unit, aware.clusters, iterations=aware.iterations, points_per_cluster=aware.points_per_cluster, restarts=1, seed=self.seed + epoch
+                unit,
+                aware.clusters,
+                iterations=aware.iterations,
+                points_per_cluster=aware.points_per_cluster,
+                restarts=1,
+                seed=self.seed + epoch,
             )
             self._labels, self._clustered_in = torch.from_numpy(found.labels), epoch
         self.student.train()

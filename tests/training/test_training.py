@@ -37,7 +37,8 @@ CPU = torch.device("cpu")
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
 CROPS = {"long_seconds": 1.0, "short_seconds": 0.5}
 HEAD = {"hidden": 16, "bottleneck": 8, "prototypes": 32, "batchnorm": False}
-PRETRAIN: dict[str, Any] = {"epochs": 3, "batch_size": 8, "average_last": 2, "crops": CROPS, "head": HEAD, "optimiser": {"warmup_epochs": 1}}
+OPTIMISER = {"warmup_epochs": 1}
+PRETRAIN: dict[str, Any] = {"epochs": 3, "batch_size": 8, "average_last": 2, "crops": CROPS, "head": HEAD, "optimiser": OPTIMISER}
 TRAIN: dict[str, Any] = {
     "epochs": 4,
     "batch_size": 8,
@@ -233,7 +234,7 @@ def test_gate_modes(mode, workshop, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(workshop, tmp_path):
     method = workshop.gated(optimiser={"learning_rate": 1e30, "clip_gradient": 1e30})
-    with pytest.raises(TrainingError, match="not finite in epoch 1"):
+    with pytest.raises(TrainingError, match="epoch 1: the loss is not finite"):
         workshop.trained(method, tmp_path)
     assert StateFile(tmp_path, "test", "key").load() is None
 

@@ -87,8 +87,7 @@ rule train:
     params:
         settings=TrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python $([ {resources.gpu} -gt 1 ] && echo '-m torch.distributed.run --standalone --nproc_per_node={resources.gpu}')"
-        " -m pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
+        "python -m pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
         " --state results/{wildcards.experiment}/state"

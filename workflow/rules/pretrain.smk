@@ -1,7 +1,7 @@
 """Stage I: CA-DINO, and the systems that it must beat.
 
 The trainers' state lies outside every output, in `state/`: a job that was killed or timed out goes on from there.
-Several GPUs get one process each, as many as the resource `gpu` says. What the trainers report goes to the terminal and to
+What the trainers report goes to the terminal and to
 the log; that copying outlives the signals that end a job, or the job's last words would be lost.
 """
 
@@ -40,8 +40,7 @@ rule pretrain:
     params:
         settings=PretrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python $([ {resources.gpu} -gt 1 ] && echo '-m torch.distributed.run --standalone --nproc_per_node={resources.gpu}')"
-        " -m pipeline.pretrain --settings {params.settings:q}"
+        "python -m pipeline.pretrain --settings {params.settings:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --state results/{wildcards.experiment}/state"
         " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
