@@ -14,7 +14,7 @@ class CropSettings(Section):
 
     long_crops: Annotated[int, Field(ge=2)] = Field(2, description="long crops per utterance [paper V-D1]")
     long_seconds: float = Field(3.0, gt=0, description="their length, seconds [paper V-D1]")
-    short_crops: NonNegative = Field(4, description="short crops per utterance [paper V-D1]")
+    short_crops: Positive = Field(4, description="short crops per utterance [paper V-D1]")
     short_seconds: float = Field(2.0, gt=0, description="their length, seconds [paper V-D1]")
 
 

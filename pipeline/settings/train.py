@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings.section import Fraction, NonNegative, Positive, Section
 
@@ -46,3 +46,9 @@ class TrainSettings(Section):
     aam: AamSettings = AamSettings()
     gate: GateSettings = GateSettings()
     optimiser: TrainOptimiserSettings = TrainOptimiserSettings()
+
+    @model_validator(mode="after")
+    def _gate_waits_for_the_margin(self) -> "TrainSettings":
+        if self.gate.mode != "none" and self.gate.gate_start_epoch < self.aam.margin_full_epoch:
+            raise ValueError("gate.gate_start_epoch lies before aam.margin_full_epoch: losses under a growing margin say nothing of labels")
+        return self

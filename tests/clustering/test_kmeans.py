@@ -1,0 +1,59 @@
+"""Spherical k-means: what it finds, against scikit-learn and its own definition."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
+from pipeline.errors import InputError
+
+OPTIONS = {"iterations": 20, "points_per_cluster": 256, "restarts": 3, "seed": 1}
+
+
+def directions(seed: int, groups: int = 8, each: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Points around random directions, at random distances from the origin."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(groups), each)
+    points = rng.normal(size=(groups, 24))[labels] + 0.15 * rng.normal(size=(len(labels), 24))
+    return points * rng.uniform(0.1, 10, size=(len(labels), 1)), labels
+
+
+def test_directions_are_found_whatever_the_length():
+    points, labels = directions(0)
+    found = spherical_kmeans(centred_unit(points, subtract_mean=False), 8, **OPTIONS)
+    assert adjusted_rand_score(labels, found.labels) == 1.0
+
+
+def test_similarity_is_the_cosine_with_the_mean_direction_of_the_cluster():
+    points, _ = directions(1)
+    unit = centred_unit(points, subtract_mean=False)
+    found = spherical_kmeans(unit, 8, **OPTIONS)
+    for label in range(8):
+        members = unit[found.labels == label]
+        centroid = members.sum(axis=0) / np.linalg.norm(members.sum(axis=0))
+        np.testing.assert_allclose(found.similarity[found.labels == label], members @ centroid, atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_labels():
+    unit = centred_unit(directions(2)[0], subtract_mean=False)
+    one, other = (spherical_kmeans(unit, 20, **OPTIONS) for _ in range(2))
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_all_are_assigned_when_only_some_find_the_centroids():
+    points, labels = directions(3, groups=4, each=500)
+    found = spherical_kmeans(centred_unit(points, subtract_mean=False), 4, **{**OPTIONS, "points_per_cluster": 50})
+    assert adjusted_rand_score(labels, found.labels) == 1.0
+
+
+def test_mean_subtraction():
+    points = directions(4)[0] + 100
+    unit = centred_unit(points, subtract_mean=True)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
+    centred = points - points.mean(axis=0)
+    np.testing.assert_allclose(unit, centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_more_clusters_than_utterances_is_refused():
+    with pytest.raises(InputError, match="50 clusters were asked for, but there are only 40 utterances"):
+        spherical_kmeans(centred_unit(np.eye(40), subtract_mean=False), 50, **OPTIONS)

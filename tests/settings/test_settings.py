@@ -1,0 +1,70 @@
+"""The configuration: recipes, and mistakes that are refused by name."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.settings.experiment import RECIPES, resolve
+from pipeline.settings.jobs import PretrainJob
+from pipeline.settings.pretrain import PretrainSettings
+
+MINIMAL: dict[str, Any] = {"experiment": "x", "corpora": {"train": {"layout": "folder", "path": "a"}}}
+
+
+def with_keys(**changes: Any) -> dict[str, Any]:
+    return {**MINIMAL, **changes}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_fills_every_key_that_is_left_empty(recipe):
+    experiment = resolve(with_keys(recipe=recipe)).model_dump()
+    for key, expected in RECIPES[recipe].items():
+        value = experiment
+        for part in key.split("."):
+            value = value[part]
+        assert value == expected, key
+
+
+def test_an_explicit_value_beats_the_recipe():
+    experiment = resolve(with_keys(recipe="strong", pretrain={"dino": {"pairing": "short_to_long"}}))
+    assert experiment.pretrain.dino.pairing == "short_to_long"
+    assert experiment.encoder.embedding_batchnorm is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretrain": {"epocs": 3}}, "unknown config key 'pretrain.epocs'"),
+        ({"pretrain": {"epochs": 0}}, "'pretrain.epochs'"),
+        ({"encoder": {"channels": 500}}, "'encoder.channels'"),
+        ({"train": {"gate": {"mode": "dynamic"}}}, "'train.gate.mode'"),
+        ({"train": {"gate": {"gate_start_epoch": 4}}}, "gate_start_epoch"),
+        ({"rounds": -1}, "'rounds'"),
+        ({"experiment": "../up"}, "'experiment'"),
+        ({"corpora": {"a/b": {"layout": "folder", "path": "x"}}}, "a/b"),
+        ({"corpora": {}}, "train_corpus 'train'"),
+        ({"trials": {"t": {"corpus": "nowhere", "path": "x"}}}, "'nowhere'"),
+        ({"train": {"optimiser": {"learning_rate": float("nan")}}}, "learning_rate"),
+    ],
+)
+def test_a_mistake_is_refused_by_name(changes, message):
+    with pytest.raises(SettingsError, match="(?s)" + message.replace("'", ".").replace("/", ".")):
+        resolve(with_keys(**changes))
+
+
+def test_a_job_depends_on_its_own_settings_alone():
+    job = PretrainJob.of(resolve(MINIMAL)).to_json()
+    assert job == PretrainJob.of(resolve(with_keys(rounds=7, train={"epochs": 9}, runtime={"workers": 1}))).to_json()
+    assert job != PretrainJob.of(resolve(with_keys(pretrain={"epochs": 9}))).to_json()
+
+
+def test_settings_survive_the_command_line():
+    settings = resolve(MINIMAL).pretrain
+    assert PretrainSettings.read(settings.to_json()) == settings
+
+
+def test_settings_can_come_from_a_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: 7\ncrops: {long_seconds: 2.5}\n")
+    settings = PretrainSettings.read(str(tmp_path / "mine.yaml"))
+    assert (settings.epochs, settings.crops.long_seconds, settings.batch_size) == (7, 2.5, 256)

@@ -1,0 +1,56 @@
+"""The teacher's update against Eq. 4, number by number, and averages of weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.training.ema import WeightAverage, update_teacher
+from pipeline.training.schedules import cosine
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def test_teacher_follows_equation_4():
+    teacher, student = network(0), network(1)
+    expected = [parameter.tolist() for parameter in teacher.parameters()]
+    for step in range(3):
+        momentum = cosine(0.996, 1.0, step / 3)
+        update_teacher(teacher, student, momentum)
+        for old, new in zip(expected, student.parameters(), strict=True):
+            blend(old, new.tolist(), momentum)
+    for ours, literal in zip(teacher.parameters(), expected, strict=True):
+        torch.testing.assert_close(ours.detach(), torch.tensor(literal))
+
+
+def blend(old: list, new: list, momentum: float) -> None:
+    """old = momentum * old + (1 - momentum) * new, in place."""
+    for index, value in enumerate(new):
+        if isinstance(value, list):
+            blend(old[index], value, momentum)
+        else:
+            old[index] = momentum * old[index] + (1 - momentum) * value
+
+
+def test_statistics_of_batchnorm_stay_the_teachers_own():
+    teacher, student = network(0), network(1)
+    student(torch.randn(8, 3) + 5)
+    update_teacher(teacher, student, 0.0)
+    assert torch.equal(teacher[1].running_mean, torch.zeros(4))
+
+
+def test_momentum_schedule_runs_from_start_to_end():
+    assert cosine(0.996, 1.0, 0.0) == pytest.approx(0.996)
+    assert cosine(0.996, 1.0, 0.5) == pytest.approx(0.998)
+    assert cosine(0.996, 1.0, 1.0) == 1.0
+
+
+def test_average_is_the_mean_of_all_checkpoints():
+    average, states = WeightAverage(), [network(seed).state_dict() for seed in range(4)]
+    for count, state in enumerate(states):
+        state["1.num_batches_tracked"] = torch.tensor(count)
+        average.add(state)
+    torch.testing.assert_close(average.mean["0.weight"], torch.stack([state["0.weight"] for state in states]).mean(dim=0))
+    assert average.mean["1.num_batches_tracked"] == 3

@@ -1,0 +1,88 @@
+"""Embeddings of whole utterances, and the files that models travel in."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.audio.features import LogMel
+from pipeline.errors import InputError
+from pipeline.models.ecapa import untrained
+from pipeline.models.fbank_statistics import FbankStatistics
+from pipeline.models.model_file import load_model, save_model
+from pipeline.settings.audio import FeatureSettings
+from pipeline.settings.encoder import EncoderSettings
+from pipeline.training.extraction import by_length, extract_embeddings
+from pipeline.training.runtime import Runtime
+
+ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
+RUNTIME = Runtime(torch.device("cpu"), 0, bfloat16=False, compile=False, checkpoint_seconds=1e9)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "fbank"])
+def test_batched_extraction_equals_one_utterance_at_a_time(kind, packed):
+    corpus = PackedCorpus(*packed.paths)
+    encoder = untrained(ENCODER, 80, 1, 0).eval() if kind == "encoder" else FbankStatistics()
+    log_mel = LogMel(FeatureSettings(mean_normalise=kind == "encoder"))
+    embeddings = extract_embeddings(encoder, log_mel, corpus, RUNTIME)
+    for index in (0, 7, 23):
+        wave = torch.from_numpy(corpus.samples(index).astype(np.float32))[None]
+        with torch.no_grad():
+            alone = encoder(log_mel(wave / wave.abs().max()))
+        np.testing.assert_allclose(embeddings[index], alone[0], atol=2e-4, rtol=1e-3)
+
+
+def test_fbank_statistics_are_mean_and_deviation():
+    features = torch.randn(2, 50, 80)
+    expected = torch.cat([features.mean(dim=1), features.std(dim=1, correction=0)], dim=1)
+    torch.testing.assert_close(FbankStatistics()(features), expected)
+
+
+def test_batches_hold_every_utterance_once_and_no_more_than_they_may():
+    samples = np.random.default_rng(0).integers(16_000, 160_000, size=300)
+    batches = by_length(samples, 640_000)
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(300))
+    assert all(len(batch) * samples[batch].max() <= 640_000 for batch in batches)
+
+
+def test_an_utterance_longer_than_a_batch_goes_alone():
+    assert [len(batch) for batch in by_length(np.array([10, 10, 5000]), 100)] == [2, 1]
+
+
+def test_embeddings_that_are_not_finite_are_refused(packed):
+    encoder = untrained(ENCODER, 80, 1, 0)
+    encoder.embed.bias.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError):
+        extract_embeddings(encoder, LogMel(FeatureSettings()), PackedCorpus(*packed.paths), RUNTIME)
+
+
+def test_a_model_file_gives_the_same_encoder(tmp_path):
+    encoder = untrained(ENCODER, 80, 3, 0)
+    encoder(torch.randn(4, 60, 80))
+    save_model(tmp_path / "model.pt", ENCODER, FeatureSettings(), encoder.state_dict(), stage="test", seed=3)
+    model, features = load_model(tmp_path / "model.pt"), torch.randn(2, 60, 80)
+    assert torch.equal(model.encoder(features), encoder.eval()(features))
+    assert model.provenance["seed"] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", {"weights": {}}, [1, 2]])
+def test_what_is_no_model_is_refused_by_name(content, tmp_path):
+    path = tmp_path / "model.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=r"model\.pt"):
+        load_model(path)
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_model_file_cannot_run_code(tmp_path, capsys):
+    torch.save({"encoder": None, "features": {}, "weights": {}, "provenance": Payload()}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path / "model.pt")
+    assert "executed" not in capsys.readouterr().out
