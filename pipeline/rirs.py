@@ -1,7 +1,7 @@
 """Make the bank of room impulse responses: from a RIRS_NOISES tree, or of simulated rooms.
 
-    python -m pipeline.rirs --settings '{"path": "demo/noise/rirs"}' --seed 1 --rirs data/rirs.pt
-    python -m pipeline.rirs --settings '{"simulated_rooms": 2000}' --seed 1 --threads 2 --rirs data/rirs.pt
+python -m pipeline.rirs --settings '{"path": "demo/noise/rirs"}' --seed 1 --rirs data/rirs.pt
+python -m pipeline.rirs --settings '{"simulated_rooms": 2000}' --seed 1 --threads 2 --rirs data/rirs.pt
 """
 
 import logging

@@ -1,6 +1,7 @@
 """The report's figures. Each takes numbers and returns an SVG element; none grows with the number of utterances."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,11 @@ from pipeline.scoring.systems import iteration, title
 BINS = 60
 SMALLEST_LOSS = 1e-8  # the gate's mixture sees smaller losses as this one
 DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
-DET_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
-def system_line(system: str, rounds: int) -> dict[str, object]:
+def system_line(system: str, rounds: int) -> dict[str, Any]:
     """Colour and dashes of a system's line: baselines grey, CA-DINO warm, rounds in darkening blue."""
     index = iteration(system)
     if index is None:
@@ -50,13 +51,15 @@ def eer_per_round(trials: str, metrics: pd.DataFrame) -> Markup:
 
     def plot(axes: Axes) -> None:
         rounds = metrics[metrics["iteration"].notna()]
-        for norm, name, look in (("cosine", "cosine", {"color": BLUE}), ("snorm", "s-norm", {"color": GREEN, "linestyle": "--"})):
+        for norm, name, colour, dashes in (("cosine", "cosine", BLUE, "-"), ("snorm", "s-norm", GREEN, "--")):
             rows = rounds[rounds["norm"] == norm].sort_values("iteration")
-            axes.plot(rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, **look)
+            axes.plot(
+                rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes
+            )
         last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
-        for published, dashes in zip(counterparts(trials), PAPER_LINES, strict=False):
+        for published, pattern in zip(counterparts(trials), PAPER_LINES, strict=False):
             values = published.eer_percent[: last + 1]
-            axes.plot(range(len(values)), values, color=FAINT, linestyle=dashes, linewidth=1.4, label=f"paper, {published.name}")
+            axes.plot(range(len(values)), values, color=FAINT, linestyle=pattern, linewidth=1.4, label=f"paper, {published.name}")
         _baseline_levels(axes, metrics)
         axes.set(xlabel="round (0 = CA-DINO)", ylabel="EER, %", xlim=(-0.25, last + 0.25))
         axes.set_ylim(0, 1.12 * axes.dataLim.y1)
@@ -73,7 +76,7 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
         axes.axhline(100 * eer, color=MUTED, linestyle=":" if system == "baseline_fbank" else "--", linewidth=1.1)
         # The two often lie close together: their names go to opposite sides of them.
         above = not above
-        place = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
+        place: dict[str, Any] = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
         axes.annotate(
             f"{title(system)} {100 * eer:.1f}",
             (1, 100 * eer),
@@ -97,15 +100,15 @@ def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.n
 
     def plot(axes: Axes) -> None:
         # Below the rate of one trial there is nothing to see.
-        least = min(1 / max(2, len(miss)) for miss, _ in curves.values())
-        ticks = [tick for tick in DET_TICKS if tick >= least] or [DET_TICKS[-2]]
-        limits = normal.ppf([max(0.8 * ticks[0], 1e-4), 0.65])
+        least = min(rates[rates > 0].min() for curve in curves.values() for rates in curve)
+        ticks = [tick for tick in DET_TICKS if tick >= least / 2] or [DET_TICKS[-1]]
+        limits = normal.ppf([0.7 * ticks[0], 0.65])
         axes.plot(limits, limits, color=FAINT, linewidth=0.8)
         for system, (miss, false_alarm) in curves.items():
             line = system_line(system, rounds)
             axes.plot(*det_points(miss, false_alarm, limits[0] - 0.5), label=title(system), **line)
             eer = normal.ppf(np.clip(equal_error_rate(miss, false_alarm), 1e-6, 1 - 1e-6))
-            axes.plot(eer, eer, "o", color=line["color"], markersize=4.5, markeredgecolor="white", markeredgewidth=0.8)
+            axes.plot(eer, eer, "o", color=line["color"], markersize=6.5, markeredgecolor="white", markeredgewidth=1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(normal.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms, %", ylabel="misses, %", aspect="equal")

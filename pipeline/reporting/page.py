@@ -23,7 +23,10 @@ SAMPLE_RATE = 16_000
 SHOWN_ROWS = 20  # of a table that could be as long as the corpus
 NORMS = (("cosine", "cosine"), ("snorm", "s-norm"))
 TABLE_I_BATCHES = (16, 32, 64, 128, 256)
-PACKAGES = ["torch", "torchaudio", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "soundfile", "av", "pyroomacoustics", "pydantic", "snakemake", "matplotlib", "jinja2", "tensorboard"]
+PACKAGES = (
+    *("torch", "torchaudio", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn"),
+    *("soundfile", "av", "pyroomacoustics", "pydantic", "snakemake", "matplotlib", "jinja2", "tensorboard"),
+)
 
 
 class Panel(NamedTuple):
@@ -36,7 +39,8 @@ class Panel(NamedTuple):
 
 def render(results: Results) -> str:
     """The page of an experiment; parts of it that do not exist yet are left out, and said to be missing."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FileSystemLoader(TEMPLATE.parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["count"] = lambda value: f"{int(value):,}"
     return environment.get_template(TEMPLATE.name).render(content(results))
 
@@ -80,7 +84,8 @@ def warnings(results: Results) -> list[tuple[str, str, str]]:
             continue
         rows = history[history["warning"].fillna("").astype(str) != ""]
         kinds = rows["warning"].str.replace(r"[\d.]+", "#", regex=True)
-        found += [(title(system), _ranges(group["epoch"] + 1), str(group["warning"].iloc[-1])) for _, group in rows.groupby(kinds, sort=False)]
+        for _, group in rows.groupby(kinds, sort=False):
+            found.append((title(system), _ranges(group["epoch"] + 1), str(group["warning"].iloc[-1])))
     return found
 
 
@@ -126,7 +131,8 @@ def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
         lowest = wide.min()
         lines = []
         for system, values in wide.iterrows():
-            shown = [(f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == lowest[key]) for key, value in values.items()]
+            measures = zip(wide.columns, values, lowest, strict=True)
+            shown = [(f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least) for key, value, least in measures]
             lines.append({"system": title(str(system)), "baseline": iteration(str(system)) is None, "cells": shown})
         size = rows[["targets", "nontargets"]].iloc[0]
         tables.append({"trials": trials, "targets": size["targets"], "nontargets": size["nontargets"], "rows": lines})
@@ -173,7 +179,10 @@ def gate_panels(results: Results, system: str) -> dict[str, Any] | None:
     last = gate.iloc[-1]
     panels = []
     if losses is not None and len(losses):
-        caption = f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; the curves are the two Gaussians fitted to these losses, each times its weight."
+        caption = (
+            f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; "
+            "the curves are the two Gaussians fitted to these losses, each times its weight."
+        )
         panels.append(Panel("Clean loss (the paper's Fig. 3)", figures.loss_histogram(f"{system}-losses", losses, last), caption))
     if gate["tau1"].notna().any():
         caption = "The threshold in force in each epoch; it comes from the losses of the epoch before."
@@ -181,7 +190,10 @@ def gate_panels(results: Results, system: str) -> dict[str, Any] | None:
     caption = "Trained on the pseudo label, on a corrected label, or not at all."
     panels.append(Panel("What became of the utterances", figures.fractions_per_epoch(f"{system}-fractions", gate), caption))
     kept = gate[gate["status"].astype(str).str.startswith("kept")]
-    note = f"{_ranges(kept['epoch'] + 1)}: the mixture gave no threshold ({kept['status'].iloc[-1].removeprefix('kept: ')}), so the one before stayed." if len(kept) else ""
+    note = ""
+    if len(kept):
+        reason = kept["status"].iloc[-1].removeprefix("kept: ")
+        note = f"{_ranges(kept['epoch'] + 1)}: the mixture gave no threshold ({reason}), so the one before stayed."
     return {"title": title(system), "panels": panels, "note": note[:1].upper() + note[1:]}
 
 
@@ -195,7 +207,8 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
     if "utterances_per_second" in history:
         waited = history["data_wait_seconds"].sum() / max(history["seconds"].sum(), 1e-9) if "data_wait_seconds" in history else None
         caption = "" if waited is None else f"{100 * waited:.1f} % of the time was spent waiting for data."
-        panels.append(Panel("Throughput", figures.curves(f"{system}-rate", history, [("utterances_per_second", "")], "utterances per second"), caption))
+        rate = figures.curves(f"{system}-rate", history, [("utterances_per_second", "")], "utterances per second")
+        panels.append(Panel("Throughput", rate, caption))
     seconds = history["seconds"].sum() if "seconds" in history else None
     return {"title": title(system), "epochs": len(history), "duration": None if seconds is None else _duration(seconds), "panels": panels}
 
@@ -251,12 +264,19 @@ def cluster_panels(results: Results) -> list[Panel]:
 
 def quality_rows(results: Results) -> list[dict[str, Any]]:
     """A table row per system on its clusters."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for system in results.systems:
         quality = results.quality(system)
         if quality is not None:
             agreement = [None if pd.isna(quality[name]) else f"{quality[name]:.3f}" for name in ("nmi", "purity")]
-            rows.append({**quality.to_dict(), "title": title(system), "nmi": agreement[0], "purity": agreement[1]})
+            rows.append(
+                {
+                    **{str(name): value for name, value in quality.items()},
+                    "title": title(system),
+                    "nmi": agreement[0],
+                    "purity": agreement[1],
+                }
+            )
     return rows
 
 

@@ -11,5 +11,7 @@ class ClusterSettings(Section):
     clusters: Positive = Field(7500, description="K, the number of pseudo speakers [paper V-E1]")
     iterations: Positive = Field(25, description="of k-means [faiss's default]")
     restarts: Positive = Field(1, description="k-means runs, of which the best is kept [ours]")
-    points_per_cluster: Positive = Field(256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]")
+    points_per_cluster: Positive = Field(
+        256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]"
+    )
     subtract_mean: bool | None = Field(None, description="subtract the corpus's mean embedding first; empty: recipe [paper no; strong yes]")

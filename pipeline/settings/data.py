@@ -43,13 +43,19 @@ class NoiseSettings(Section):
 
     path: str | None = Field(None, description="a MUSAN tree (noise/, music/, speech/); empty: synthesised [paper V-C; synthesis ours]")
     minutes_per_kind: float = Field(120.0, gt=0, description="minutes kept of each kind: the bank lives on the training device [ours]")
-    babble_talkers: tuple[Positive, Positive] = Field((3, 8), description="speech files summed into one babble track, least and most [Kaldi's VoxCeleb recipe]")
+    babble_talkers: tuple[Positive, Positive] = Field(
+        (3, 8), description="speech files summed into one babble track, least and most [Kaldi's VoxCeleb recipe]"
+    )
 
 
 class RirSettings(Section):
     """The bank of room impulse responses (paper V-C)."""
 
-    path: str | None = Field(None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]")
-    max_responses: Positive = Field(40000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [paper V-C: 40,000]")
+    path: str | None = Field(
+        None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]"
+    )
+    max_responses: Positive = Field(
+        40000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [paper V-C: 40,000]"
+    )
     seconds: float = Field(1.0, gt=0, description="impulse responses are cut to this length, counted from the direct path [ours]")
     simulated_rooms: Positive = Field(2000, description="responses to simulate where there is no tree [ours]")

@@ -30,9 +30,13 @@ class HeadSettings(Section):
 class DinoSettings(Section):
     """The self-distillation objective (paper III-A)."""
 
-    ema: Literal["cosine", "none"] = Field("cosine", description="the teacher: moving average of the student, or a copy of it (Table IV's first row) [paper Eq. 4]")
+    ema: Literal["cosine", "none"] = Field(
+        "cosine", description="the teacher: moving average of the student, or a copy of it (Table IV's first row) [paper Eq. 4]"
+    )
     ema_start: Fraction = Field(0.996, description="momentum of the moving average at the start, 1.0 at the end [paper V-D1]")
-    pairing: Literal["short_to_long", "all_but_same"] | None = Field(None, description="student views set against each teacher view; empty: recipe [paper Eq. 2: short_to_long; strong all_but_same]")
+    pairing: Literal["short_to_long", "all_but_same"] | None = Field(
+        None, description="student views set against each teacher view; empty: recipe [paper Eq. 2: short_to_long; strong all_but_same]"
+    )
     student_temperature: Temperature = Field(0.1, description="[paper V-D1]")
     teacher_temperature: Temperature | None = Field(None, description="after its warm-up; empty: recipe [paper 0.04; strong 0.07]")
     teacher_temperature_start: Temperature | None = Field(None, description="before its warm-up; empty: recipe [both 0.04]")
@@ -46,7 +50,9 @@ class OptimiserSettings(Section):
 
     momentum: Fraction = Field(0.9, description="[paper V-D1]")
     weight_decay: float = Field(5e-5, ge=0, description="not on biases and norms [paper V-D1; exemption DINO]")
-    learning_rate: float = Field(0.2, gt=0, description="peak, for a batch of 256; scales linearly with the batch [paper V-D1; scaling DINO]")
+    learning_rate: float = Field(
+        0.2, gt=0, description="peak, for a batch of 256; scales linearly with the batch [paper V-D1; scaling DINO]"
+    )
     final_learning_rate: float = Field(1e-5, ge=0, description="at the end, likewise per 256 [paper V-D1]")
     warmup_epochs: NonNegative = Field(20, description="of linear growth from 0 [paper V-D1]")
     clip_gradient: float = Field(3.0, gt=0, description="greatest norm of the student's gradient [DINO]")
@@ -60,7 +66,9 @@ class ClusterAwareSettings(Section):
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
     clusters: Positive = Field(10000, description="K of k-means [paper V-D2, Table V]")
     iterations: Positive = Field(25, description="of k-means [faiss's default]")
-    points_per_cluster: Positive = Field(256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]")
+    points_per_cluster: Positive = Field(
+        256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]"
+    )
 
 
 class PretrainSettings(Section):
@@ -68,7 +76,9 @@ class PretrainSettings(Section):
 
     epochs: Positive = Field(150, description="visits of every utterance [paper V-D1]")
     batch_size: Positive = Field(256, description="utterances per step over all devices [DINO's reference batch; ours]")
-    average_last: Positive | None = Field(None, description="teacher checkpoints (one per epoch) averaged into the exported encoder; empty: recipe [paper 1; strong 10]")
+    average_last: Positive | None = Field(
+        None, description="teacher checkpoints (one per epoch) averaged into the exported encoder; empty: recipe [paper 1; strong 10]"
+    )
     crops: CropSettings = CropSettings()
     head: HeadSettings = HeadSettings()
     dino: DinoSettings = DinoSettings()

@@ -14,6 +14,8 @@ class RuntimeSettings(Section):
     gpus: NonNegative = Field(1, le=1, description="per training job, where the machine has GPUs")
     threads: Positive = Field(8, description="CPU cores per training or extraction job")
     workers: NonNegative = Field(6, description="processes that copy crops from the memory map; 0: the training process itself")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU"
+    )
     compile: bool = Field(True, description="torch.compile the encoder on a GPU")
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")

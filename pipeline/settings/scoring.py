@@ -9,7 +9,9 @@ class ScoreSettings(Section):
     """Cosine scores and their adaptive symmetric normalisation."""
 
     cohort_top: Positive = Field(300, description="nearest cohort members that normalise a score [paper Table X]")
-    subtract_mean: bool | None = Field(None, description="subtract the training corpus's mean embedding before the cosine; empty: recipe [paper no; strong yes]")
+    subtract_mean: bool | None = Field(
+        None, description="subtract the training corpus's mean embedding before the cosine; empty: recipe [paper no; strong yes]"
+    )
 
 
 class MetricSettings(Section):

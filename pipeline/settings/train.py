@@ -19,7 +19,9 @@ class AamSettings(Section):
 class GateSettings(Section):
     """Which pseudo labels are trusted, and what becomes of the others (paper IV, Algorithm 1)."""
 
-    mode: Literal["none", "fixed", "dlg", "dlg_lc"] = Field("dlg_lc", description="rows of Table VII: all labels, fixed loss-gate, dynamic loss-gate, dynamic with label correction")
+    mode: Literal["none", "fixed", "dlg", "dlg_lc"] = Field(
+        "dlg_lc", description="rows of Table VII: all labels, fixed loss-gate, dynamic loss-gate, dynamic with label correction"
+    )
     fixed_threshold: float = Field(1.0, gt=0, description="tau_1 of the fixed gate, on the clean loss [paper Table VII: 1, 3 or 5]")
     gate_start_epoch: NonNegative = Field(10, description="all labels are used before this epoch; not before the margin is full [ours]")
     confidence: Fraction = Field(0.5, description="tau_2: least probability of the predicted class for a correction [paper V-E1]")

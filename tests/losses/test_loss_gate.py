@@ -52,9 +52,7 @@ def test_no_crossing_between_the_means():
     assert crossing(swallowed) is None
 
 
-@pytest.mark.parametrize(
-    "vanished", [Mixture((0.999, 0.001), (-3.0, 2.0), (0.5, 0.5)), Mixture((0.5, 0.5), (-3.0, 2.0), (1e-9, 0.5))]
-)
+@pytest.mark.parametrize("vanished", [Mixture((0.999, 0.001), (-3.0, 2.0), (0.5, 0.5)), Mixture((0.5, 0.5), (-3.0, 2.0), (1e-9, 0.5))])
 def test_a_vanished_component_gives_no_crossing(vanished):
     assert crossing(vanished) is None
 

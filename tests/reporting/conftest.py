@@ -62,9 +62,11 @@ def history(index: int, warning: str) -> pd.DataFrame:
     }
     if index:
         shares = gate().loc[:, ["tau1", "reliable", "corrected", "dropped"]]
-        return pd.DataFrame({**common, "loss": 12 * falling + 1, "loss_clean": 10 * falling + 1, "accuracy": 0.9 - 0.8 * falling, "margin": 0.2}).join(shares)
+        fitting = {"loss": 12 * falling + 1, "loss_clean": 10 * falling + 1, "accuracy": 0.9 - 0.8 * falling, "margin": 0.2}
+        return pd.DataFrame({**common, **fitting}).join(shares)
     entropies = {"teacher_entropy": 6 * falling + 1.5, "student_entropy": 5 * falling + 3}
-    return pd.DataFrame({**common, "loss": 7 + 1.3 * falling, "loss_dino": 6.8 + 1.2 * falling, "loss_cosine": 0.2 + 0.1 * falling, **entropies})
+    parts = {"loss": 7 + 1.3 * falling, "loss_dino": 6.8 + 1.2 * falling, "loss_cosine": 0.2 + 0.1 * falling}
+    return pd.DataFrame({**common, **parts, **entropies})
 
 
 def gate() -> pd.DataFrame:
@@ -97,7 +99,8 @@ def losses() -> pd.DataFrame:
     values = np.exp(np.where(upper, generator.normal(1.6, 0.45, UTTERANCES), generator.normal(-1.2, 0.7, UTTERANCES)))
     values[:2] = 0, np.inf  # an exact zero and an overflow must not break the histogram
     values[1] = 80
-    return pd.DataFrame({"utterance": [str(index) for index in range(UTTERANCES)], "loss_clean": values.astype(np.float32), "decision": "reliable"})
+    names = [str(index) for index in range(UTTERANCES)]
+    return pd.DataFrame({"utterance": names, "loss_clean": values.astype(np.float32), "decision": "reliable"})
 
 
 def scores(separation: float, trials: int = 1200) -> pd.DataFrame:

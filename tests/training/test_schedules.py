@@ -1,6 +1,7 @@
 """Schedules at the points that the paper names."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_training_rate_is_the_papers():
     """Exponential from 0.1 to 5e-5 over 100 epochs (paper V-E1): the same factor in every epoch."""
     rates = [warmup_then_exponential(epoch, 100, 0, 0.1, 5e-5) for epoch in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[-1] == pytest.approx(5e-5)
-    factors = {round(later / earlier, 12) for earlier, later in zip(rates[:-1], rates[1:], strict=True)}
+    factors = {round(later / earlier, 12) for earlier, later in pairwise(rates)}
     assert factors == {round((5e-5 / 0.1) ** 0.01, 12)}
 
 
