@@ -16,7 +16,8 @@ BLUE, VERMILLION, GREEN, AMBER, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "
 INK, MUTED, FAINT, GRID = "#1f2933", "#6b7785", "#a3adb8", "#e4e8ec"
 ROUND_LIGHT, ROUND_DARK = "#6db3e0", "#08306b"
 
-WIDE, SQUARE = (4.8, 2.9), (4.8, 4.5)
+# Inches. Text keeps its size in the page if a third of it gets NARROW figures and half of it WIDE ones.
+NARROW, WIDE, SQUARE = (3.7, 2.5), (4.9, 2.6), (4.9, 4.6)
 # Any: the stubs want each key as a literal of its own.
 STYLE: Any = {
     "svg.fonttype": "none",

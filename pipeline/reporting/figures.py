@@ -1,5 +1,6 @@
 """The report's figures. Each takes numbers and returns an SVG element; none grows with the number of utterances."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.reporting.drawing import (
     GREEN,
     INK,
     MUTED,
+    NARROW,
     PURPLE,
     SQUARE,
     VERMILLION,
@@ -64,9 +66,9 @@ def eer_per_round(trials: str, metrics: pd.DataFrame) -> Markup:
         axes.set(xlabel="round (0 = CA-DINO)", ylabel="EER, %", xlim=(-0.25, last + 0.25))
         axes.set_ylim(0, 1.12 * axes.dataLim.y1)
         whole_numbers(axes)
-        axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
-    return draw(f"eer-{trials}", f"Equal error rate per round on {trials}", plot, (4.8, 3.5))
+    return draw(f"eer-{trials}", f"Equal error rate per round on {trials}", plot, (4.9, 3.5))
 
 
 def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
@@ -112,7 +114,7 @@ def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.n
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(normal.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms, %", ylabel="misses, %", aspect="equal")
-        axes.legend(loc="upper right", fontsize=8)
+        axes.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.85, edgecolor="none")
 
     return draw(name, description, plot, SQUARE)
 
@@ -151,9 +153,9 @@ def loss_histogram(name: str, losses: np.ndarray, gate: pd.Series) -> Markup:
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"τ₁ = {gate['tau1']:.3g}")
         axes.set(xlabel="log of the clean loss", ylabel="density", xlim=(edges[0], edges[-1]))
-        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.2))
+        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.24))
 
-    return draw(name, "Histogram of the log clean loss with both Gaussians and the threshold", plot, (4.8, 3.3))
+    return draw(name, "Histogram of the log clean loss with both Gaussians and the threshold", plot, (3.7, 2.9))
 
 
 def threshold_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
@@ -166,7 +168,7 @@ def threshold_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
         axes.set_ylim(bottom=0)
         whole_numbers(axes)
 
-    return draw(name, "Threshold of the gate over the epochs", plot)
+    return draw(name, "Threshold of the gate over the epochs", plot, NARROW)
 
 
 def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
@@ -175,17 +177,17 @@ def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
 
     def plot(axes: Axes) -> None:
         shares = [100 * gate[part].to_numpy(float) for part, _ in parts]
-        # Bars, an epoch each: between epochs there is nothing.
+        edges = np.append(gate["epoch"] + 0.5, gate["epoch"].iloc[-1] + 1.5)  # a step per epoch: between epochs there is nothing
         base = np.zeros(len(gate))
         for (part, colour), share in zip(parts, shares, strict=True):
-            axes.bar(gate["epoch"] + 1, share, 0.9, bottom=base, color=colour, label=part)
-            base += share
+            axes.stairs(base + share, edges, baseline=base, fill=True, color=colour, label=part)
+            base = base + share
         axes.set(xlabel="epoch", ylabel="utterances, %", ylim=(0, 100), xlim=_epochs(gate))
         axes.grid(axis="x", visible=False)
         whole_numbers(axes)
         axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return draw(name, "Fractions of reliable, corrected and dropped utterances over the epochs", plot)
+    return draw(name, "Fractions of reliable, corrected and dropped utterances over the epochs", plot, NARROW)
 
 
 def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
@@ -198,8 +200,8 @@ def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
     if spread:
         edges = np.unique(np.geomspace(1, sizes.max() + 1, 40).round())
     else:
-        edges = np.arange(0, sizes.max() + 2, max(1, (sizes.max() + 1) // 40)) - 0.5
-        edges = np.append(edges, edges[-1] + edges[1] - edges[0]) if edges[-1] < sizes.max() else edges
+        width = math.ceil((sizes.max() + 1) / min(40, 2 * math.sqrt(len(sizes)) + 4))
+        edges = np.arange(0, sizes.max() + 1 + width, width) - 0.5
     counts, _ = np.histogram(sizes, edges)
 
     def plot(axes: Axes) -> None:
@@ -208,7 +210,7 @@ def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
         axes.set(xlabel="utterances in a cluster", ylabel="clusters", xscale="log" if spread else "linear")
         axes.legend(loc="upper right")
 
-    return draw(name, "Distribution of cluster sizes", plot, (4.8, 2.5))
+    return draw(name, "Distribution of cluster sizes", plot, NARROW)
 
 
 def agreement(quality: pd.DataFrame) -> Markup:
@@ -227,7 +229,7 @@ def agreement(quality: pd.DataFrame) -> Markup:
         axes.set(ylim=(0, 1.02), ylabel="agreement with speakers", xlim=(-0.4, len(quality) - 0.6))
         axes.legend(loc="lower right", ncols=2)
 
-    return draw("agreement", "Normalised mutual information and purity of the clusters per system", plot, (4.8, 2.5))
+    return draw("agreement", "Normalised mutual information and purity of the clusters per system", plot)
 
 
 def curves(
@@ -265,7 +267,7 @@ def curves(
         if len(shown) + bool(level) + bool(moment) > 1:
             axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return draw(name, f"{unit} over the epochs", plot, (4.8, 2.6))
+    return draw(name, f"{unit} over the epochs", plot)
 
 
 def _epochs(rows: pd.DataFrame) -> tuple[float, float]:

@@ -1,0 +1,197 @@
+"""The report in detail: every figure, what is cut and how, the paper's figures beside it, and its measures in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.artifacts import write_table
+from pipeline.reporting import figures
+from pipeline.reporting.collect import Results
+from pipeline.reporting.page import content, render
+from pipeline.reporting.paper import counterparts
+from pipeline.reporting.repeats import repeat_probability
+from pipeline.scoring.error_rates import operating_points
+from tests.reporting.conftest import UTTERANCES, settings, write_experiment
+
+SECTIONS = ("results", "rounds", "det", "gate", "clusters", "training", "data", "labels", "config")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
+FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(f"--disable-{part}" for part in OFF))
+
+
+@pytest.fixture(scope="module")
+def page(results: Results) -> str:
+    return render(results)
+
+
+def test_every_section_is_there_with_its_figures(page):
+    assert re.findall(r'<section id="(\w+)"', page) == list(SECTIONS)
+    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 6 cluster sizes, 4 trainings × 4
+    assert page.count("<svg") == 6 + 9 + 1 + 6 + 16
+    for text in ("fbank statistics", "untrained encoder", "CA-DINO", "DLG-LC round 3", "ln K = 8.32", "τ₁ = 1.85", "Vox-H", "6.918"):
+        assert text in page, text
+
+
+def test_the_table_shows_the_metrics(results, page):
+    metrics = results.metrics()
+    assert metrics is not None
+    rows = re.findall(r'<tr[^>]*><th scope="row">DLG-LC round 2</th>(.*?)</tr>', page)
+    shown = re.findall(r"<td[^>]*>([\d.]+)</td>", rows[0])
+    expected = metrics[(metrics["system"] == "iter_2") & (metrics["trials"] == "demo")].set_index("norm").loc[["cosine", "snorm"]]
+    assert shown == [f"{100 * rate:.2f}" for rate in expected["eer"]] + [f"{cost:.3f}" for cost in expected["min_dcf"]]
+
+
+def test_warnings_come_first_and_loudly(results, page):
+    [(system, epochs, text)] = content(results)["warnings"]
+    assert (system, epochs) == ("DLG-LC round 1", "epochs 22–24")
+    assert text == "the gate keeps nearly everything (99.95 % reliable): it selects nothing"
+    assert page.index("1 warning from the trainings") < page.index('<section id="results"')
+    assert 'role="alert"' in page
+
+
+def test_ids_are_unique_and_references_resolve(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    references = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
+    assert set(references) <= set(ids)
+
+
+def test_rejected_files_are_counted_by_reason_and_cut(results, page):
+    train = content(results)["corpora"][0]
+    assert (train["utterances"], train["rejected"]) == (UTTERANCES - 47, 47)
+    assert train["reasons"] == [("too short: … s", 16), ("silent", 16), ("cannot be decoded", 15)]
+    assert len(train["examples"]) == 20
+    assert "The first 20 files (27 more are left out)" in page
+
+
+def test_the_page_does_not_grow_with_the_corpus(results, page, tmp_path):
+    shutil.copytree(results.folder, tmp_path / "large")
+    large = Results(tmp_path / "large", results.settings)
+    utterances = 100 * UTTERANCES
+    losses = np.random.default_rng(0).lognormal(size=utterances).astype(np.float32)
+    write_table(large.folder / "iter_1" / "losses.parquet", pd.DataFrame({"loss_clean": losses}))
+    labels = np.random.default_rng(0).integers(0, 5000, utterances)
+    write_table(large.folder / "iter_1" / "pseudo_labels.parquet", pd.DataFrame({"label": labels}))
+    assert len(render(large)) < 1.1 * len(page)
+
+
+def test_det_curves_are_thinned_without_losing_their_shape():
+    generator = np.random.default_rng(0)
+    target = generator.random(100_000) < 0.5
+    miss, false_alarm = operating_points(generator.normal(size=100_000) + 2 * target, target)
+    x, y = figures.det_points(miss, false_alarm, -4)
+    assert len(x) < 800
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) <= 0).all()
+    inside = (np.abs(x) < 2) & (np.abs(y) < 2.5)
+    np.testing.assert_allclose(y[inside], -x[inside] - 2, atol=0.1)  # equal normal distributions give a straight line
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"trials": {}}, ["names no trial lists"]),
+        ({"rounds": 0}, ["asks for no DLG-LC rounds"]),
+        ({"baselines": False}, []),
+        ({"rounds": 1, "baselines": False, "trials": {}, "train": {"gate": {"mode": "none"}}}, ["names no trial lists", "The gate is off"]),
+    ],
+)
+def test_optional_parts_may_be_absent(tmp_path, changes, missing):
+    page = render(write_experiment(tmp_path, settings(**changes)))
+    assert all(text in page for text in missing)
+    assert ("untrained encoder" in page) == changes.get("baselines", True)
+    assert "No training gave a warning" in page
+
+
+def test_a_run_that_has_not_begun_has_a_page(tmp_path):
+    page = render(Results(tmp_path, settings()))
+    for text in (
+        "have not been scored yet",
+        "Nothing has been trained yet",
+        "Nothing has been clustered yet",
+        "No corpus has been read yet",
+    ):
+        assert text in page
+
+
+def test_unknown_speakers_leave_agreement_out(results, tmp_path):
+    shutil.copytree(results.folder, tmp_path / "unlabelled")
+    unlabelled = Results(tmp_path / "unlabelled", results.settings)
+    for system in unlabelled.systems:
+        sizes = {"system": system, "clusters": 60, "largest": 9, "smallest": 1, "empty": 0}
+        row = {**sizes, "nmi": np.nan, "purity": np.nan, "utterances_with_speaker": 0}
+        write_table(unlabelled.folder / system / "cluster_quality.parquet", pd.DataFrame([row]))
+    write_table(unlabelled.folder / "data" / "train" / "speakers.parquet", pd.DataFrame({"utterance": [], "speaker": []}, dtype=str))
+    page = render(unlabelled)
+    assert "The speakers of the training corpus are not known" in page
+    assert "Probability that a batch" not in page
+
+
+def test_repeats_at_the_edges():
+    assert repeat_probability(10, 1) == 0
+    assert repeat_probability(10, 11) == 1
+    assert repeat_probability(365, 23) == pytest.approx(0.5073, abs=1e-4)  # the birthday problem
+
+
+@pytest.mark.parametrize(
+    ("trials", "names"),
+    [
+        ("vox1_o_clean", ["Vox-O"]),
+        ("vox-e", ["Vox-E"]),
+        ("VoxCeleb1_H", ["Vox-H"]),
+        ("demo", ["Vox-O", "Vox-E", "Vox-H"]),
+        ("vox_other", ["Vox-O", "Vox-E", "Vox-H"]),
+    ],
+)
+def test_lists_are_set_beside_their_counterparts_in_the_paper(trials, names):
+    assert [published.name for published in counterparts(trials)] == names
+
+
+# In a browser ---------------------------------------------------------------------------------------------------------
+
+MEASURE = """
+<script>
+addEventListener("load", () => {
+  const figures = [...document.querySelectorAll("svg.figure")].map(figure => {
+    const box = figure.getBoundingClientRect(), drawn = figure.getBBox();
+    return {name: figure.getAttribute("aria-label"), width: box.width, height: box.height, drawn: drawn.width * drawn.height};
+  });
+  const requests = performance.getEntriesByType("resource").map(entry => entry.name);
+  const found = {figures, requests, overflow: document.documentElement.scrollWidth - innerWidth, images: document.images.length};
+  document.body.innerHTML = "";
+  document.body.append(Object.assign(document.createElement("pre"), {id: "measured", textContent: JSON.stringify(found)}));
+});
+</script>
+"""
+
+
+def chromium(folder: Path, page: Path, *options: str) -> str:
+    profile = folder / "profile"
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page is not looked at in a browser")
+@pytest.mark.parametrize("width", [1280, 520])
+def test_a_browser_shows_every_figure_and_loads_nothing(page, tmp_path, width):
+    # The page forbids scripts, so its copy is measured with that one line taken out.
+    measured = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", f"{MEASURE}</body>")
+    copy = tmp_path / "measured.html"
+    copy.write_text(measured, encoding="utf-8")
+    document = chromium(tmp_path, copy, f"--window-size={width},900", "--dump-dom")
+    text = re.search(r'<pre id="measured">(.*?)</pre>', document, re.DOTALL)
+    assert text, document[:500]
+    found = json.loads(text[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    assert found["requests"] == []
+    assert found["images"] == 0  # a name's markup would have become one
+    assert found["overflow"] <= 0
+    assert len(found["figures"]) == page.count("<svg")
+    for figure in found["figures"]:
+        assert min(figure["width"], figure["height"]) > 100, figure
+        assert figure["drawn"] > 1000, figure
