@@ -165,7 +165,7 @@ def threshold_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
         rows = gate[gate["tau1"].notna()]
         axes.plot(rows["epoch"] + 1, rows["tau1"], color=BLUE, marker="o" if len(rows) < 30 else "", markersize=3.5)
         axes.set(xlabel="epoch", ylabel="τ₁, clean loss", xlim=_epochs(gate))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.12 * axes.dataLim.y1)
         whole_numbers(axes)
 
     return draw(name, "Threshold of the gate over the epochs", plot, NARROW)
