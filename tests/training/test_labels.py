@@ -54,7 +54,9 @@ def test_no_training_stage_opens_the_file(packed, banks, tmp_path):
     script("extract", "{}", *corpus, "--model", first / "model.pt", "--output", first / "train.parquet", "--threads", "1")
     labels = ["--embeddings", first / "train.parquet", "--output", first / "pseudo_labels.parquet", "--seed", "1", "--threads", "1"]
     script("cluster", '{"clusters": 6}', *labels)
-    stage_2 = validated(TrainSettings, {"epochs": 2, "batch_size": 8, "crop_seconds": 1.0, "gate": {"gate_start_epoch": 1}})
+    no_ramp = {"margin_start_epoch": 0, "margin_full_epoch": 0}
+    gate = {"gate_start_epoch": 1}
+    stage_2 = validated(TrainSettings, {"epochs": 2, "batch_size": 8, "crop_seconds": 1.0, "aam": no_ramp, "gate": gate})
     outputs = [part for name in ("history", "gate", "losses") for part in (f"--{name}", second / f"{name}.parquet")]
     settings = TrainJob(train=stage_2, **COMMON).to_json()
     label_file = ["--labels", first / "pseudo_labels.parquet", "--iteration", "1"]
