@@ -52,9 +52,9 @@ class Results:
         return table if table is None else table[table["modality"] == "audio"]
 
     def clean_losses(self, system: str) -> np.ndarray | None:
-        """[N] clean losses of the last epoch."""
+        """[N] clean losses of the last epoch, without those that are not finite: a training that went wrong has a page, too."""
         table = optional_table(self.folder / system / "losses.parquet", ("loss_clean",))
-        return None if table is None else table["loss_clean"].to_numpy()
+        return None if table is None else table.loc[np.isfinite(table["loss_clean"]), "loss_clean"].to_numpy()
 
     def labels(self, system: str) -> np.ndarray | None:
         """[N] pseudo labels."""

@@ -224,8 +224,9 @@ def agreement(quality: pd.DataFrame) -> Markup:
         places = range(len(quality))
         axes.plot(places, quality["nmi"], marker="o", markersize=5, color=BLUE, label="NMI")
         axes.plot(places, quality["purity"], marker="s", markersize=5, color=AMBER, label="purity")
-        # Short names: five long ones would not fit side by side.
-        axes.set_xticks(places, [title(system).replace("DLG-LC ", "").replace(" ", "\n") for system in quality["system"]])
+        # Short names, as five long ones would not fit side by side; all of two lines, to stand at one height.
+        names = [title(system).replace("DLG-LC ", "").replace(" ", "\n") for system in quality["system"]]
+        axes.set_xticks(places, [name if "\n" in name else f"{name}\n" for name in names])
         axes.set(ylim=(0, 1.02), ylabel="agreement with speakers", xlim=(-0.4, len(quality) - 0.6))
         axes.legend(loc="lower right", ncols=2)
 

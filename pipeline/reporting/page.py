@@ -49,7 +49,7 @@ def content(results: Results) -> dict[str, Any]:
     """Everything the template shows."""
     settings = results.settings
     metrics = results.metrics()
-    corpora = [corpus_summary(results, name) for name in settings.corpora]
+    corpora = [corpus_summary(results, name) for name in sorted(settings.corpora, key=lambda name: name != settings.train_corpus)]
     return {
         "settings": settings,
         "warnings": warnings(results),
@@ -176,16 +176,16 @@ def gate_panels(results: Results, system: str) -> dict[str, Any] | None:
     gate, losses = results.gate(system), results.clean_losses(system)
     if gate is None or gate.empty:
         return None
-    last = gate.iloc[-1]
+    last, dynamic = gate.iloc[-1], results.settings.train.gate.mode.startswith("dlg")
     panels = []
     if losses is not None and len(losses):
-        caption = (
-            f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; "
-            "the curves are the two Gaussians fitted to these losses, each times its weight."
-        )
+        caption = f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; the curves are the two Gaussians fitted to these losses, "
+        caption += "each times its weight."
+        if dynamic:
+            caption += " τ₁ was in force in this epoch: it is the crossing one epoch earlier, so it need not lie on this one."
         panels.append(Panel("Clean loss (the paper's Fig. 3)", figures.loss_histogram(f"{system}-losses", losses, last), caption))
     if gate["tau1"].notna().any():
-        caption = "The threshold in force in each epoch; it comes from the losses of the epoch before."
+        caption = "The threshold in force in each epoch" + ("; it comes from the losses of the epoch before." if dynamic else ".")
         panels.append(Panel("Threshold τ₁", figures.threshold_per_epoch(f"{system}-tau1", gate), caption))
     caption = "Trained on the pseudo label, on a corrected label, or not at all."
     panels.append(Panel("What became of the utterances", figures.fractions_per_epoch(f"{system}-fractions", gate), caption))

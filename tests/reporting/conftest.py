@@ -1,5 +1,7 @@
 """A synthetic experiment: every file that the report reads, in the shapes that a real run leaves."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from pipeline.settings.experiment import Experiment, resolve
 from pipeline.settings.scoring import MetricSettings
 
 UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
-SPEAKER_NAME = "<script>alert('talker')</script>"
+REPOSITORY = Path(__file__).parents[2]
+SPEAKER_NAME = "<script>alert('talker')<script>"
+REASON = "cannot be decoded: <script>alert('reason')</script><img src=x onerror=alert()>"
 
 
 def settings(**changes: object) -> Experiment:
@@ -33,7 +37,7 @@ def settings(**changes: object) -> Experiment:
 def manifest(utterances: int, rejected: int) -> pd.DataFrame:
     generator = np.random.default_rng(1)
     names = [f"{SPEAKER_NAME}/session{index % 90}/{index:05d}" for index in range(utterances)]
-    reasons = np.array(["too short: 0.2 s", "silent", "cannot be decoded"])[np.arange(utterances) % 3]
+    reasons = np.array(["too short: 0.2 s", "silent", REASON])[np.arange(utterances) % 3]
     bad = np.arange(utterances) < rejected
     return pd.DataFrame(
         {
@@ -97,8 +101,7 @@ def losses() -> pd.DataFrame:
     generator = np.random.default_rng(2)
     upper = generator.random(UTTERANCES) < 0.2
     values = np.exp(np.where(upper, generator.normal(1.6, 0.45, UTTERANCES), generator.normal(-1.2, 0.7, UTTERANCES)))
-    values[:2] = 0, np.inf  # an exact zero and an overflow must not break the histogram
-    values[1] = 80
+    values[:3] = 0, np.inf, np.nan  # an exact zero, an overflow and a hole must not break the histogram
     names = [str(index) for index in range(UTTERANCES)]
     return pd.DataFrame({"utterance": names, "loss_clean": values.astype(np.float32), "decision": "reliable"})
 
@@ -146,3 +149,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A complete experiment, with warnings."""
     warning = "the gate keeps nearly everything (99.95 % reliable): it selects nothing"
     return write_experiment(tmp_path_factory.mktemp("results") / "synthetic", settings(), warning)
+
+
+@pytest.fixture(scope="session")
+def page(results: Results) -> str:
+    """The experiment's page, made by the stage's script as `report.html` in its folder."""
+    output = results.folder / "report.html"
+    command = [sys.executable, "-m", "pipeline.report", "--settings", results.settings.to_json()]
+    command += ["--results", str(results.folder), "--output", str(output)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return output.read_text(encoding="utf-8")
