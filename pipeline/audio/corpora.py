@@ -7,9 +7,10 @@ VoxCeleb's trial lists: `id00012/21Uxsk56VDQ/00001`. Nothing here opens an audio
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
 
@@ -19,7 +20,8 @@ import pyarrow as pa
 from pipeline.errors import InputError
 from pipeline.settings.data import Corpus
 
-AUDIO_EXTENSIONS = (".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
+VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+AUDIO_EXTENSIONS = (".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", *VIDEO_EXTENSIONS)
 # Folders that VoxCeleb's archives put above the speakers' folders.
 ABOVE_SPEAKERS = frozenset({"voxceleb1", "voxceleb2", "vox1", "vox2", "dev", "test", "wav", "aac", "m4a", "mp4"})
 SCANNING_THREADS = 8  # a network file system answers several requests at once
@@ -41,8 +43,11 @@ class CorpusFiles:
     speakers: pd.DataFrame
 
 
-def enumerate_corpus(corpus: Corpus) -> CorpusFiles:
+def enumerate_corpus(corpus: Corpus, extensions: tuple[str, ...] = AUDIO_EXTENSIONS) -> CorpusFiles:
     """All utterances of `corpus`.
+
+    Args:
+        extensions: of the files to look for in folders; a video is as good as a recording of its sound.
 
     Raises:
         InputError: a folder or listing is missing or unreadable, holds no audio, does not have the layout it should have,
@@ -51,10 +56,15 @@ def enumerate_corpus(corpus: Corpus) -> CorpusFiles:
     paths = [corpus.path] if isinstance(corpus.path, str) else list(corpus.path)
     if not paths:
         raise InputError("a corpus has an empty `path`: name at least one folder or listing file")
-    readers = {"voxceleb": _voxceleb, "folder": _folder, "listing": _listing}
+    readers: dict[str, Callable[[str], Iterator[Row]]] = {
+        "voxceleb": partial(_voxceleb, extensions),
+        "folder": partial(_folder, extensions),
+        "listing": _listing,
+    }
     rows = [row for path in paths for row in readers[corpus.layout](path)]
     if not rows:
-        raise InputError(f"no audio files ({', '.join(AUDIO_EXTENSIONS)}) in {', '.join(paths)}: check the corpus's `path`")
+        kind = "video" if extensions == VIDEO_EXTENSIONS else "audio"
+        raise InputError(f"no {kind} files ({', '.join(extensions)}) in {', '.join(paths)}: check the corpus's `path`")
     rows.sort()
     _refuse_duplicates(rows)
     _refuse_wrong_layout(corpus, rows)
@@ -90,9 +100,9 @@ def _refuse_wrong_layout(corpus: Corpus, rows: list[Row]) -> None:
 _WRONG_DEPTH = "not at {speaker}/{session}/{file} below the corpus's folder"
 
 
-def _voxceleb(path: str) -> Iterator[Row]:
+def _voxceleb(extensions: tuple[str, ...], path: str) -> Iterator[Row]:
     root = _speakers_folder(path)
-    for relative, problem in _audio_files(root):
+    for relative, problem in _files_below(root, extensions):
         identity = relative.rpartition(".")[0]
         speaker, _, rest = identity.partition("/")
         session = identity.rpartition("/")[0]
@@ -102,8 +112,8 @@ def _voxceleb(path: str) -> Iterator[Row]:
             yield _row(identity, os.path.join(root, relative), session, "", problem or _WRONG_DEPTH)
 
 
-def _folder(path: str) -> Iterator[Row]:
-    for relative, problem in _audio_files(path):
+def _folder(extensions: tuple[str, ...], path: str) -> Iterator[Row]:
+    for relative, problem in _files_below(path, extensions):
         identity = relative.rpartition(".")[0]
         yield _row(identity, os.path.join(path, relative), identity.rpartition("/")[0], "", problem)
 
@@ -120,29 +130,31 @@ def _speakers_folder(path: str) -> str:
         path = os.path.join(path, folders[0])
 
 
-def _audio_files(root: str) -> list[tuple[str, str]]:
-    """Path relative to `root` ('/' between parts) and problem (or '') of every audio file below `root`, in no fixed order.
+def _files_below(root: str, extensions: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Path relative to `root` ('/' between parts) and problem (or '') of every file with one of `extensions` below `root`, unsorted.
 
     Hidden files and folders are skipped (`._00001.m4a`, which macOS leaves behind, is no audio). Links are followed.
     """
     found: list[tuple[str, str]] = []
     folders: list[tuple[str, str]] = []
-    _sort_entries(root, "", found, folders)
+    _sort_entries(root, "", extensions, found, folders)
     with ThreadPoolExecutor(SCANNING_THREADS) as pool:
-        for below in pool.map(lambda folder: _walk(*folder), folders):
+        for below in pool.map(lambda folder: _walk(folder[0], folder[1], extensions), folders):
             found.extend(below)
     return found
 
 
-def _walk(folder: str, prefix: str) -> list[tuple[str, str]]:
+def _walk(folder: str, prefix: str, extensions: tuple[str, ...]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     pending = [(folder, prefix)]
     while pending:
-        _sort_entries(*pending.pop(), found, pending)
+        _sort_entries(*pending.pop(), extensions, found, pending)
     return found
 
 
-def _sort_entries(folder: str, prefix: str, files: list[tuple[str, str]], folders: list[tuple[str, str]]) -> None:
+def _sort_entries(
+    folder: str, prefix: str, extensions: tuple[str, ...], files: list[tuple[str, str]], folders: list[tuple[str, str]]
+) -> None:
     for entry in _scan(folder):
         name = entry.name
         if name.startswith("."):
@@ -151,7 +163,7 @@ def _sort_entries(folder: str, prefix: str, files: list[tuple[str, str]], folder
             if entry.is_symlink():
                 _refuse_loop(entry.path)
             folders.append((entry.path, f"{prefix}{name}/"))
-        elif name.lower().endswith(AUDIO_EXTENSIONS):
+        elif name.lower().endswith(extensions):
             files.append((prefix + name, "" if entry.is_file() else _not_a_file(entry)))
 
 
@@ -183,7 +195,7 @@ def _not_a_file(entry: os.DirEntry[str]) -> str:
 
 
 def _listing(path: str) -> Iterator[Row]:
-    table = _listing_table(path)
+    table = listing_table(path)
     if "path" not in table.columns:
         raise InputError(f"the listing {path} has no column `path` (its columns: {', '.join(map(str, table.columns))})")
     empty = pd.Series("", index=table.index)
@@ -196,7 +208,12 @@ def _listing(path: str) -> Iterator[Row]:
         yield _row(identity, os.path.join(folder, file), session or identity.rpartition("/")[0], speaker, "")
 
 
-def _listing_table(path: str) -> pd.DataFrame:
+def listing_table(path: str) -> pd.DataFrame:
+    """The user's listing as it stands.
+
+    Raises:
+        InputError: it is missing, or neither CSV nor Parquet.
+    """
     try:
         if path.lower().endswith((".parquet", ".pq")):
             return pd.read_parquet(path)

@@ -1,5 +1,6 @@
 """Random access to a packed corpus: a manifest, and one memory map per shard."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ class PackedCorpus:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def only(self, kept: np.ndarray) -> "PackedCorpus":
+        """The corpus of those utterances for which `kept` ([N] bool) is true; the memory maps are shared."""
+        part = copy.copy(self)
+        for name in ("utterances", "num_samples", "_shard", "_offset"):
+            setattr(part, name, getattr(self, name)[kept])
+        return part
 
     def samples(self, index: int) -> np.ndarray:
         """[num_samples] int16 of one utterance, a view of the memory map."""

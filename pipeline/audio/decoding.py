@@ -1,15 +1,14 @@
 """One audio file, whatever its format, rate and channels, to 16 kHz mono int16, or the reason why not.
 
-libsndfile (soundfile) reads WAV, FLAC, Ogg, Opus and MP3; FFmpeg (PyAV) reads AAC in MP4 or bare, and what libsndfile
-refuses. Resampling is a polyphase filter of scipy's: it needs no start-up of Torch in a decoding process, is exact for any
-pair of rates, and with the long Kaiser window below its aliases stay under -100 dB.
+libsndfile (soundfile) reads WAV, FLAC, Ogg, Opus and MP3; FFmpeg (PyAV) reads bare AAC, the sound of videos (MP4, MOV, MKV,
+WebM, AVI), and what libsndfile refuses. Resampling is a polyphase filter of scipy's: it needs no start-up of Torch in a
+decoding process, is exact for any pair of rates, and with the long Kaiser window below its aliases stay under -100 dB.
 """
 
 import math
 import os
 import struct
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
@@ -18,8 +17,11 @@ import soundfile
 from numpy.typing import NDArray
 from scipy import signal
 
+from pipeline.media import RejectionError, container_of, opened, truncated
+
 RATE = 16000  # Hz
 FULL_SCALE = 32767
+FFMPEG_ONLY = ("mp4", "aac", "matroska", "avi")  # containers that libsndfile does not know
 LEAST_SAMPLES_MISSING = 0.1  # seconds by which a compressed file may fall short of its header: codec delay and padding
 
 # The window and width of librosa's and resampy's "kaiser_best".
@@ -28,10 +30,6 @@ ZERO_CROSSINGS = 64
 ROLLOFF = 0.9476
 
 Samples = NDArray[np.float32]
-
-
-class RejectionError(Exception):
-    """An audio file that cannot be used; the message is the manifest's `reason`: a category, a colon, the particulars."""
 
 
 def load_utterance(path: str, *, min_seconds: float, min_peak: float) -> NDArray[np.int16]:
@@ -106,8 +104,8 @@ def read(path: str, start: float = 0.0, seconds: float | None = None) -> tuple[S
         RejectionError: it is missing, empty, not audio or truncated.
     """
     path = os.path.abspath(path)  # "-" is a file name here, not standard input
-    container = _container(path)
-    if container not in ("mp4", "aac"):
+    container = container_of(path)
+    if container not in FFMPEG_ONLY:
         try:
             return _read_sndfile(path, start, seconds)
         except soundfile.LibsndfileError as error:
@@ -123,7 +121,7 @@ def seconds_of(path: str) -> float:
         RejectionError: it is missing, empty or not audio.
     """
     path = os.path.abspath(path)
-    if _container(path) not in ("mp4", "aac"):
+    if container_of(path) not in FFMPEG_ONLY:
         try:
             return _seconds_sndfile(path)
         except soundfile.LibsndfileError as error:
@@ -139,34 +137,6 @@ def _seconds_sndfile(path: str) -> float:
     return float(info.duration)
 
 
-def _container(path: str) -> str | None:
-    """FFmpeg's name of the container that the file's first bytes announce.
-
-    FFmpeg is never left to guess: some of its formats are playlists that open other files and addresses.
-    """
-    head = _head(path)
-    if not head:
-        raise RejectionError("empty: the file has no bytes")
-    if head[4:8] == b"ftyp":
-        return "mp4"
-    for magic, name in ((b"RIFF", "wav"), (b"fLaC", "flac"), (b"OggS", "ogg"), (b"ID3", "mp3")):
-        if head.startswith(magic):
-            return name
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        return "aac" if head[1] & 0x06 == 0 else "mp3"  # the layer bits of an MPEG frame header are 0 in AAC only
-    return None
-
-
-def _head(path: str) -> bytes:
-    try:
-        if not Path(path).is_file():
-            raise RejectionError("not audio: not a regular file" if Path(path).exists() else "missing: no such file")
-        with open(path, "rb") as file:
-            return file.read(16)
-    except (OSError, ValueError) as error:
-        raise RejectionError(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
-
-
 def _read_sndfile(path: str, start: float, seconds: float | None) -> tuple[Samples, int]:
     with soundfile.SoundFile(path) as file:
         if file.format in ("WAV", "WAVEX"):
@@ -176,7 +146,7 @@ def _read_sndfile(path: str, start: float, seconds: float | None) -> tuple[Sampl
         expected = file.frames - file.tell() if seconds is None else round(seconds * file.samplerate)
         samples = file.read(expected, dtype="float32", always_2d=True)
         if seconds is None and expected - len(samples) > LEAST_SAMPLES_MISSING * file.samplerate:
-            raise RejectionError(_truncated(expected / file.samplerate, len(samples) / file.samplerate))
+            raise RejectionError(truncated(expected / file.samplerate, len(samples) / file.samplerate))
         return samples, file.samplerate
 
 
@@ -186,7 +156,7 @@ def _refuse_truncated_wav(path: str) -> None:
         bytes_per_second, promised = _wav_header(file)
         held = os.fstat(file.fileno()).st_size - file.tell()
     if promised > held and bytes_per_second:
-        raise RejectionError(_truncated(promised / bytes_per_second, held / bytes_per_second))
+        raise RejectionError(truncated(promised / bytes_per_second, held / bytes_per_second))
 
 
 def _wav_header(file: BinaryIO) -> tuple[int, int]:
@@ -209,27 +179,27 @@ def _wav_header(file: BinaryIO) -> tuple[int, int]:
 
 def _read_ffmpeg(path: str, container: str, start: float, seconds: float | None) -> tuple[Samples, int]:
     try:
-        with open(path, "rb") as file, av.open(file, mode="r", format=container, metadata_errors="replace") as opened:
-            if not opened.streams.audio:
+        with opened(path, container) as media:
+            if not media.streams.audio:
                 raise RejectionError("not audio: the file has no audio stream")
-            samples, rate, promised = _decode_stream(opened, opened.streams.audio[0])
+            samples, rate, promised = _decode_stream(media, media.streams.audio[0])
     except (av.FFmpegError, ValueError) as error:
         raise RejectionError(f"not audio or damaged: {getattr(error, 'strerror', None) or error}") from None
     if promised - len(samples) / rate > LEAST_SAMPLES_MISSING:
-        raise RejectionError(_truncated(promised, len(samples) / rate))
+        raise RejectionError(truncated(promised, len(samples) / rate))
     first = round(start * rate)
     return samples[first : None if seconds is None else first + round(seconds * rate)], rate
 
 
-def _decode_stream(opened: av.container.InputContainer, stream: av.AudioStream) -> tuple[Samples, int, float]:
+def _decode_stream(media: av.container.InputContainer, stream: av.AudioStream) -> tuple[Samples, int, float]:
     """Samples [num_samples, channels], rate, and the duration that the header promises in seconds (0: none)."""
     rate = stream.rate
-    exact = opened.format.name != "aac"  # a bare stream's duration is estimated from its bit rate
+    exact = media.format.name != "aac"  # a bare stream's duration is estimated from its bit rate
     promised = float(stream.duration * stream.time_base) if exact and stream.duration and stream.time_base else 0.0
     as_float = av.AudioResampler(format="fltp")
     blocks: list[NDArray[Any]] = []
     try:
-        for frame in opened.decode(stream):
+        for frame in media.decode(stream):
             blocks.extend(part.to_ndarray() for part in as_float.resample(frame))
     except av.FFmpegError as error:
         held = sum(block.shape[1] for block in blocks) / rate
@@ -237,7 +207,3 @@ def _decode_stream(opened: av.container.InputContainer, stream: av.AudioStream) 
     if not blocks:
         raise RejectionError("not audio or damaged: nothing could be decoded")
     return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), rate, promised
-
-
-def _truncated(promised: float, held: float) -> str:
-    return f"truncated: the header promises {promised:.2f} s, the file holds {held:.2f} s"

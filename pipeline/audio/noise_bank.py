@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.audio.banks import NOISE_KINDS
 from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.decoding import FULL_SCALE, RATE, RejectionError, Samples
+from pipeline.audio.decoding import FULL_SCALE, RATE, Samples
 from pipeline.audio.recorded import LONGEST, SHORTEST, Excerpt, excerpts, musan_files
 from pipeline.audio.synthesis import chords, coloured_noise, mixture
+from pipeline.media import RejectionError
 from pipeline.parallel import ordered_map
 from pipeline.settings.data import NoiseSettings
 

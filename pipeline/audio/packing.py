@@ -1,20 +1,19 @@
 """Shards: the audio of many utterances in one flat, memory-mappable file, and the manifest that finds them in it."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 
+from pipeline.artifacts import FlatTensor
 from pipeline.audio.corpora import count_reasons
-from pipeline.audio.decoding import RejectionError, load_utterance
+from pipeline.audio.decoding import load_utterance
 from pipeline.errors import InputError
+from pipeline.media import RejectionError
 from pipeline.parallel import ordered_map
 from pipeline.settings.data import PackSettings, RejectionSettings
 
@@ -59,36 +58,14 @@ def _load(settings: PackSettings, row: tuple[str, str]) -> np.ndarray | str:
 
 
 def write_shard(path: Path, utterances: Iterable[np.ndarray | str]) -> list[Packed]:
-    """Write the samples of `utterances` one after the other as a 1-D int16 tensor at `path`, atomically.
-
-    The shard is never in memory as a whole: samples are appended to a raw file, which is then mapped and saved.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        raw = Path(folder) / "samples.raw"
-        with open(raw, "wb") as file:
-            packed = [_append(file, samples) for samples in utterances]
-        # `torch.save` puts the file's own name into the file: it must not vary if a shard is to be made twice alike.
-        finished = Path(folder) / path.name
-        _save_raw(raw, finished)
-        finished.replace(path)
-    return packed
+    """Write the samples of `utterances` one after the other as a 1-D int16 tensor at `path`, atomically."""
+    with FlatTensor(path, np.int16) as flat:
+        return [_append(flat, samples) for samples in utterances]
 
 
-def _append(file: BinaryIO, samples: np.ndarray | str) -> Packed:
-    offset = file.tell() // 2
-    if isinstance(samples, str):
-        return Packed(0, offset, samples)
-    file.write(np.ascontiguousarray(samples, dtype="<i2").data)
-    return Packed(len(samples), offset, "")
-
-
-def _save_raw(raw: Path, path: Path) -> None:
-    size = raw.stat().st_size // 2
-    mapped = torch.from_file(str(raw), shared=False, size=size, dtype=torch.int16) if size else torch.empty(0, dtype=torch.int16)
-    torch.save(mapped, path)  # given a name and not a file, it writes from the map without a copy in memory
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _append(flat: FlatTensor, samples: np.ndarray | str) -> Packed:
+    reason, samples = (samples, np.empty(0, np.int16)) if isinstance(samples, str) else ("", samples)
+    return Packed(len(samples), flat.append(samples), reason)
 
 
 def manifest_of(listing: pd.DataFrame, packed: list[Packed]) -> pa.Table:

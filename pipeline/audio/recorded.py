@@ -9,8 +9,9 @@ from pathlib import PurePath
 import numpy as np
 
 from pipeline.audio.corpora import enumerate_corpus
-from pipeline.audio.decoding import RejectionError, Samples, read, resample, seconds_of, to_mono
+from pipeline.audio.decoding import Samples, read, resample, seconds_of, to_mono
 from pipeline.errors import InputError
+from pipeline.media import RejectionError
 from pipeline.parallel import ordered_map
 from pipeline.settings.data import Corpus
 

@@ -10,15 +10,16 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class Clustering:
-    """Labels of N embeddings: each one's cluster [N] int32, and its cosine with the cluster's centroid [N] float32."""
+    """Clusters of N embeddings."""
 
-    labels: np.ndarray
-    similarity: np.ndarray
+    labels: np.ndarray  # [N] int32, each one's cluster
+    similarity: np.ndarray  # [N] float32, its cosine with the cluster's centroid
+    centroids: np.ndarray  # [K, D] float32 of length 1
 
 
 def centred_unit(embeddings: np.ndarray, subtract_mean: bool) -> np.ndarray:
-    """[N, D] embeddings of length 1, after the subtraction of their mean if asked for."""
-    shifted = embeddings - embeddings.mean(axis=0) if subtract_mean else embeddings
+    """[N, D] embeddings of length 1, after the subtraction of their mean if asked for. Rows of NaN stay so and do not count."""
+    shifted = embeddings - np.nanmean(embeddings, axis=0) if subtract_mean else embeddings
     lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
     return (shifted / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
 
@@ -49,4 +50,4 @@ def spherical_kmeans(unit: np.ndarray, clusters: int, *, iterations: int, points
     )
     kmeans.train(unit)
     similarity, labels = kmeans.index.search(unit, 1)
-    return Clustering(labels[:, 0].astype(np.int32), similarity[:, 0].astype(np.float32))
+    return Clustering(labels[:, 0].astype(np.int32), similarity[:, 0].astype(np.float32), np.asarray(kmeans.centroids))

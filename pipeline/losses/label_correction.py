@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RELIABLE, CORRECTED, DROPPED = 0, 1, 2
-DECISIONS = ("reliable", "corrected", "dropped")
+RELIABLE, CORRECTED, DROPPED, AGREED = range(4)
+DECISIONS = ("reliable", "corrected", "dropped", "agreed")  # the last one with two modalities only
 
 
 class Gate(NamedTuple):
@@ -16,6 +16,13 @@ class Gate(NamedTuple):
     threshold: float  # tau_1, on the clean loss
     confidence: float  # tau_2, on the greatest clean probability
     sharpening: float  # epsilon_c
+
+
+class Clean(NamedTuple):
+    """What one modality's network makes of the clean segments."""
+
+    loss: Tensor  # [B] AAM losses against the pseudo labels
+    cosines: Tensor  # [B, C] without margin
 
 
 def decide(clean_loss: Tensor, clean_cosines: Tensor, scale: float, gate: Gate) -> Tensor:
@@ -28,9 +35,13 @@ def decide(clean_loss: Tensor, clean_cosines: Tensor, scale: float, gate: Gate) 
         clean_cosines: [B, C] of the clean segments.
         scale: s of the softmax.
     """
+    return torch.where(clean_loss < gate.threshold, RELIABLE, unreliable(clean_cosines, scale, gate))
+
+
+def unreliable(clean_cosines: Tensor, scale: float, gate: Gate) -> Tensor:
+    """[B] CORRECTED or DROPPED: what becomes of utterances whose label is not trusted."""
     confident = torch.softmax(scale * clean_cosines, dim=1).amax(dim=1) > gate.confidence
-    unreliable = torch.where(confident, CORRECTED, DROPPED)
-    return torch.where(clean_loss < gate.threshold, RELIABLE, unreliable)
+    return torch.where(confident, CORRECTED, DROPPED)
 
 
 def gated_loss(
@@ -38,16 +49,16 @@ def gated_loss(
 ) -> Tensor:
     """[B] losses to train on (Eq. 9 to 11).
 
-    Where the label is reliable the AAM loss, where it is corrected the cross-entropy against the sharpened clean
-    prediction, and 0 where the utterance is dropped.
+    Where the label is reliable or agreed on the AAM loss, where it is corrected the cross-entropy against the sharpened
+    clean prediction, and 0 where the utterance is dropped.
 
     Args:
         decisions: [B] of `decide`.
-        augmented_loss: [B] AAM losses of the augmented segments against the pseudo labels.
+        augmented_loss: [B] AAM losses of the augmented segments against the labels.
         clean_cosines, augmented_cosines: [B, C], without margin; the clean ones carry no gradient.
         scale: s of the softmax.
     """
     target = torch.softmax(scale * clean_cosines.detach() / gate.sharpening, dim=1)
     correction = F.cross_entropy(scale * augmented_cosines, target, reduction="none")
-    kept = torch.where(decisions == RELIABLE, augmented_loss, correction)
+    kept = torch.where((decisions == RELIABLE) | (decisions == AGREED), augmented_loss, correction)
     return torch.where(decisions == DROPPED, torch.zeros_like(kept), kept)

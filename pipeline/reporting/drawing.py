@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -43,6 +43,14 @@ STYLE: Any = {
     "legend.fontsize": 8.5,
     "legend.handlelength": 1.8,
 }
+
+
+class Panel(NamedTuple):
+    """A figure with its heading and a sentence on how to read it."""
+
+    heading: str
+    figure: Markup
+    caption: str = ""
 
 
 def draw(name: str, description: str, plot: Callable[[Axes], None], size: tuple[float, float] = WIDE) -> Markup:

@@ -19,6 +19,7 @@ from pipeline.reporting.drawing import (
     MUTED,
     NARROW,
     PURPLE,
+    SKY,
     SQUARE,
     VERMILLION,
     draw,
@@ -33,6 +34,7 @@ BINS = 60
 SMALLEST_LOSS = 1e-8  # the gate's mixture sees smaller losses as this one
 DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+MEASURES = {"nmi": "NMI", "purity": "purity"}
 PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -44,11 +46,12 @@ def system_line(system: str, rounds: int) -> dict[str, Any]:
     return {"color": round_colour(index, rounds) if index else VERMILLION}
 
 
-def eer_per_round(trials: str, metrics: pd.DataFrame) -> Markup:
+def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
     """EER over rounds on one list, cosine and s-norm, with the baselines and the paper's curve.
 
     Args:
         metrics: the rows of `metrics.parquet` about this list.
+        modality: which of the paper's tables the curve is from.
     """
 
     def plot(axes: Axes) -> None:
@@ -59,7 +62,7 @@ def eer_per_round(trials: str, metrics: pd.DataFrame) -> Markup:
                 rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes
             )
         last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
-        for published, pattern in zip(counterparts(trials), PAPER_LINES, strict=False):
+        for published, pattern in zip(counterparts(trials, modality), PAPER_LINES, strict=False):
             values = published.eer_percent[: last + 1]
             axes.plot(range(len(values)), values, color=FAINT, linestyle=pattern, linewidth=1.4, label=f"paper, {published.name}")
         _baseline_levels(axes, metrics)
@@ -172,22 +175,33 @@ def threshold_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
 
 
 def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
-    """Reliable, corrected and dropped utterances over the epochs, stacked to 100 %."""
-    parts = (("reliable", BLUE), ("corrected", AMBER), ("dropped", "#b9c1ca"))
+    """Reliable, agreed, corrected and dropped utterances over the epochs, stacked to 100 %."""
+    shown = fractions(gate)
+    colours = {"reliable": BLUE, "agreed": SKY, "corrected": AMBER, "dropped": "#b9c1ca"}
+    *others, last = shown
 
     def plot(axes: Axes) -> None:
-        shares = [100 * gate[part].to_numpy(float) for part, _ in parts]
         edges = np.append(gate["epoch"] + 0.5, gate["epoch"].iloc[-1] + 1.5)  # a step per epoch: between epochs there is nothing
         base = np.zeros(len(gate))
-        for (part, colour), share in zip(parts, shares, strict=True):
-            axes.stairs(base + share, edges, baseline=base, fill=True, color=colour, label=part)
+        for part, share in shown.items():
+            axes.stairs(base + share, edges, baseline=base, fill=True, color=colours[part], label=part)
             base = base + share
         axes.set(xlabel="epoch", ylabel="utterances, %", ylim=(0, 100), xlim=_epochs(gate))
         axes.grid(axis="x", visible=False)
         whole_numbers(axes)
-        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        # Four names would be wider than the figure.
+        tight: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.0, "handletextpad": 0.4} if len(shown) > 3 else {}
+        axes.legend(ncols=len(shown), loc="lower center", bbox_to_anchor=(0.5, 1.0), **tight)
 
-    return draw(name, "Fractions of reliable, corrected and dropped utterances over the epochs", plot, NARROW)
+    return draw(name, f"Fractions of {', '.join(others)} and {last} utterances over the epochs", plot, NARROW)
+
+
+def fractions(gate: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What became of the utterances, [epochs] each, in % and 100 together; `agreed` only where there are two networks to agree."""
+    shares = {part: 100 * gate[part].to_numpy(float) for part in ("reliable", "agreed", "corrected", "dropped") if part in gate}
+    if "agreed" in shares:
+        shares["corrected"] = np.maximum(shares["corrected"] - shares["agreed"], 0)  # the file counts the agreed among the corrected
+    return shares
 
 
 def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
@@ -231,6 +245,29 @@ def agreement(quality: pd.DataFrame) -> Markup:
         axes.legend(loc="lower right", ncols=2)
 
     return draw("agreement", "Normalised mutual information and purity of the clusters per system", plot)
+
+
+def modality_agreement(name: str, measure: str, quality: pd.DataFrame) -> Markup:
+    """How well clusters of voices, of faces and of both agree with the speakers: a group of bars per round.
+
+    Args:
+        measure: "nmi" or "purity".
+        quality: rows of `modality_quality.parquet` with known speakers, and the `system` of each.
+    """
+    bars = (("audio", "voices", BLUE), ("face", "faces", AMBER), ("joint", "both", GREEN))
+    rounds = list(dict.fromkeys(quality["system"]))
+
+    def plot(axes: Axes) -> None:
+        for place, (modality, label, colour) in enumerate(bars):
+            rows = quality[quality["modality"] == modality]
+            centres = rows["system"].map(rounds.index) + 0.27 * (place - 1)
+            axes.bar(centres, rows[measure], 0.25, color=colour, label=label)
+        axes.set_xticks(range(len(rounds)), [title(system).replace("DLG-LC ", "") for system in rounds])
+        axes.set(ylim=(0, 1.02), ylabel=f"{MEASURES[measure]} with speakers", xlim=(-0.6, len(rounds) - 0.4))
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return draw(name, f"{MEASURES[measure]} of clusters of voices, of faces and of both per round", plot)
 
 
 def curves(

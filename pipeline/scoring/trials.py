@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 
-AUDIO_EXTENSIONS = frozenset({"wav", "flac", "ogg", "opus", "mp3", "m4a", "aac"})
+AUDIO_EXTENSIONS = frozenset({"wav", "flac", "ogg", "opus", "mp3", "m4a", "aac", "mp4", "m4v", "mkv", "mov", "webm", "avi"})
 FORMAT = "a trial is '1 enrolment test' or '0 enrolment test', its names without spaces"
 
 

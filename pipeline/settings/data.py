@@ -12,9 +12,14 @@ class Corpus(Section):
 
     layout: Literal["voxceleb", "folder", "listing"] = Field(
         description="voxceleb: {path}/{speaker}/{session}/{file}; folder: any tree of audio files; "
-        "listing: a CSV or Parquet file with a column `path` and, where known, `utterance`, `session`, `speaker`"
+        "listing: a CSV or Parquet file with a column `path` and, where known, `utterance`, `session`, `speaker`, `video`"
     )
     path: str | list[str] = Field(description="the folder, several folders, or the listing file")
+    video: str | list[str] | None = Field(
+        None,
+        description="audio-visual only: the folder(s) of the utterances' videos, named like the audio; "
+        "empty: the files of `path` are videos, or the listing has a column `video`",
+    )
 
 
 class TrialList(Section):

@@ -8,6 +8,7 @@ from pipeline.settings.audio import AugmentationSettings, FeatureSettings
 from pipeline.settings.clustering import ClusterSettings
 from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings, TrialList
 from pipeline.settings.encoder import EncoderSettings
+from pipeline.settings.faces import FaceSettings
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.settings.runtime import RuntimeSettings
 from pipeline.settings.scoring import MetricSettings, ScoreSettings
@@ -49,7 +50,13 @@ class Experiment(Section):
     experiment: Name = Field(description="names the folder results/{experiment}")
     seed: NonNegative = Field(1, description="of every random draw")
     recipe: Literal["paper", "strong"] = Field("paper", description="fills the keys that are left empty")
+    modality: Literal["audio", "audio_visual"] = Field(
+        "audio", description="audio_visual: DLG-LC on voices and faces [paper IV-C, Table IX]; tests are on audio alone either way"
+    )
     rounds: NonNegative = Field(3, description="DLG-LC iterations after CA-DINO [paper Table VIII]")
+    initial_model: str | None = Field(
+        None, description="another experiment's iter_0/model.pt to start the rounds from, instead of training CA-DINO; empty: train it"
+    )
     baselines: bool = Field(True, description="also score fbank statistics and an untrained encoder")
     train_corpus: Name = Field("train", description="the corpus to learn from, without its labels")
     corpora: dict[Name, Corpus] = Field(description="the training corpus and those that the trials draw on")
@@ -64,6 +71,7 @@ class Experiment(Section):
     pretrain: PretrainSettings = PretrainSettings()
     cluster: ClusterSettings = ClusterSettings()
     train: TrainSettings = TrainSettings()
+    faces: FaceSettings = FaceSettings()
     score: ScoreSettings = ScoreSettings()
     metrics: MetricSettings = MetricSettings()
     runtime: RuntimeSettings = RuntimeSettings()

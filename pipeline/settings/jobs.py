@@ -4,6 +4,8 @@ from typing import Self
 
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
+from pipeline.settings.experiment import Experiment
+from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.settings.section import NonNegative, Section
 from pipeline.settings.train import TrainSettings
@@ -17,7 +19,7 @@ class Job(Section):
     encoder: EncoderSettings
 
     @classmethod
-    def of(cls, experiment: Section) -> Self:
+    def of(cls, experiment: Experiment) -> Self:
         """The part of an experiment's settings that this job depends on."""
         return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
 
@@ -38,3 +40,22 @@ class TrainJob(Job):
 
     augmentation: AugmentationSettings
     train: TrainSettings
+
+
+class TrainAvJob(TrainJob):
+    """One audio-visual round of stage II."""
+
+    require_face: bool
+    face_encoder: FaceEncoderSettings
+    face_augmentation: FaceAugmentationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """How faces were found is no part of it: that shows in the faces."""
+        faces = experiment.faces
+        return cls(
+            **TrainJob.of(experiment).model_dump(),
+            require_face=faces.require_face,
+            face_encoder=faces.encoder,
+            face_augmentation=faces.augmentation,
+        )

@@ -126,12 +126,12 @@ class FeatureExtractor:
     """Crops to features on the training device: augmentation, peak normalisation, log-mel."""
 
     def __init__(self, augmenter: Augmenter, log_mel: LogMel, device: torch.device):
-        self._augmenter, self._log_mel, self._device = augmenter, log_mel.to(device), device
+        self._augmenter, self._log_mel, self.device = augmenter, log_mel.to(device), device
 
     @torch.no_grad()
     def __call__(self, views: Views) -> Tensor:
         """Features [V * B, T, mel_bins], view by view."""
-        crops = views.crops.flatten(0, 1).to(self._device, non_blocking=True)
+        crops = views.crops.flatten(0, 1).to(self.device, non_blocking=True)
         if views.plan is None:
             return self._log_mel(normalise_peak(crops.float()))
         return self._log_mel(self._augmenter(crops, Plan(*(field.flatten() for field in views.plan))))

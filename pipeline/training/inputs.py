@@ -4,12 +4,17 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.artifacts import content_hash
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import content_hash, read_table
 from pipeline.audio.augment import Augmenter, Planner
 from pipeline.audio.banks import load_bank
 from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.features import LogMel
 from pipeline.command import parser
+from pipeline.errors import InputError
 from pipeline.settings.jobs import Job, PretrainJob, TrainJob
 from pipeline.training.batches import FeatureExtractor
 from pipeline.training.runtime import Runtime, add_arguments, add_data_arguments
@@ -40,9 +45,25 @@ def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob, runtime: 
     return Inputs(PackedCorpus(args.manifest, args.audio), planner, features)
 
 
-def state_file(args: argparse.Namespace, job: Job, stage: str, *labels: Path) -> StateFile:
+def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
+    """[N] int64 pseudo labels of the given utterances.
+
+    Raises:
+        InputError: an utterance has none.
+    """
+    labels = read_table(path, ["utterance", "label"]).set_index("utterance")["label"].reindex(utterances)
+    if labels.isna().any():
+        raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
+    return torch.from_numpy(labels.to_numpy("int64"))
+
+
+def state_file(args: argparse.Namespace, job: Job, stage: str, *labels: Path, faces: str = "") -> StateFile:
     """The state that belongs to these settings and inputs.
 
     The audio itself stands for itself through its manifest, which names every utterance, its place and its length.
+
+    Args:
+        faces: the fingerprint of the faces, where there are any.
     """
-    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *labels], job.to_json()))
+    texts = [job.to_json(), *([faces] if faces else [])]
+    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *labels], *texts))

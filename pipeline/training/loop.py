@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.errors import TrainingError
-from pipeline.training.batches import PretrainBatch, TrainBatch, loaded, visits
+from pipeline.training.batches import loaded, visits
 from pipeline.training.history import Row, announce, write_tensorboard
 from pipeline.training.runtime import Runtime
 from pipeline.training.state import StateFile, Termination
@@ -21,8 +22,16 @@ TERMINATED = 128 + 15
 SECONDS_BETWEEN_LINES = 10.0
 
 
-Batch = TypeVar("Batch", PretrainBatch, TrainBatch)
-Taken = TypeVar("Taken", bound=PretrainBatch | TrainBatch, contravariant=True)
+class UtteranceBatch(Protocol):
+    """What every method's batches have."""
+
+    @property
+    def utterances(self) -> Tensor:
+        """[B] int64, which utterances of the corpus these are."""
+
+
+Batch = TypeVar("Batch", bound=UtteranceBatch)
+Taken = TypeVar("Taken", bound=UtteranceBatch, contravariant=True)
 
 
 class Method(Protocol[Taken]):

@@ -1,7 +1,6 @@
-"""How a training or extraction job is carried out: device, threads, precision. Never what it computes."""
+"""How a training or extraction job is carried out: device, workers, precision. Never what it computes."""
 
 import argparse
-import ctypes
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipeline.errors import InputError
-
-# Parameters of glibc's mallopt.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+from pipeline.device import add_device_arguments, device_from
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,7 @@ class Runtime:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that every training and extraction script takes; the workflow fills them from `runtime`."""
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_device_arguments(parser)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--compile", type=int, choices=[0, 1], default=0)
@@ -59,25 +54,6 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     Raises:
         InputError: a GPU was asked for and there is none.
     """
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("runtime.device is 'cuda', but no GPU can be seen: set it to 'auto' or 'cpu', or ask the cluster for a GPU")
-    name = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device
-    device = torch.device("cpu" if name == "auto" else name)
-    torch.set_num_threads(args.threads)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = device_from(args)
     bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and device.type == "cuda")
     return Runtime(device, args.workers, bfloat16, bool(args.compile), 60 * args.checkpoint_minutes)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed activations instead of handing it back to the kernel at every step.
-
-    A training step on the CPU allocates and frees the same hundreds of megabytes each time; fetching them anew, page by
-    page, took more than a third of the step. Other C libraries have no mallopt and go without.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(M_TOP_PAD, 2**28)

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from scipy import signal
 
-from pipeline.audio.decoding import RATE, RejectionError, decode, load_utterance, read, resample, seconds_of, to_int16
+from pipeline.audio.decoding import RATE, decode, load_utterance, read, resample, seconds_of, to_int16
+from pipeline.media import RejectionError
 
 DEMO = Path(__file__).parents[2] / "demo/speech/test/wav"
 TONE_HZ = 1000.0

@@ -13,9 +13,11 @@ import pytest
 from pipeline.artifacts import write_table
 from pipeline.reporting import figures
 from pipeline.reporting.collect import Results
-from pipeline.reporting.page import corpus_summary, render, warnings
+from pipeline.reporting.corpora import corpus_summary
+from pipeline.reporting.page import render
 from pipeline.reporting.paper import counterparts
 from pipeline.reporting.repeats import repeat_probability
+from pipeline.reporting.trainings import warnings
 from pipeline.scoring.error_rates import operating_points
 from tests.reporting.conftest import REASON, UTTERANCES, settings, write_experiment
 

@@ -17,7 +17,21 @@ from pipeline.settings.train import TrainSettings
 from workflow.imports import source_files
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = ("pack", "manifest", "noise", "rirs", "pretrain", "extract", "cluster", "train")
+STAGES = (
+    "pack",
+    "manifest",
+    "noise",
+    "rirs",
+    "pretrain",
+    "extract",
+    "cluster",
+    "train",
+    "videos",
+    "faces",
+    "face_manifest",
+    "train_av",
+    "extract_av",
+)
 COMMON = {
     "seed": 1,
     "features": FeatureSettings(),

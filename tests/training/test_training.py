@@ -20,21 +20,29 @@ from pipeline.errors import TrainingError
 from pipeline.losses.aam import aam_loss
 from pipeline.losses.loss_gate import Mixture, crossing
 from pipeline.models.ecapa import untrained
+from pipeline.models.resnet34 import untrained_face_encoder
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
+from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.settings.section import validated
 from pipeline.settings.train import TrainSettings
+from pipeline.training.audio_visual import AudioVisualTraining, Branches
 from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, visits
+from pipeline.training.branch import Branch
 from pipeline.training.extraction import extract_embeddings
+from pipeline.training.face_batches import AudioVisualCrops
 from pipeline.training.gated import GatedTraining
 from pipeline.training.loop import TERMINATED, fit
 from pipeline.training.pretraining import Pretraining
 from pipeline.training.runtime import Runtime
 from pipeline.training.state import StateFile
+from pipeline.vision.augment import FaceInput
+from pipeline.vision.faces import PackedFaces
 
 CPU = torch.device("cpu")
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
+FACE_ENCODER = FaceEncoderSettings(width=4, blocks=(1, 1, 1, 1), input_side=32, embedding=12)
 CROPS = {"long_seconds": 1.0, "short_seconds": 0.5}
 HEAD = {"hidden": 16, "bottleneck": 8, "prototypes": 32, "batchnorm": False}
 OPTIMISER = {"warmup_epochs": 1}
@@ -54,6 +62,7 @@ class Workshop:
 
     packed: Any
     banks: tuple[Path, Path]
+    packed_faces: Any
     corpus: PackedCorpus = field(init=False)
     planner: Planner = field(init=False)
     features: FeatureExtractor = field(init=False)
@@ -83,8 +92,26 @@ class Workshop:
     def gated(self, **changes: Any) -> GatedTraining:
         settings = validated(TrainSettings, {**TRAIN, **changes})
         labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        crops = TrainCrops(self.corpus, self.planner, settings.crop_seconds, 1, 1)
-        return GatedTraining(settings, untrained(ENCODER, 80, 1, 1), 12, labels, 1, 1, self.runtime(), self.features, crops)
+        voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), 1, self.runtime())
+        return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
+
+    def segments(self, settings: TrainSettings) -> TrainCrops:
+        return TrainCrops(self.corpus, self.planner, settings.crop_seconds, 1, 1)
+
+    def audio_visual(self, **changes: Any) -> AudioVisualTraining:
+        settings = validated(TrainSettings, {**TRAIN, **changes})
+        labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
+        faces = PackedFaces(*self.packed_faces, self.corpus.utterances)
+        present = np.ones(len(labels), bool), faces.count > 0
+        encoders = untrained(ENCODER, 80, 1, 1), untrained_face_encoder(FACE_ENCODER, 1, 1)
+        branches = Branches(
+            *(
+                Branch(modality, settings, encoder, 12, 6, who, 1, self.runtime(), several=True)
+                for modality, encoder, who in zip(("audio", "face"), encoders, present, strict=True)
+            )
+        )
+        pairs = AudioVisualCrops(self.segments(settings), faces, FaceAugmentationSettings(), 1, 1)
+        return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, CPU), pairs)
 
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
         return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), folder / "tensorboard")
@@ -99,12 +126,16 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def workshop(packed, banks) -> Workshop:
-    return Workshop(packed, banks)
+def workshop(packed, banks, packed_faces) -> Workshop:
+    return Workshop(packed, banks, packed_faces)
 
 
 def weights(method) -> dict[str, Tensor]:
-    return method.exported() if isinstance(method, Pretraining) else method.encoder.state_dict()
+    if isinstance(method, Pretraining):
+        return method.exported()
+    if isinstance(method, GatedTraining):
+        return method.voice.encoder.state_dict()
+    return {f"{branch.modality}.{name}": value for branch in method.branches for name, value in branch.encoder.state_dict().items()}
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -123,6 +154,7 @@ METHODS = {
     "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE),
     "all-but-same": lambda workshop: workshop.pretraining(dino={"pairing": "all_but_same", "cosine_weight": 0.0}),
     "gated": lambda workshop: workshop.gated(),
+    "audio-visual": lambda workshop: workshop.audio_visual(),
 }
 
 
@@ -148,11 +180,11 @@ def test_a_terminated_training_ends_as_if_it_had_never_been(name, workshop, tmp_
     rows = workshop.trained(resumed, tmp_path / "killed")
     assert_same(weights(resumed), weights(undisturbed))
     assert without_time(rows) == without_time(expected)
-    if name == "gated":
+    if name in ("gated", "audio-visual"):
         assert resumed.gate_rows == undisturbed.gate_rows
 
 
-@pytest.mark.parametrize("name", ["cluster-aware", "gated"])
+@pytest.mark.parametrize("name", ["cluster-aware", "gated", "audio-visual"])
 def test_data_workers_do_not_change_the_model(name, workshop, tmp_path):
     alone, helped = METHODS[name](workshop), METHODS[name](workshop)
     workshop.trained(alone, tmp_path / "0")
@@ -204,7 +236,7 @@ def test_the_recorded_loss_is_the_clean_one(workshop, tmp_path):
     waves = batch.clean.crops[0].float()
     features = LogMel(FeatureSettings())(waves / waves.abs().amax(dim=1, keepdim=True))
     with torch.no_grad():
-        cosines = method.classifier(method.encoder.train()(features))
+        cosines = method.voice.classifier(method.voice.encoder.train()(features))
         expected = aam_loss(cosines, method._labels[batch.utterances], 32.0, 0.2)
     np.testing.assert_allclose(recorded["loss_clean"].to_numpy()[visit.utterances], expected.numpy(), rtol=1e-4, atol=1e-5)
     assert list(recorded["utterance"]) == list(workshop.corpus.utterances)

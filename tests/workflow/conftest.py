@@ -32,6 +32,13 @@ OUTPUTS = {
     "quality": ["output"],
     "metrics": ["output"],
     "report": ["output"],
+    "adopt": ["model"],
+    "videos": ["videos"],
+    "faces": ["images", "faces", "manifest"],
+    "face_manifest": ["table", "manifest"],
+    "train_av": ["model", "face-model", "history", "gate", "losses"],
+    "extract_av": ["output"],
+    "modalities": ["output"],
 }
 STAND_IN = """
 import json, pathlib, sys

@@ -22,7 +22,7 @@ from workflow.imports import external_modules
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
 # Where a package's name for pip is not the one that it is imported by.
-DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+DISTRIBUTIONS = {"PIL": "pillow", "facenet_pytorch": "facenet-pytorch", "yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -63,7 +63,7 @@ def test_every_line_with_a_key_has_a_comment():
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_fills_every_key_that_is_left_empty(recipe):
     governed = set(RECIPES[recipe])
-    assert {key for key, default in leaves(Experiment) if default is None} == governed | {"noise.path", "rirs.path"}
+    assert {key for key, default in leaves(Experiment) if default is None} == governed | {"initial_model", "noise.path", "rirs.path"}
     assert {key for key in governed if value(key) is not None} == set()
     resolved = resolve({**CONFIG, "recipe": recipe}).model_dump()
     for key, filled in RECIPES[recipe].items():

@@ -16,8 +16,12 @@ RUNTIME = EXPERIMENT.runtime
 TRAIN = EXPERIMENT.train_corpus
 SHARDS = range(EXPERIMENT.pack.shards)
 ROUNDS = [f"iter_{i}" for i in range(EXPERIMENT.rounds + 1)]
+TRAINED = ROUNDS[1:] if EXPERIMENT.initial_model else ROUNDS
 BASELINES = ["baseline_fbank", "baseline_untrained"] if EXPERIMENT.baselines else []
 SYSTEMS = BASELINES + ROUNDS
+
+AUDIO_VISUAL = EXPERIMENT.modality == "audio_visual"
+COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities else []
 
 # Handed to jobs as a resource, like all of RUNTIME: a change of resources never reruns a job.
 GPUS = 0 if RUNTIME.device == "cpu" else RUNTIME.gpus
@@ -55,6 +59,11 @@ def listing_file(wildcards):
     return corpus.path if corpus.layout == "listing" else []
 
 
+def listing_settings(wildcards):
+    """Where the audio of a corpus lies. Naming its videos must not have the audio listed and packed anew."""
+    return EXPERIMENT.corpora[wildcards.corpus].model_copy(update={"video": None}).to_json()
+
+
 def trial_file(wildcards):
     """The user's trial list."""
     path = EXPERIMENT.trials[wildcards.trials].path
@@ -71,6 +80,11 @@ def test_corpus(wildcards):
 def previous_labels(wildcards):
     """The pseudo labels of the round before."""
     return f"results/{wildcards.experiment}/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+
+def modality_of_labels(wildcards):
+    """What a system's pseudo labels are made of: CA-DINO and the baselines know voices alone."""
+    return "joint" if AUDIO_VISUAL and wildcards.system in ROUNDS[1:] else "audio"
 
 
 def of_systems(pattern, systems=SYSTEMS):

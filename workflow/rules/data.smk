@@ -29,7 +29,7 @@ rule listing:
         mem_mb=8000,
         runtime=240,
     params:
-        settings=lambda wildcards: EXPERIMENT.corpora[wildcards.corpus].to_json(),
+        settings=listing_settings,
         shards=EXPERIMENT.pack.shards,
     shell:
         "python -m pipeline.listing --settings {params.settings:q} --shards {params.shards}"

@@ -52,9 +52,10 @@ rule cluster:
     params:
         settings=EXPERIMENT.cluster.to_json(),
         seed=EXPERIMENT.seed,
+        modality=modality_of_labels,
     shell:
         "python -m pipeline.cluster --settings {params.settings:q} --seed {params.seed} --embeddings {input.embeddings:q}"
-        " --output {output:q} --threads {threads} 2> {log:q}"
+        " --modality {params.modality} --output {output:q} --threads {threads} 2> {log:q}"
 
 
 rule train:

@@ -1,11 +1,20 @@
 """Stage I: CA-DINO, and the systems that it must beat.
 
-The trainers' state lies outside every output, in `state/`: a job that was killed or timed out goes on from there.
-What the trainers report goes to the terminal and to
-the log; that copying outlives the signals that end a job, or the job's last words would be lost.
+The trainers' state lies outside every output, in `state/`: a job that was killed or timed out goes on from there. What the
+trainers report goes to the terminal and to the log; that copying outlives the signals that end a job, or the job's last words
+would be lost.
 """
 
 from pipeline.settings.jobs import BaselineJob, PretrainJob
+
+# Both lead to CA-DINO's model: the one is trained, the other taken over.
+if EXPERIMENT.initial_model:
+
+    ruleorder: adopt > pretrain
+
+else:
+
+    ruleorder: pretrain > adopt
 
 
 rule pretrained:
@@ -46,6 +55,24 @@ rule pretrain:
         " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
         " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes}"
         " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
+
+
+rule adopt:
+    input:
+        code=code("adopt"),
+        initial_model=EXPERIMENT.initial_model or [],
+    output:
+        "results/{experiment}/iter_0/model.pt",
+    log:
+        "results/{experiment}/logs/adopt.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    shell:
+        "python -m pipeline.adopt --initial-model {input.initial_model:q} --model {output:q} 2> {log:q}"
 
 
 rule baseline:

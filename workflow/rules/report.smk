@@ -33,9 +33,12 @@ rule report:
         scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
         labels=of_systems("results/{experiment}/{system}/pseudo_labels.parquet"),
         quality=of_systems("results/{experiment}/{system}/cluster_quality.parquet"),
-        history=of_systems("results/{experiment}/{system}/history.parquet", ROUNDS),
+        history=of_systems("results/{experiment}/{system}/history.parquet", TRAINED),
         gate=of_systems("results/{experiment}/{system}/gate.parquet", ROUNDS[1:]),
         losses=of_systems("results/{experiment}/{system}/losses.parquet", ROUNDS[1:]),
+        faces=f"results/{{experiment}}/data/{TRAIN}/faces.parquet" if AUDIO_VISUAL else [],
+        face_manifest=f"results/{{experiment}}/data/{TRAIN}/face_manifest.parquet" if AUDIO_VISUAL else [],
+        modalities=of_systems("results/{experiment}/{system}/modality_quality.parquet", COMPARED),
     output:
         "results/{experiment}/report.html",
     log:

@@ -1,0 +1,52 @@
+"""Rule `extract_av`: voice and face embeddings of all utterances of the training corpus by the two encoders of one round."""
+
+from pathlib import Path
+
+from pipeline.artifacts import write_embeddings
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.command import parser, run
+from pipeline.errors import InputError
+from pipeline.models.face_model import load_face_model
+from pipeline.models.model_file import load_model
+from pipeline.progress import progress
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.face_extraction import extract_face_embeddings
+from pipeline.training.runtime import add_arguments, add_data_arguments, runtime_from
+from pipeline.vision.augment import FaceInput
+from pipeline.vision.faces import PackedFaces
+
+
+def main() -> None:
+    """Extract and write."""
+    made = parser(__doc__, inputs=("model", "face_model", "faces"), outputs=("output",), settings=False)
+    made.add_argument("--images", type=Path, nargs="+", required=True, help="the shards' aligned faces, in order")
+    add_data_arguments(made)
+    add_arguments(made)
+    args = made.parse_args()
+    runtime = runtime_from(args)
+    model, (face_encoder, face_settings) = load_model(args.model), load_face_model(args.face_model)
+    corpus = PackedCorpus(args.manifest, args.audio)
+    faces = PackedFaces(args.faces, args.images, corpus.utterances)
+    try:
+        voices = extract_embeddings(
+            runtime.prepared(model.encoder),
+            model.log_mel,
+            corpus,
+            runtime,
+            lambda batches, total: progress(batches, total, "voices", "batch"),
+        )
+        looks = extract_face_embeddings(
+            runtime.prepared(face_encoder),
+            FaceInput(face_settings.input_side, runtime.device),
+            faces,
+            runtime,
+            args.threads,
+            lambda batches, total: progress(batches, total, "faces", "batch"),
+        )
+    except FloatingPointError as error:
+        raise InputError(f"{args.model}: {error}; train it again") from None
+    write_embeddings(args.output, corpus.utterances, voices, looks)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""Put the faces of a corpus's shards together, and stop where too many utterances are without.
+
+    python -m pipeline.face_manifest --max-without-face 0.1 --faces data/train/faces-0.parquet --images data/train/faces-0.pt \\
+        --manifests data/train/face_manifest-0.parquet --table data/train/faces.parquet --manifest data/train/face_manifest.parquet
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import load_torch, write_atomically, write_table
+from pipeline.command import parser, run
+from pipeline.vision.packing import FACES, IMAGE, check_faces
+
+LOG = logging.getLogger("pipeline")
+ROWS_PER_GROUP = 2048  # about 10 MB of images: who asks for a few utterances reads little more
+
+
+def main() -> None:
+    """Parse, merge, check, write."""
+    made = parser(__doc__, outputs=("table", "manifest"), settings=False)
+    made.add_argument("--max-without-face", type=float, required=True)
+    for name in ("faces", "images", "manifests"):
+        made.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="of the shards, in order")
+    args = made.parse_args()
+    manifest = pa.concat_tables(pq.read_table(path) for path in args.manifests)
+    LOG.info("%s", check_faces(manifest.to_pandas(), args.max_without_face))
+    schema = FACES.insert(FACES.get_field_index("shard"), IMAGE)
+    # Shards hold contiguous blocks of the sorted utterances, so their faces one after the other are sorted, too. JPEGs do
+    # not become smaller by compression.
+    codecs = {name: "NONE" if name == IMAGE.name else "snappy" for name in schema.names if name != "landmarks"}
+
+    def write(file: object) -> None:
+        with pq.ParquetWriter(file, schema, compression={**codecs, "landmarks.list.element": "snappy"}) as writer:
+            for faces, images in zip(args.faces, args.images, strict=True):
+                for rows in with_images(pq.read_table(faces, schema=FACES), images):
+                    writer.write_table(rows.select(schema.names), row_group_size=ROWS_PER_GROUP)
+
+    write_atomically(args.table, write)
+    write_table(args.manifest, manifest)
+
+
+def with_images(faces: pa.Table, images: Path) -> Iterator[pa.Table]:
+    """The rows of one shard, in groups, with their images from its tensor."""
+    memory = load_torch(images, mmap=True).numpy()
+    for start in range(0, len(faces), ROWS_PER_GROUP):
+        rows = faces.slice(start, ROWS_PER_GROUP)
+        places = zip(rows["offset"].to_pylist(), rows["num_bytes"].to_pylist(), strict=True)
+        yield rows.append_column(IMAGE, [[memory[offset : offset + size].tobytes() for offset, size in places]])
+
+
+if __name__ == "__main__":
+    run(main)

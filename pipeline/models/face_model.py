@@ -1,0 +1,38 @@
+"""`face_model.pt`: a face encoder's settings and weights, and where they came from."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pipeline import __version__
+from pipeline.artifacts import load_torch, save_torch
+from pipeline.errors import InputError
+from pipeline.models.resnet34 import ResNet34
+from pipeline.settings.faces import FaceEncoderSettings
+from pipeline.settings.section import validated
+
+
+def save_face_model(path: Path, settings: FaceEncoderSettings, weights: dict[str, Tensor], **provenance: Any) -> None:
+    """Write `face_model.pt`; `provenance` says where the weights came from."""
+    content = {
+        "face_encoder": settings.model_dump(mode="json"),
+        "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
+        "provenance": {**provenance, "code_version": __version__},
+    }
+    save_torch(path, content)
+
+
+def load_face_model(path: Path) -> tuple[ResNet34, FaceEncoderSettings]:
+    """The face encoder in the file at `path`, in evaluation mode, and its settings.
+
+    Raises:
+        InputError: it is missing, damaged, or no face model of this project.
+    """
+    content = load_torch(path)
+    if not isinstance(content, dict) or not {"face_encoder", "weights", "provenance"} <= content.keys():
+        raise InputError(f"{path} is no face model of this project")
+    settings = validated(FaceEncoderSettings, content["face_encoder"])
+    encoder = ResNet34(settings)
+    encoder.load_state_dict(content["weights"])
+    return encoder.eval(), settings

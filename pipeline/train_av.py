@@ -1,0 +1,66 @@
+"""Rule `train_av`: one audio-visual round of stage II, from pseudo labels to a new voice encoder and a new face encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from pipeline.artifacts import write_table
+from pipeline.command import run
+from pipeline.errors import InputError
+from pipeline.models.ecapa import untrained
+from pipeline.models.face_model import save_face_model
+from pipeline.models.model_file import save_model
+from pipeline.models.resnet34 import untrained_face_encoder
+from pipeline.settings.jobs import TrainAvJob
+from pipeline.training.audio_visual import AudioVisualTraining, Branches
+from pipeline.training.batches import TrainCrops
+from pipeline.training.branch import Branch
+from pipeline.training.face_batches import AudioVisualCrops
+from pipeline.training.history import write_history
+from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
+from pipeline.training.loop import fit
+from pipeline.training.runtime import runtime_from
+from pipeline.vision.augment import FaceInput
+from pipeline.vision.faces import PackedFaces
+
+
+def main() -> None:
+    """Train, then write history, gates and losses and, last, the models."""
+    made = training_parser(__doc__, inputs=("labels", "faces"), outputs=("history", "gate", "losses", "face_model", "model"))
+    made.add_argument("--images", type=Path, nargs="+", required=True, help="the shards' aligned faces, in order")
+    made.add_argument("--iteration", type=int, required=True)
+    args = made.parse_args()
+    job, runtime, stage = TrainAvJob.read(args.settings), runtime_from(args), args.iteration
+    corpus, planner, features = open_inputs(args, job, runtime)
+    if job.require_face:
+        corpus = corpus.only(PackedFaces(args.faces, args.images, corpus.utterances).count > 0)
+    faces = PackedFaces(args.faces, args.images, corpus.utterances)
+    if not faces.count.any():
+        raise InputError(f"no utterance of {args.manifest} has a face in {args.faces}: are these files of one corpus?")
+    labels = read_labels(args.labels, corpus.utterances)
+
+    def branch(modality: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> Branch:
+        return Branch(modality, job.train, encoder, embedding, int(labels.max()) + 1, present, job.seed, runtime, several=True)
+
+    branches = Branches(
+        branch("audio", untrained(job.encoder, job.features.mel_bins, job.seed, stage), job.encoder.embedding, np.ones(len(corpus), bool)),
+        branch("face", untrained_face_encoder(job.face_encoder, job.seed, stage), job.face_encoder.embedding, faces.count > 0),
+    )
+    crops = TrainCrops(corpus, planner, job.train.crop_seconds, job.seed, stage)
+    pairs = AudioVisualCrops(crops, faces, job.face_augmentation, job.seed, stage)
+    face_input = FaceInput(job.face_encoder.input_side, runtime.device)
+    method = AudioVisualTraining(job.train, branches, labels, job.seed, stage, features, face_input, pairs)
+    state = state_file(args, job, f"train-av-{stage}", args.labels, faces=faces.fingerprint())
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    write_history(args.history, history)
+    write_table(args.gate, pd.DataFrame(method.gate_rows))
+    write_table(args.losses, method.losses(corpus.utterances))
+    provenance = {"stage": "train_av", "iteration": stage, "seed": job.seed, "config_hash": state.key}
+    save_face_model(args.face_model, job.face_encoder, branches.face.encoder.state_dict(), **provenance)
+    save_model(args.model, job.encoder, job.features, branches.voice.encoder.state_dict(), **provenance)
+
+
+if __name__ == "__main__":
+    run(main)

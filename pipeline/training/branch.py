@@ -1,0 +1,212 @@
+"""One modality of stage II: an encoder and a classifier, their optimiser, and the memory that its gate is fitted to."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.losses.aam import AamClassifier, aam_loss
+from pipeline.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, Clean, Gate, gated_loss
+from pipeline.losses.loss_gate import GateFit, refit
+from pipeline.settings.train import TrainSettings
+from pipeline.training.checks import extreme_gate
+from pipeline.training.history import Row
+from pipeline.training.runtime import Runtime
+from pipeline.training.schedules import margin_ramp, warmup_then_exponential
+
+SHARES = tuple(name for code, name in enumerate(DECISIONS) if code != AGREED)
+
+
+class Lesson(NamedTuple):
+    """What a modality is to learn from a batch of M utterances."""
+
+    rows: Tensor  # [M] int64, which utterances of the corpus these are
+    pseudo: Tensor  # [M] int64, their pseudo labels
+    clean: Clean
+    decisions: Tensor  # [M]
+    labels: Tensor  # [M] int64, what they are taught as: the pseudo label, or what was agreed on
+
+
+class Branch:
+    """What is trained on pseudo labels, and what it is told to trust.
+
+    Args:
+        encoder: with random weights.
+        embedding: dimensions of its output.
+        classes: number of pseudo speakers.
+        has_modality: [N] bool, which utterances of the corpus can be seen (or heard); the others do not count.
+        several: whether there are other modalities, so that labels can be agreed on.
+    """
+
+    def __init__(
+        self,
+        modality: str,
+        settings: TrainSettings,
+        encoder: nn.Module,
+        embedding: int,
+        classes: int,
+        has_modality: np.ndarray,
+        seed: int,
+        runtime: Runtime,
+        *,
+        several: bool = False,
+    ):
+        self.modality, self.settings, self._seed, self._several = modality, settings, seed, several
+        self._runtime, self._has_modality = runtime, has_modality
+        device = runtime.device
+        self.encoder = runtime.prepared(encoder)
+        self.classifier = AamClassifier(embedding, classes).to(device)
+        optimiser = settings.optimiser
+        self._parameters = [*self.encoder.parameters(), *self.classifier.parameters()]
+        self._optimiser = torch.optim.SGD(
+            self._parameters, lr=0.0, momentum=optimiser.momentum, weight_decay=optimiser.weight_decay, fused=device.type == "cuda" or None
+        )
+        self._threshold: float | None = settings.gate.fixed_threshold if settings.gate.mode == "fixed" else None
+        self.gate_rows: list[Row] = []
+        # Of the last epoch; one entry per utterance, so that nothing waits for the device within it.
+        self._clean_loss = torch.full((len(has_modality),), math.nan, device=device)
+        self._decision = torch.full((len(has_modality),), DROPPED, dtype=torch.int8, device=device)
+        self._reset_figures()
+
+    @torch.no_grad()
+    def clean(self, features: Tensor, labels: Tensor, progress: float) -> Clean:
+        """What the network makes of the clean segments."""
+        cosines = self._cosines(features)
+        return Clean(aam_loss(cosines, labels, self.settings.aam.scale, margin(self.settings, progress)), cosines)
+
+    def learn(self, lesson: Lesson, features: Tensor, progress: float) -> None:
+        """One step of the optimiser on the augmented segments (Algorithm 1), and the memory of it.
+
+        Args:
+            features: of the augmented segments.
+        """
+        scale = self.settings.aam.scale
+        augmented = self._cosines(features)
+        augmented_loss = aam_loss(augmented, lesson.labels, scale, margin(self.settings, progress))
+        gate = self.gate(int(progress))
+        loss = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate).mean()
+        self._update(loss, progress)
+        self._remember(lesson, loss.detach())
+
+    def _cosines(self, features: Tensor) -> Tensor:
+        with self._runtime.autocast():
+            embeddings = self.encoder(features)
+        return self.classifier(embeddings)
+
+    def gate(self, epoch: int) -> Gate:
+        """The gate in force. Before its first epoch, and in mode `none`, every label counts."""
+        gate = self.settings.gate
+        closed = gate.mode != "none" and epoch >= gate.gate_start_epoch and self._threshold is not None
+        threshold = self._threshold if closed and self._threshold is not None else math.inf
+        return Gate(threshold, gate.confidence if gate.mode == "dlg_lc" else 1.0, gate.sharpening)
+
+    def _update(self, loss: Tensor, progress: float) -> None:
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings, progress)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, self.settings.optimiser.clip_gradient)
+        self._optimiser.step()
+
+    def _remember(self, lesson: Lesson, loss: Tensor) -> None:
+        self._clean_loss[lesson.rows] = lesson.clean.loss
+        self._decision[lesson.rows] = lesson.decisions.to(torch.int8)
+        self._steps += 1
+        correct = lesson.clean.cosines.argmax(dim=1) == lesson.pseudo
+        self._sums += torch.stack([loss, lesson.clean.loss.mean(), correct.float().mean()])
+
+    def end_epoch(self, epoch: int) -> Row:
+        """Fit the mixture to the epoch's clean losses; from the gate's first epoch on, its crossing is the next threshold."""
+        shares, used = self._shares(), self.gate(epoch).threshold
+        fit = refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._seed)
+        self.gate_rows.append(self._gate_row(epoch, used, fit, shares))
+        self._follow(fit, epoch)
+        loss, loss_clean, accuracy = (self._sums / max(self._steps, 1)).tolist()
+        self._reset_figures()
+        acting = math.isfinite(used)
+        warning = extreme_gate(shares["reliable"], shares["corrected"]) if acting else ""
+        figures = {"loss": loss, "loss_clean": loss_clean, "accuracy": accuracy, "tau1": used if acting else None}
+        return {**figures, **shares, "warning": warning}
+
+    def _shares(self) -> dict[str, float]:
+        """Fractions of the utterances; labels that were agreed on are corrected ones, and counted once more on their own."""
+        decision = self._decision.cpu().numpy()[self._has_modality]
+        shares = {name: float(np.mean(decision == DECISIONS.index(name))) for name in SHARES}
+        if not self._several:
+            return shares
+        agreed = float(np.mean(decision == AGREED))
+        return {**shares, DECISIONS[CORRECTED]: shares[DECISIONS[CORRECTED]] + agreed, DECISIONS[AGREED]: agreed}
+
+    def _follow(self, fit: GateFit, epoch: int) -> None:
+        """Take over the threshold of `fit` in the dynamic modes, once the gate is about to act."""
+        gate = self.settings.gate
+        if gate.mode in ("dlg", "dlg_lc") and epoch + 1 >= gate.gate_start_epoch:
+            self._threshold = fit.threshold
+
+    def _gate_row(self, epoch: int, used: float, fit: GateFit, shares: dict[str, float]) -> Row:
+        (w1, w2), (m1, m2), (v1, v2) = fit.mixture.weights, fit.mixture.means, fit.mixture.variances
+        acting = math.isfinite(used)
+        return {
+            "modality": self.modality,
+            "epoch": epoch,
+            "tau1": used if acting else None,
+            "weight_1": w1,
+            "mean_1": m1,
+            "variance_1": v1,
+            "weight_2": w2,
+            "mean_2": m2,
+            "variance_2": v2,
+            **shares,
+            "status": fit.status if acting or self.settings.gate.mode.startswith("dlg") else "no gate",
+        }
+
+    def recorded(self) -> tuple[np.ndarray, np.ndarray]:
+        """The last epoch's clean loss [N] (NaN without this modality) and decision [N], by name."""
+        return self._clean_loss.cpu().numpy(), np.array(DECISIONS)[self._decision.cpu().numpy()]
+
+    def _reset_figures(self) -> None:
+        self._steps = 0
+        self._sums = torch.zeros(3, device=self._runtime.device)
+
+    def is_finite(self) -> bool:
+        """Whether all figures of the epoch so far are finite."""
+        return bool(self._sums.isfinite().all())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "encoder": self.encoder.state_dict(),
+            "classifier": self.classifier.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "threshold": self._threshold,
+            "gate_rows": self.gate_rows,
+            "clean_loss": self._clean_loss,
+            "decision": self._decision,
+            "figures": {"steps": self._steps, "sums": self._sums},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s value."""
+        self.encoder.load_state_dict(state["encoder"])
+        self.classifier.load_state_dict(state["classifier"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._threshold, self.gate_rows = state["threshold"], state["gate_rows"]
+        self._clean_loss.copy_(state["clean_loss"])
+        self._decision.copy_(state["decision"])
+        self._steps = state["figures"]["steps"]
+        self._sums.copy_(state["figures"]["sums"])
+
+
+def learning_rate(settings: TrainSettings, progress: float) -> float:
+    """At `progress` epochs."""
+    optimiser = settings.optimiser
+    return warmup_then_exponential(
+        progress, settings.epochs, optimiser.warmup_epochs, optimiser.learning_rate, optimiser.final_learning_rate
+    )
+
+
+def margin(settings: TrainSettings, progress: float) -> float:
+    """Of AAM, at `progress` epochs."""
+    return margin_ramp(progress, settings.aam.margin_start_epoch, settings.aam.margin_full_epoch, settings.aam.margin)

@@ -1,0 +1,104 @@
+"""Augmentation of batches against torchvision's functions on single images; the pixel range."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2.functional as reference
+
+from pipeline.settings.faces import FaceAugmentationSettings
+from pipeline.vision.augment import FaceInput, FacePlan, augmented, blend, blurred, draw_plan, luma, shift_hue
+from tests.conftest import orl_face
+
+CPU = torch.device("cpu")
+FACTORS = torch.tensor([0.6, 1.0, 1.4, 0.0])
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """[4, 3, 112, 96] in [0, 1]: tinted photographs, so that colours matter."""
+    tints = np.array([[1.0, 0.8, 0.6], [0.7, 1.0, 0.9], [0.5, 0.6, 1.0], [1.0, 1.0, 1.0]])
+    photos = np.stack([np.asarray(orl_face(person, 2).resize((96, 112))) for person in range(1, 5)])
+    return torch.from_numpy((photos * tints[:, None, None] / 255).astype(np.float32)).permute(0, 3, 1, 2)
+
+
+# torchvision rounds the first weight of grey to 0.2989: 1e-4 of the range.
+CHANGES = {
+    "brightness": (lambda x: blend(x, torch.zeros_like(x), FACTORS), reference.adjust_brightness),
+    "contrast": (lambda x: blend(x, luma(x).mean(dim=(1, 2, 3), keepdim=True).expand_as(x), FACTORS), reference.adjust_contrast),
+    "saturation": (lambda x: blend(x, luma(x).expand_as(x), FACTORS), reference.adjust_saturation),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_colours_change_as_torchvisions(name, images):
+    ours, theirs = CHANGES[name]
+    expected = torch.stack([theirs(image, float(factor)) for image, factor in zip(images, FACTORS, strict=True)])
+    torch.testing.assert_close(ours(images), expected, atol=2e-4, rtol=0)
+
+
+def test_hue_turns_as_torchvisions(images):
+    shifts = torch.tensor([0.1, -0.07, 0.02, 0.0])
+    expected = torch.stack([reference.adjust_hue(image, float(shift)) for image, shift in zip(images, shifts, strict=True)])
+    torch.testing.assert_close(shift_hue(images, shifts), expected, atol=1e-5, rtol=0)
+
+
+def test_blur_is_torchvisions(images):
+    sigmas = torch.tensor([0.1, 0.8, 1.9, 0.0])
+    expected = [reference.gaussian_blur(image, [9, 9], [float(sigma)] * 2) for image, sigma in zip(images[:3], sigmas, strict=False)]
+    torch.testing.assert_close(blurred(images, sigmas), torch.stack([*expected, images[3]]), atol=1e-5, rtol=0)
+
+
+def plan_of(count: int, **changes: object) -> FacePlan:
+    """A plan that changes nothing but what is named."""
+    neutral = FacePlan(
+        flip=torch.zeros(count, dtype=torch.bool),
+        brightness=torch.ones(count),
+        contrast=torch.ones(count),
+        saturation=torch.ones(count),
+        hue=torch.zeros(count),
+        grey=torch.zeros(count, dtype=torch.bool),
+        blur=torch.zeros(count),
+    )
+    return neutral._replace(**changes)
+
+
+def test_each_image_is_changed_on_its_own(images):
+    untouched = augmented(images, plan_of(4))
+    torch.testing.assert_close(untouched, images, atol=1e-6, rtol=0)
+    one = torch.tensor([False, True, False, False])
+    torch.testing.assert_close(augmented(images, plan_of(4, flip=one))[1], images[1].flip(2), atol=1e-6, rtol=0)
+    grey = augmented(images, plan_of(4, grey=one))
+    torch.testing.assert_close(grey[1], luma(images)[1].expand(3, -1, -1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(grey[[0, 2, 3]], images[[0, 2, 3]], atol=1e-6, rtol=0)
+
+
+def test_the_encoder_sees_squares_of_pixels_between_minus_a_half_and_a_half():
+    faces = torch.from_numpy(np.stack([np.asarray(orl_face(person, 3).resize((96, 112))) for person in range(1, 9)]))
+    faces[0, :20], faces[0, -20:] = 0, 255
+    seen = FaceInput(224, CPU)(faces)
+    assert seen.shape == (8, 3, 224, 224) and seen.dtype == torch.float32
+    assert seen.min() == -0.5 and seen.max() == 0.5
+    expected = reference.resize(faces.permute(0, 3, 1, 2).float(), [224, 224], antialias=False) / 255 - 0.5
+    torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
+
+
+def test_augmented_pixels_stay_in_range():
+    rng = np.random.default_rng(1)
+    faces = torch.from_numpy(rng.integers(0, 256, (64, 112, 96, 3), dtype=np.uint8))
+    plans = [draw_plan(rng, FaceAugmentationSettings()) for _ in range(64)]
+    plan = FacePlan(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
+    seen = FaceInput(64, CPU)(faces, plan)
+    assert seen.min() >= -0.5 and seen.max() <= 0.5
+
+
+def test_plans_follow_the_settings():
+    rng = np.random.default_rng(2)
+    drawn = FacePlan(*(np.stack(field) for field in zip(*(draw_plan(rng, FaceAugmentationSettings()) for _ in range(4000)), strict=True)))
+    assert np.mean(drawn.flip) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(drawn.grey) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(drawn.brightness != 1) == pytest.approx(0.8, abs=0.03)
+    assert 0.6 <= drawn.brightness.min() < 0.62 and 1.38 < drawn.brightness.max() <= 1.4
+    assert np.abs(drawn.hue).max() <= 0.1
+    assert np.mean(drawn.blur > 0) == pytest.approx(0.5, abs=0.03) and drawn.blur.max() <= 2
+    nothing = FaceAugmentationSettings(flip=0, colour=0, grey=0, blur=0)
+    assert [float(value) for value in draw_plan(rng, nothing)] == [0, 1, 1, 1, 0, 0, 0]
