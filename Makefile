@@ -1,5 +1,5 @@
-# make demo: the whole loop on the small corpus in demo/.   make test: everything that CI checks.
-# Both set up .venv from requirements.lock first; nothing else on the machine is touched.
+# make demo: the whole loop on the small corpus in demo/.   make demo-av: the same with faces.   make test: everything that
+# CI checks. All set up .venv from requirements.lock first; nothing else on the machine is touched.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +14,7 @@ STAMP := .venv/.made-from-$(shell sha256sum requirements.lock | cut -c1-16)
 
 .PHONY: help
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 .PHONY: setup
 setup: $(STAMP) ## the virtual environment .venv
@@ -49,6 +49,17 @@ demo: setup ## the whole loop on real voices, in minutes
 	cat results/demo/logs/metrics.txt
 	echo "Report: $(CURDIR)/results/demo/report.html"
 
+.PHONY: demo-av
+demo-av: demo ## the demo with faces: the same voices, paired with other people's photographs
+	@$(BIN)/python demo/make_videos.py --into results/demo-videos --processes $(CORES)
+	if ! $(BIN)/snakemake --cores $(CORES) --configfile demo/config.yaml demo/av.yaml --rerun-incomplete --quiet rules reason host --no-hooks; then
+	    echo 'The demo stopped. The log of each job lies in results/demo-av/logs; the failed one is named above.' >&2
+	    exit 1
+	fi
+	printf '\n'
+	$(BIN)/python demo/compare.py results/demo results/demo-av
+	echo "Report: $(CURDIR)/results/demo-av/report.html"
+
 .PHONY: test
 test: lint ## lint, type check and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -70,5 +81,5 @@ format: setup ## lay out all code as the linters want it
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra audio-visual --extra demo --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
