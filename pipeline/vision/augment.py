@@ -4,6 +4,7 @@ What is done to a face is drawn where the face is read (a few numbers, on the CP
 the kinds of change; their probabilities and ranges are those of SimCLR (Chen et al., 2020) and DINO (Caron et al., 2021).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -57,20 +58,27 @@ class FaceInput:
         """[B, 112, 96, 3] uint8 to [B, 3, side, side] float32 in [-0.5, 0.5], changed as `plan` says where there is one."""
         pixels = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
         if plan is not None:
-            pixels = augmented(pixels, FacePlan(*(field.to(self._device, non_blocking=True) for field in plan)))
+            pixels = augmented(pixels, plan)
         # Changed at the size they were aligned to, which costs a quarter; bilinear weights keep the range.
         return F.interpolate(pixels, size=(self._side, self._side), mode="bilinear", align_corners=False) - 0.5
 
 
 def augmented(pixels: Tensor, plan: FacePlan) -> Tensor:
-    """[B, 3, H, W] in [0, 1] with each image changed as its entries of `plan` say: colours, grey, blur, flip."""
-    pixels = blend(pixels, torch.zeros_like(pixels), plan.brightness)
-    pixels = blend(pixels, luma(pixels).mean(dim=(1, 2, 3), keepdim=True).expand_as(pixels), plan.contrast)
-    pixels = blend(pixels, luma(pixels).expand_as(pixels), plan.saturation)
-    pixels = shift_hue(pixels, plan.hue)
-    pixels = torch.where(_each(plan.grey), luma(pixels).expand_as(pixels), pixels)
-    pixels = blurred(pixels, plan.blur)
-    return torch.where(_each(plan.flip), pixels.flip(3), pixels)
+    """[B, 3, H, W] in [0, 1] with each image changed as its entries of `plan` ([B] each, on the CPU) say: colours, grey, blur, flip."""
+    here = FacePlan(*(field.to(pixels.device, non_blocking=True) for field in plan))
+    pixels = blend(pixels, torch.zeros_like(pixels), here.brightness)
+    pixels = blend(pixels, luma(pixels).mean(dim=(1, 2, 3), keepdim=True).expand_as(pixels), here.contrast)
+    pixels = blend(pixels, luma(pixels).expand_as(pixels), here.saturation)
+    pixels = _in_some(pixels, (plan.hue != 0) & ~plan.grey, lambda images, rows: shift_hue(images, here.hue[rows]))
+    pixels = torch.where(_each(here.grey), luma(pixels).expand_as(pixels), pixels)
+    pixels = _in_some(pixels, plan.blur > 0, lambda images, rows: blurred(images, here.blur[rows]))
+    return torch.where(_each(here.flip), pixels.flip(3), pixels)
+
+
+def _in_some(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`change` of the images that are `chosen`. Which ones is known on the CPU: the device is never waited for."""
+    rows = torch.nonzero(chosen).squeeze(1).to(pixels.device, non_blocking=True)
+    return pixels.index_copy(0, rows, change(pixels[rows], rows)) if len(rows) else pixels
 
 
 def _each(values: Tensor) -> Tensor:
@@ -101,16 +109,15 @@ def shift_hue(pixels: Tensor, shift: Tensor) -> Tensor:
     # Back to colours: each channel is the value, less the chroma times how far its own hue is from this one.
     offsets = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
     k = (offsets + sector.unsqueeze(1)) % 6
-    turned = value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
-    return torch.where(_each(shift == 0), pixels, turned)
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
 def blurred(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """[B, 3, H, W] each convolved with a Gaussian of its own standard deviation `sigma` [B], pixels; 0 leaves it alone."""
+    """[B, 3, H, W] each convolved with a Gaussian of its own standard deviation `sigma` [B], pixels."""
     positions = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=pixels.device)
-    kernels = torch.exp(-0.5 * (positions / sigma.clamp(min=1e-3).unsqueeze(1)) ** 2)
+    kernels = torch.exp(-0.5 * (positions / sigma.unsqueeze(1)) ** 2)
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(pixels.shape[1], dim=0)
     flat = F.pad(pixels, [BLUR_RADIUS] * 4, mode="reflect").flatten(0, 1).unsqueeze(0)
     across = F.conv2d(flat, kernels.view(-1, 1, 1, 2 * BLUR_RADIUS + 1), groups=len(kernels))
     down = F.conv2d(across, kernels.view(-1, 1, 2 * BLUR_RADIUS + 1, 1), groups=len(kernels))
-    return torch.where(_each(sigma > 0), down.view(pixels.shape), pixels)
+    return down.view(pixels.shape)

@@ -43,9 +43,9 @@ def test_hue_turns_as_torchvisions(images):
 
 
 def test_blur_is_torchvisions(images):
-    sigmas = torch.tensor([0.1, 0.8, 1.9, 0.0])
-    expected = [reference.gaussian_blur(image, [9, 9], [float(sigma)] * 2) for image, sigma in zip(images[:3], sigmas, strict=False)]
-    torch.testing.assert_close(blurred(images, sigmas), torch.stack([*expected, images[3]]), atol=1e-5, rtol=0)
+    sigmas = torch.tensor([0.1, 0.8, 1.9])
+    expected = [reference.gaussian_blur(image, [9, 9], [float(sigma)] * 2) for image, sigma in zip(images[:3], sigmas, strict=True)]
+    torch.testing.assert_close(blurred(images[:3], sigmas), torch.stack(expected), atol=1e-5, rtol=0)
 
 
 def plan_of(count: int, **changes: object) -> FacePlan:
@@ -70,6 +70,10 @@ def test_each_image_is_changed_on_its_own(images):
     grey = augmented(images, plan_of(4, grey=one))
     torch.testing.assert_close(grey[1], luma(images)[1].expand(3, -1, -1), atol=1e-6, rtol=0)
     torch.testing.assert_close(grey[[0, 2, 3]], images[[0, 2, 3]], atol=1e-6, rtol=0)
+    some = augmented(images, plan_of(4, hue=torch.tensor([0.0, 0.1, 0.0, 0.0]), blur=torch.tensor([0.0, 0.0, 1.0, 0.0])))
+    torch.testing.assert_close(some[1], reference.adjust_hue(images[1], 0.1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(some[2], reference.gaussian_blur(images[2], [9, 9], [1.0, 1.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(some[[0, 3]], images[[0, 3]], atol=1e-6, rtol=0)
 
 
 def test_the_encoder_sees_squares_of_pixels_between_minus_a_half_and_a_half():
