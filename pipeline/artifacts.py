@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     A reader sees the old file or the whole new one, also after a crash or a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")  # processes of several nodes may meet here
     try:
         with open(temporary, "wb") as file:
             write(file)

@@ -29,6 +29,6 @@ def run(main: Callable[[], None]) -> None:
     logging.captureWarnings(True)
     try:
         main()
-    except (InputError, TrainingError, FileNotFoundError, PermissionError) as error:
+    except (InputError, TrainingError, OSError) as error:
         logging.getLogger("pipeline").error("%s", error)
         sys.exit(FAILED)

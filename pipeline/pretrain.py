@@ -37,7 +37,7 @@ def main() -> None:
     encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
     method = Pretraining(job.pretrain, encoder, job.encoder.embedding, job.seed, runtime, features, crops, extract)
     state = state_file(args, job, "pretrain")
-    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
     write_history(args.history, history)
     provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key}
     save_model(args.model, job.encoder, job.features, method.exported(), **provenance)

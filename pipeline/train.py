@@ -32,7 +32,7 @@ def main() -> None:
     method = GatedTraining(job.train, voice, labels, job.seed, args.iteration, features, crops)
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)
-    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))

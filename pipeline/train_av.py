@@ -53,7 +53,7 @@ def main() -> None:
     face_input = FaceInput(job.face_encoder.input_side, runtime.device)
     method = AudioVisualTraining(job.train, branches, labels, job.seed, stage, features, face_input, pairs)
     state = state_file(args, job, f"train-av-{stage}", args.labels, faces=faces.fingerprint())
-    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard")
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))

@@ -34,6 +34,7 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
     made = parser(description, inputs=("noise", "rirs", "state", *inputs), outputs=outputs)
     add_data_arguments(made)
     add_arguments(made)
+    made.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
     return made
 
 

@@ -71,22 +71,23 @@ class Counters:
         self.rows: list[Row] = []
 
 
-def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path) -> list[Row]:
+def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path, attempt: int = 1) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
     Args:
         utterances: size of the corpus.
         tensorboard: folder of the TensorBoard log.
+        attempt: the workflow's count of tries of this job, from 1.
 
     Returns:
         The history, a row per epoch.
 
     Raises:
-        TrainingError: the loss is not finite, or the method stopped the run.
+        TrainingError: the loss is not finite, or the method stopped the run; at the next attempts, that it did.
         SystemExit: the job was asked to end; its state is saved.
     """
     counters = Counters()
-    with state.locked(), Termination().watched() as termination, logging_redirect_tqdm():
+    with state.locked(), state.failing_once(attempt), Termination().watched() as termination, logging_redirect_tqdm():
         saved = state.load()
         if saved is not None:
             vars(counters).update(saved["counters"])

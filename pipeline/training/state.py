@@ -1,54 +1,141 @@
 """The state of a training, kept outside every output so that a killed job goes on where it was."""
 
 import fcntl
+import hashlib
 import logging
+import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from pipeline.artifacts import load_torch, save_torch
-from pipeline.errors import InputError
+from pipeline.artifacts import load_torch, save_torch, write_text
+from pipeline.errors import InputError, TrainingError
 
 log = logging.getLogger(__name__)
 
+KEPT = 2  # states of one training: the newest, and the one before in case that cannot be read
+KEPT_OF_OTHERS = 4  # trainings of the same stage with other settings or inputs, of which the newest state is kept
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
+
 
 class StateFile:
-    """One training's state on disk. `key` names the settings and inputs, so that no other training ever finds it."""
+    """One training's state on disk: `{stage}-{key}.{number}.{digest}.pt`.
+
+    `key` names the settings and inputs, so that no other training ever finds it, and a training finds its own again after
+    a change has been taken back. `digest` is the file's SHA-256, so that a damaged file is noticed.
+    """
 
     def __init__(self, folder: Path, stage: str, key: str):
         self.key = key
-        self._path = folder / f"{stage}-{key}.pt"
+        self._folder, self._stage = folder, stage
+        self._name = f"{stage}-{key}"
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None where there is none that can be read."""
-        if not self._path.exists():
-            return None
-        try:
-            return load_torch(self._path)
-        except InputError as error:
-            log.warning("starting over: %s", error)
-            return None
+        """The newest state that is as it was written; None where there is none."""
+        for path in reversed(self._saved()):
+            try:
+                if _digest(path) != path.suffixes[-2][1:]:
+                    raise InputError(f"{path} is not as it was written")
+                return load_torch(path)
+            except InputError as error:
+                log.warning("damaged state: %s. Going on from the one before, or from the beginning", error)
+        return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put `state` in the place of the last one, in one step."""
-        save_torch(self._path, state)
+        """Add `state`, whole or not at all, then let go of the oldest."""
+        saved = self._saved()
+        number = _number(saved[-1]) + 1 if saved else 0
+        unnamed = self._folder / f"{self._name}.unnamed"
+        try:
+            save_torch(unnamed, state)
+            os.replace(unnamed, self._folder / f"{self._name}.{number:06d}.{_digest(unnamed)}.pt")
+        finally:
+            unnamed.unlink(missing_ok=True)
+        for path in self._saved()[:-KEPT]:
+            path.unlink(missing_ok=True)
+        self._let_go_of_others()
+
+    def _saved(self) -> list[Path]:
+        """This training's files, the newest last."""
+        return sorted(self._folder.glob(f"{self._name}.*.*.pt"), key=_number)
+
+    def _let_go_of_others(self) -> None:
+        """Keep the newest state of the latest few trainings of this stage."""
+        others: dict[str, list[Path]] = {}
+        for path in self._folder.glob(f"{self._stage}-*.*.*.pt"):
+            others.setdefault(path.name.split(".")[0], []).append(path)
+        others.pop(self._name, None)
+        newest = {name: max(paths, key=_number) for name, paths in others.items() if name.rpartition("-")[0] == self._stage}
+        kept = sorted(newest.values(), key=lambda path: path.stat().st_mtime)[-KEPT_OF_OTHERS:]
+        for path in (path for name in newest for path in others[name] if path not in kept):
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from training with this state meanwhile.
+        """Keep every other process, on any node, from training with this state meanwhile; wait while another one does.
+
+        A controller that was killed leaves its jobs behind: a second run must neither train beside them nor fail for it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with open(self._folder / f"{self._name}.lock", "a+") as file:
+            _wait_for(file)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+    @contextmanager
+    def failing_once(self, attempt: int) -> Iterator[None]:
+        """Remember a failure that would repeat itself, so that a retry of the same run ends at once with the same reason.
+
+        Args:
+            attempt: the workflow's count of tries, from 1. A first try forgets what was remembered: something may have
+                been mended since.
 
         Raises:
-            InputError: another process does.
+            TrainingError: this is a retry of a training that failed for a reason of its own.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path.with_suffix(".lock"), "w") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"another process is training with {self._path}: wait for it, or end it") from None
+        mark = self._folder / f"{self._name}.failed"
+        if attempt <= 1:
+            mark.unlink(missing_ok=True)
+        elif mark.exists():
+            raise TrainingError(f"not tried again, it would fail as before: {mark.read_text(encoding='utf-8')}")
+        try:
             yield
+        except TrainingError as error:
+            write_text(mark, str(error))
+            raise
+
+
+def _wait_for(file: IO[str]) -> None:
+    """Lock `file`, waiting for whoever has it."""
+    told = -SECONDS_BETWEEN_MESSAGES
+    while True:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() - told >= SECONDS_BETWEEN_MESSAGES:
+                file.seek(0)
+                log.warning("waiting: %s is training with this state (%s)", file.read() or "another process", file.name)
+                told = time.monotonic()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        else:
+            return
+
+
+def _number(path: Path) -> int:
+    """Which of its training's states the file holds."""
+    return int(path.suffixes[-3][1:])
+
+
+def _digest(path: Path) -> str:
+    """Sixteen digits of the file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class Termination:

@@ -117,6 +117,7 @@ rule train_av:
         precision=RUNTIME.precision,
         compile=int(RUNTIME.compile),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
+        attempt=lambda wildcards, attempt: attempt,
     params:
         settings=TrainAvJob.of(EXPERIMENT).to_json(),
     shell:
@@ -126,7 +127,7 @@ rule train_av:
         " --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
         " --state results/{wildcards.experiment}/state"
         " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
-        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes}"
+        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes} --attempt {resources.attempt}"
         " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
 
 

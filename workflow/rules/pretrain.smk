@@ -46,6 +46,7 @@ rule pretrain:
         precision=RUNTIME.precision,
         compile=int(RUNTIME.compile),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
+        attempt=lambda wildcards, attempt: attempt,
     params:
         settings=PretrainJob.of(EXPERIMENT).to_json(),
     shell:
@@ -53,7 +54,7 @@ rule pretrain:
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --state results/{wildcards.experiment}/state"
         " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
-        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes}"
+        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes} --attempt {resources.attempt}"
         " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
 
 
