@@ -51,9 +51,9 @@ def results(tmp_path_factory) -> Path:
     ]
     subprocess.run(rendering, check=True, capture_output=True)
     speech = np.random.default_rng(1).normal(scale=2000, size=3 * 16000).astype(np.int16)
-    write_video(folder / f"mp4/{BLANK}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1, speech)
-    write_video(folder / f"mp4/{SILENT}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1)
-    overlay["corpora"]["train"] = {"layout": "voxceleb", "path": "mp4"}
+    write_video(folder / f"videos/mp4/{BLANK}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1, speech)
+    write_video(folder / f"videos/mp4/{SILENT}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1)
+    overlay["corpora"]["train"] = {"layout": "voxceleb", "path": "videos/mp4"}
     (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
