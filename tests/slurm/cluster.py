@@ -1,0 +1,182 @@
+"""A private SLURM on one machine: two nodes with make-believe GPUs, for tests, gone without a trace afterwards.
+
+    with Cluster(folder) as cluster:
+        subprocess.run(["sinfo"])
+
+It needs root and Debian's packages slurm-wlm and munge, and starts munged, slurmctld and two slurmd by hand: no systemd, no
+cgroups, no accounting. SLURM finds its configuration in /etc/slurm/slurm.conf and nowhere else (jobs lose the variable that
+could name another place), so a machine that has such a file already is left alone.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIGURATION = Path("/etc/slurm/slurm.conf")
+GRES = Path("/etc/slurm/gres.conf")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
+SECONDS_TO_START = 60
+CPUS, MEMORY_MB, GPUS = 4, 64000, 2  # of each node, as promised to SLURM; the machine may have less
+
+SLURM_CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobs.txt
+MinJobAge=300
+KillWait=5
+JobRequeue=1
+ReturnToService=2
+SlurmdParameters=config_overrides
+MpiDefault=none
+SchedulerParameters=sched_interval=2,bf_interval=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port={nodes} CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus}
+PartitionName=work Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE State=UP PriorityTier=9
+"""
+
+
+class Job(NamedTuple):
+    """One line of SLURM's own record."""
+
+    identity: str
+    state: str
+    partition: str
+    minutes: str
+    resources: dict[str, str]  # cpu, mem, gres/gpu …
+
+
+def why_not() -> str:
+    """Why no cluster can be started here; empty where it can."""
+    missing = [program for program in PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    if missing:
+        return f"no {', '.join(missing)} on this machine: apt install slurm-wlm munge"
+    if os.geteuid() != 0:
+        return "a private SLURM needs root"
+    return f"{CONFIGURATION} exists: this machine has a SLURM of its own" if CONFIGURATION.exists() else ""
+
+
+class Cluster:
+    """Started by `with`, stopped at its end; only processes that it started itself are stopped."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._processes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "Cluster":
+        # Daemons write where other users could reach: a folder that only root may enter.
+        self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        (self.folder / "state").mkdir()
+        ports = free_ports(3)
+        places = {"host": socket.gethostname(), "folder": self.folder, "port": ports[0], "nodes": f"{ports[1]},{ports[2]}"}
+        text = SLURM_CONF.format(**places, cpus=CPUS, memory=MEMORY_MB, gpus=GPUS)
+        try:
+            CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
+            CONFIGURATION.write_text(text)
+            GRES.write_text("\n".join(f"NodeName=n[1-2] Name=gpu File={self._gpu(number)}" for number in range(GPUS)) + "\n")
+            self._start_munge()
+            self._start("slurmctld", "-D", "-c")
+            for node in ("n1", "n2"):
+                self.start_node(node)
+            wait_for(lambda: self._sinfo().split() == ["idle", "idle"], "both nodes to be idle", self._logs)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for file in (CONFIGURATION, GRES):
+            file.unlink(missing_ok=True)
+
+    def start_node(self, node: str) -> subprocess.Popen:
+        """Start the daemon of `n1` or `n2`."""
+        return self._start("slurmd", "-D", "-N", node)
+
+    def jobs(self) -> list[Job]:
+        """The finished jobs, from the file that SLURM itself writes."""
+        path = self.folder / "jobs.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [_job(dict(field.split("=", 1) for field in line.split(" ") if "=" in field)) for line in lines]
+
+    def _gpu(self, number: int) -> Path:
+        """A character device that stands for a GPU."""
+        path = self.folder / f"gpu{number}"
+        subprocess.run(["mknod", str(path), "c", "1", "3"], check=True)
+        return path
+
+    def _start_munge(self) -> None:
+        key = self.folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o400)
+        places = [f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed")]
+        self._start("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", f"--key-file={key}", *places)
+        wait_for(lambda: (self.folder / "munge.socket").exists(), "munge", self._logs)
+
+    def _start(self, program: str, *arguments: str) -> subprocess.Popen:
+        path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+        with open(self.folder / f"{program}.out", "a") as output:
+            process = subprocess.Popen([str(path), *arguments], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self._processes.append(process)
+        return process
+
+    def _sinfo(self) -> str:
+        return subprocess.run(["sinfo", "--noheader", "--Node", "--partition=work", "--format=%T"], capture_output=True, text=True).stdout
+
+    def _logs(self) -> str:
+        return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-1500:]}" for path in sorted(self.folder.glob("*.[lo][ou][gt]")))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_for(condition: Callable[[], bool], what: str, logs: Callable[[], str], seconds: float = SECONDS_TO_START) -> None:
+    """Until `condition` holds; fails with the logs after a while."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s for {what}\n{logs()}")
+        time.sleep(0.2)
+
+
+def _job(fields: dict[str, str]) -> Job:
+    resources = dict(part.split("=", 1) for part in fields.get("Tres", "").split(",") if "=" in part)
+    return Job(fields["JobId"], fields["JobState"], fields["Partition"], fields["TimeLimit"], resources)
