@@ -45,7 +45,7 @@ def results(tmp_path_factory) -> Path:
         "--speech",
         folder / "speech/dev/wav",
         "--into",
-        folder / "mp4",
+        folder / "videos",
         "--processes",
         "2",
     ]
