@@ -6,10 +6,14 @@ from pathlib import Path
 
 from workflow.environment import prepare
 from workflow.imports import source_files
+from workflow.liveness import claim
 
 REPOSITORY = Path(workflow.basedir)
 
 prepare(REPOSITORY)
+
+# Held until this process ends. The processes of single jobs belong to a run that holds it already.
+ALIVE = claim(EXPERIMENT.experiment) if workflow.is_main_process else None
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 RUNTIME = EXPERIMENT.runtime
@@ -23,8 +27,11 @@ SYSTEMS = BASELINES + ROUNDS
 AUDIO_VISUAL = EXPERIMENT.modality == "audio_visual"
 COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities else []
 
-# Handed to jobs as a resource, like all of RUNTIME: a change of resources never reruns a job.
+# Handed to jobs as resources, like all of RUNTIME: a change of resources never reruns a job.
 GPUS = 0 if RUNTIME.device == "cpu" else RUNTIME.gpus
+TRAINING_GPUS = {"gpus_per_node": GPUS, "nodes": RUNTIME.nodes}
+# What SLURM is asked for: of one node so many GPUs, of several nodes so many on each.
+TRAINING_GPUS |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f"gpu:{GPUS}"}
 
 
 wildcard_constraints:
