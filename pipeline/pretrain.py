@@ -38,6 +38,8 @@ def main() -> None:
     method = Pretraining(job.pretrain, encoder, job.encoder.embedding, job.seed, runtime, features, crops, extract)
     state = state_file(args, job, "pretrain")
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    if not runtime.group.first:
+        return
     write_history(args.history, history)
     provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key}
     save_model(args.model, job.encoder, job.features, method.exported(), **provenance)

@@ -33,6 +33,8 @@ def main() -> None:
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    if not runtime.group.first:
+        return
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))

@@ -54,6 +54,8 @@ def main() -> None:
     method = AudioVisualTraining(job.train, branches, labels, job.seed, stage, features, face_input, pairs)
     state = state_file(args, job, f"train-av-{stage}", args.labels, faces=faces.fingerprint())
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    if not runtime.group.first:
+        return
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))

@@ -1,4 +1,4 @@
-"""Settings of how a run is carried out. They never change a result on the CPU, and changing them reruns nothing."""
+"""Settings of how a run is carried out. Changing them reruns nothing; on the CPU, one process's result stays the same bit for bit."""
 
 from typing import Literal
 
@@ -11,9 +11,12 @@ class RuntimeSettings(Section):
     """Devices, workers and checkpoints."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
-    gpus: NonNegative = Field(1, le=1, description="per training job, where the machine has GPUs")
-    threads: Positive = Field(8, description="CPU cores per training or extraction job")
-    workers: NonNegative = Field(6, description="processes that copy crops from the memory map; 0: the training process itself")
+    gpus: NonNegative = Field(1, description="per training job and node: one process each, whose parts of a batch add up to batch_size")
+    nodes: Positive = Field(1, description="per training job, on a cluster")
+    threads: Positive = Field(8, description="CPU cores per training or extraction job, on each node")
+    workers: NonNegative = Field(
+        6, description="processes that copy crops from the memory map, on each node; 0: the training process itself"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU"
     )

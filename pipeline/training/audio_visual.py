@@ -64,7 +64,7 @@ class AudioVisualTraining:
         heard = voice.clean(self._features(batch.clean), pseudo, progress)
         decisions = decide(heard.loss, heard.cosines, self.settings.aam.scale, voice.gate(int(progress)))
         lesson = Lesson(rows, pseudo, heard, decisions, pseudo)
-        if len(batch.faces.rows):
+        if voice.group.total(len(batch.faces.rows)):
             seen = batch.faces.rows.to(device, non_blocking=True)
             looked = face.clean(self._face_input(batch.faces.clean), pseudo[seen], progress)
             joint = self._decide(Clean(heard.loss[seen], heard.cosines[seen]), looked, pseudo[seen], int(progress))

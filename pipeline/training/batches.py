@@ -47,14 +47,22 @@ class Visit(NamedTuple):
     utterances: np.ndarray  # [B] int64
 
 
-def visits(seed: int, stage: int, epoch: int, utterances: int, batch_size: int) -> list[Visit]:
+def visits(seed: int, stage: int, epoch: int, utterances: int, batch_size: int, processes: int = 1) -> list[Visit]:
     """The batches of an epoch. Every utterance is visited once; batch sizes differ by one at most.
 
     An even split rather than full batches and a rest: a rest of a few utterances would give BatchNorm poor statistics.
+
+    Args:
+        processes: among which a batch is divided; each has a part of every batch, if only the corpus is large enough.
     """
-    steps = max(1, min(-(-utterances // batch_size), utterances // LEAST_BATCH))
+    steps = max(1, min(-(-utterances // batch_size), utterances // max(LEAST_BATCH, processes)))
     order = epoch_order(seed, stage, epoch, utterances)
     return [Visit(epoch, part) for part in np.array_split(order, steps)]
+
+
+def part_of(visit: Visit, rank: int, processes: int) -> Visit:
+    """The part of a batch that a process sees."""
+    return visit._replace(utterances=np.array_split(visit.utterances, processes)[rank])
 
 
 def stacked(crops: list[list[np.ndarray]], plans: list[tuple[np.ndarray, ...]] | None) -> Views:

@@ -54,7 +54,7 @@ class Branch:
         several: bool = False,
     ):
         self.modality, self.settings, self._seed, self._several = modality, settings, seed, several
-        self._runtime, self._has_modality = runtime, has_modality
+        self._runtime, self.group, self._has_modality = runtime, runtime.group, has_modality
         device = runtime.device
         self.encoder = runtime.prepared(encoder)
         self.classifier = AamClassifier(embedding, classes).to(device)
@@ -86,9 +86,10 @@ class Branch:
         augmented = self._cosines(features)
         augmented_loss = aam_loss(augmented, lesson.labels, scale, margin(self.settings, progress))
         gate = self.gate(int(progress))
-        loss = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate).mean()
-        self._update(loss, progress)
-        self._remember(lesson, loss.detach())
+        losses = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate)
+        items = self.group.total(len(losses))
+        self._update(losses.sum() / items, progress)
+        self._remember(lesson, losses.detach(), items)
 
     def _cosines(self, features: Tensor) -> Tensor:
         with self._runtime.autocast():
@@ -107,20 +108,28 @@ class Branch:
             group["lr"] = learning_rate(self.settings, progress)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.group.sum_gradients(self._parameters)
         nn.utils.clip_grad_norm_(self._parameters, self.settings.optimiser.clip_gradient)
         self._optimiser.step()
 
-    def _remember(self, lesson: Lesson, loss: Tensor) -> None:
-        self._clean_loss[lesson.rows] = lesson.clean.loss
-        self._decision[lesson.rows] = lesson.decisions.to(torch.int8)
+    def _remember(self, lesson: Lesson, losses: Tensor, items: int) -> None:
+        """Take down what became of each utterance, in whichever process.
+
+        Args:
+            losses: [M] of the augmented segments.
+            items: M of all processes together.
+        """
+        rows = self.group.gathered(lesson.rows)
+        self._clean_loss[rows] = self.group.gathered(lesson.clean.loss)
+        self._decision[rows] = self.group.gathered(lesson.decisions.to(torch.int8))
         self._steps += 1
         correct = lesson.clean.cosines.argmax(dim=1) == lesson.pseudo
-        self._sums += torch.stack([loss, lesson.clean.loss.mean(), correct.float().mean()])
+        self._sums += self.group.sum(torch.stack([losses.sum(), lesson.clean.loss.sum(), correct.float().sum()])) / items
 
     def end_epoch(self, epoch: int) -> Row:
         """Fit the mixture to the epoch's clean losses; from the gate's first epoch on, its crossing is the next threshold."""
         shares, used = self._shares(), self.gate(epoch).threshold
-        fit = refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._seed)
+        fit = self.group.agreed(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._seed))
         self.gate_rows.append(self._gate_row(epoch, used, fit, shares))
         self._follow(fit, epoch)
         loss, loss_clean, accuracy = (self._sums / max(self._steps, 1)).tolist()

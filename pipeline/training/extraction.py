@@ -26,7 +26,7 @@ def extract_embeddings(
 ) -> np.ndarray:
     """[N, D] float32 embeddings of all utterances of a corpus, in its order.
 
-    Utterances of similar length share a batch; the encoder masks the padding.
+    Utterances of similar length share a batch; the encoder masks the padding. Processes of a group share the work.
 
     Args:
         encoder: takes features [B, T, F] and lengths [B].
@@ -38,18 +38,19 @@ def extract_embeddings(
     training = encoder.training
     encoder.eval()
     log_mel = log_mel.to(runtime.device)
-    batches = by_length(corpus.num_samples, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE)
-    embeddings: np.ndarray | None = None
+    batches = runtime.group.part(by_length(corpus.num_samples, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE))
+    parts = []
     for indices in progress(batches, len(batches)):
         waves, lengths = padded([corpus.samples(index) for index in indices])
         waves, lengths = waves.to(runtime.device, non_blocking=True), lengths.to(runtime.device)
         with runtime.autocast():
-            batch = encoder(log_mel(normalise_peak(waves), lengths), log_mel.frames(lengths)).float().cpu().numpy()
-        if embeddings is None:
-            embeddings = np.empty((len(corpus), batch.shape[1]), dtype=np.float32)
-        embeddings[indices] = batch
+            parts.append(encoder(log_mel(normalise_peak(waves), lengths), log_mel.frames(lengths)).float().cpu())
     encoder.train(training)
-    if embeddings is None or not np.isfinite(embeddings).all():
+    together = torch.zeros(len(corpus), runtime.group.largest(parts[0].shape[1] if parts else 0))
+    for indices, part in zip(batches, parts, strict=True):
+        together[torch.from_numpy(indices)] = part
+    embeddings = runtime.group.sum(together).numpy()
+    if not np.isfinite(embeddings).all():
         raise FloatingPointError("the encoder gives embeddings that are not finite")
     return embeddings
 

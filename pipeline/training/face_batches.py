@@ -56,12 +56,10 @@ class AudioVisualCrops(Dataset):
         first, second = rng.choice(count, 2, replace=count < 2)
         return self._faces.image(utterance, first), self._faces.image(utterance, second), draw_plan(rng, self._settings)
 
-    @staticmethod
-    def _stacked(rows: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray, tuple[np.generic, ...]]]) -> FacePairs:
-        if not pairs:
-            nothing = torch.empty(0, 112, 96, 3, dtype=torch.uint8)
-            return FacePairs(torch.from_numpy(rows), nothing, nothing, FacePlan(*(torch.empty(0) for _ in FacePlan._fields)))
-        clean, augmented, plans = zip(*pairs, strict=True)
-        fields = (torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True))
-        images = [torch.from_numpy(np.stack(part)) for part in (clean, augmented)]
+    def _stacked(self, rows: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray, tuple[np.generic, ...]]]) -> FacePairs:
+        """The pairs as tensors: of a batch without faces, empty ones of the same kinds."""
+        stand_in = np.zeros((112, 96, 3), np.uint8)
+        clean, augmented, plans = zip(*pairs or [(stand_in, stand_in, draw_plan(np.random.default_rng(0), self._settings))], strict=True)
+        fields = (torch.from_numpy(np.stack(field))[: len(rows)] for field in zip(*plans, strict=True))
+        images = [torch.from_numpy(np.stack(part))[: len(rows)] for part in (clean, augmented)]
         return FacePairs(torch.from_numpy(rows), images[0], images[1], FacePlan(*fields))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,14 +13,15 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.errors import TrainingError
-from pipeline.training.batches import loaded, visits
+from pipeline.training.batches import Visit, loaded, part_of, visits
+from pipeline.training.group import Group
 from pipeline.training.history import Row, announce, write_tensorboard
 from pipeline.training.runtime import Runtime
 from pipeline.training.state import StateFile, Termination
 
 log = logging.getLogger(__name__)
 TERMINATED = 128 + 15
-SECONDS_BETWEEN_LINES = 10.0
+GO_ON, SAVE, END = range(3)  # what the processes of a job agree on after a step
 
 
 class UtteranceBatch(Protocol):
@@ -74,6 +76,8 @@ class Counters:
 def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path, attempt: int = 1) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
+    Of several processes each sees a part of every batch, and the first one alone reads and writes files.
+
     Args:
         utterances: size of the corpus.
         tensorboard: folder of the TensorBoard log.
@@ -86,9 +90,9 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         TrainingError: the loss is not finite, or the method stopped the run; at the next attempts, that it did.
         SystemExit: the job was asked to end; its state is saved.
     """
-    counters = Counters()
-    with state.locked(), state.failing_once(attempt), Termination().watched() as termination, logging_redirect_tqdm():
-        saved = state.load()
+    counters, group = Counters(), runtime.group
+    with _alone_with(state, attempt, group), logging_redirect_tqdm():
+        saved = group.agreed(state.load)
         if saved is not None:
             vars(counters).update(saved["counters"])
             method.load_state_dict(saved["method"])
@@ -98,39 +102,61 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
             if not method.is_finite():
                 where = f"{method.name}, epoch {counters.epoch + 1}"
                 raise TrainingError(f"{where}: the loss is not finite. Lower the learning rate, or check the audio")
-            state.save({"counters": vars(counters), "method": method.state_dict()})
+            if group.first:
+                state.save({"counters": vars(counters), "method": method.state_dict()})
 
-        last_save = time.monotonic()
-        while counters.epoch < method.epochs:
-            planned = visits(method.seed, method.stage, counters.epoch, utterances, method.batch_size)
-            dataset = method.begin_epoch(counters.epoch)
-            bar = _bar(method, counters, utterances, len(planned))
-            for batch in _timed(loaded(dataset, planned[counters.step :], runtime.workers, runtime.device.type == "cuda"), counters):
-                method.step(batch, counters.epoch + counters.step / len(planned))
-                counters.step += 1
-                bar.update(len(batch.utterances))
-                if termination.requested or time.monotonic() - last_save > runtime.checkpoint_seconds:
-                    save()
-                    last_save = time.monotonic()
-                if termination.requested:
-                    place = (method.name, counters.epoch + 1, counters.step)
-                    log.warning("%s was asked to end and has saved its state at epoch %d, step %d", *place)
-                    raise SystemExit(TERMINATED)
-            bar.close()
+        with Termination().watched() as termination:
+            last_save = time.monotonic()
+            while counters.epoch < method.epochs:
+                planned = visits(method.seed, method.stage, counters.epoch, utterances, method.batch_size, group.size)
+                dataset = method.begin_epoch(counters.epoch)
+                bar = _bar(method, counters, utterances, len(planned), group)
+                for batch in _timed(_batches(dataset, planned[counters.step :], runtime), counters):
+                    method.step(batch, counters.epoch + counters.step / len(planned))
+                    counters.step += 1
+                    bar.update(group.size * len(batch.utterances))
+                    due = time.monotonic() - last_save > runtime.checkpoint_seconds
+                    agreed = group.largest(END if termination.requested else SAVE if due else GO_ON)
+                    if agreed != GO_ON:
+                        save()
+                        last_save = time.monotonic()
+                    if agreed == END:
+                        place = (method.name, counters.epoch + 1, counters.step)
+                        log.warning("%s was asked to end and has saved its state at epoch %d, step %d", *place)
+                        raise SystemExit(TERMINATED)
+                bar.close()
+                save()
+                counters.rows.append(_closed(method, counters, utterances))
+                if group.first:
+                    write_tensorboard(tensorboard, counters.rows)
+                announce(counters.rows[-1], method.epochs)
+                counters.epoch, counters.step, counters.seconds, counters.waited = counters.epoch + 1, 0, 0.0, 0.0
             save()
-            counters.rows.append(_closed(method, counters, utterances))
-            write_tensorboard(tensorboard, counters.rows)
-            announce(counters.rows[-1], method.epochs)
-            counters.epoch, counters.step, counters.seconds, counters.waited = counters.epoch + 1, 0, 0.0, 0.0
-        save()
     return counters.rows
 
 
-def _bar(method: Method[Batch], counters: Counters, utterances: int, steps: int) -> tqdm:
+@contextmanager
+def _alone_with(state: StateFile, attempt: int, group: Group) -> Iterator[None]:
+    """Hold the state's lock, in the first process of the group for all of them, and watch for failures that would repeat themselves."""
+    if not group.first:
+        yield
+        return
+    with state.locked(), state.failing_once(attempt):
+        yield
+
+
+def _batches(dataset: Dataset, planned: list[Visit], runtime: Runtime) -> Iterator[Any]:
+    """This process's part of each batch."""
+    group = runtime.group
+    parts = [part_of(visit, group.rank, group.size) for visit in planned]
+    return loaded(dataset, parts, runtime.workers, runtime.device.type == "cuda")
+
+
+def _bar(method: Method[Batch], counters: Counters, utterances: int, steps: int, group: Group) -> tqdm:
     """Progress of an epoch with rate and ETA: a bar on a terminal, else nothing (each epoch is a line of the log)."""
     done = round(utterances * counters.step / steps)
     title = f"{method.name} {counters.epoch + 1}/{method.epochs}"
-    return tqdm(total=utterances, initial=done, desc=title, unit="utt", disable=None, leave=False, mininterval=1.0)
+    return tqdm(total=utterances, initial=done, desc=title, unit="utt", disable=None if group.first else True, leave=False, mininterval=1.0)
 
 
 def _timed(batches: Iterator[Batch], counters: Counters) -> Iterator[Batch]:

@@ -59,7 +59,8 @@ class Pretraining:
         self.settings, self.seed, self.epochs, self.batch_size = settings, seed, settings.epochs, settings.batch_size
         self._runtime, self._features, self._crops, self._extract = runtime, features, crops, extract
         network = DinoNetwork(encoder, ProjectionHead(settings.head, embedding))
-        self.student = network.to(runtime.device)
+        self._group = runtime.group
+        self.student = runtime.placed(network)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         for module in (self.student.encoder, self.teacher.encoder):
             runtime.prepared(module)
@@ -76,25 +77,26 @@ class Pretraining:
         aware = self.settings.cluster_aware
         due = epoch >= aware.start_epoch and (epoch - aware.start_epoch) % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
-            unit = centred_unit(self._extract(self.teacher.encoder), subtract_mean=False)
-            found = spherical_kmeans(
-                unit,
-                aware.clusters,
-                iterations=aware.iterations,
-                points_per_cluster=aware.points_per_cluster,
-                restarts=1,
-                seed=self.seed + epoch,
-            )
-            self._labels, self._clustered_in = torch.from_numpy(found.labels), epoch
+            embeddings = self._extract(self.teacher.encoder)
+            self._labels = torch.from_numpy(self._group.agreed(lambda: self._clustered(embeddings, epoch)))
+            self._clustered_in = epoch
         self.student.train()
         self.teacher.train()
         return self._crops(None if self._labels is None else ClusterPartners(self._labels.numpy()))
+
+    def _clustered(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
+        """[N] int64 the cluster of every utterance."""
+        aware = self.settings.cluster_aware
+        unit = centred_unit(embeddings, subtract_mean=False)
+        effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}
+        return spherical_kmeans(unit, aware.clusters, **effort, seed=self.seed + epoch).labels
 
     def step(self, batch: PretrainBatch, progress: float) -> None:
         """One update of student, teacher and centre."""
         dino, optimiser = self.settings.dino, self.settings.optimiser
         long, short = self._features(batch.long), self._features(batch.short)
         views = len(batch.long.crops)
+        share = len(batch.utterances) / self._group.total(len(batch.utterances))
 
         with torch.no_grad(), self._runtime.autocast():
             teacher_logits = self.teacher.head(self.teacher.encoder(long)).unflatten(0, (views, -1))
@@ -109,16 +111,18 @@ class Pretraining:
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (share * loss).backward()
+        self._group.sum_gradients(self.student.parameters())
         if progress < optimiser.freeze_last_layer_epochs:
             self.student.head.prototypes.weight.grad = None
         nn.utils.clip_grad_norm_(self.student.parameters(), optimiser.clip_gradient)
         self._optimiser.step()
 
         update_teacher(self.teacher, self.student, self._momentum(progress))
-        self.centre = updated_centre(self.centre, teacher_logits, dino.centre_momentum)
+        mean_logits = self._group.sum(share * teacher_logits.float().flatten(0, -2).mean(dim=0))
+        self.centre = updated_centre(self.centre, mean_logits[None], dino.centre_momentum)
         student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
-        self._count([loss, loss_dino, loss_cosine, entropy(teacher), entropy(student)], teacher)
+        self._count([loss, loss_dino, loss_cosine, entropy(teacher), entropy(student)], teacher, share)
 
     def _student_outputs(self, long: Tensor, short: Tensor, views: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the student's views (long ones first), and the logits of those that the pairing uses.
@@ -188,11 +192,15 @@ class Pretraining:
         self._mean_output = torch.zeros_like(self.centre)
 
     @torch.no_grad()
-    def _count(self, figures: list[Tensor], teacher: Tensor) -> None:
-        """Add a step's figures on the device; nothing is waited for."""
+    def _count(self, figures: list[Tensor], teacher: Tensor, share: float) -> None:
+        """Add a step's figures on the device; nothing is waited for.
+
+        Args:
+            share: of the batch that this process saw.
+        """
         self._steps += 1
-        self._sums += torch.stack([figure.detach().float() for figure in figures])
-        self._mean_output += teacher.flatten(0, 1).mean(dim=0)
+        self._sums += self._group.sum(share * torch.stack([figure.detach().float() for figure in figures]))
+        self._mean_output += self._group.sum(share * teacher.flatten(0, 1).mean(dim=0))
 
     def is_finite(self) -> bool:
         """Whether all figures of the epoch so far are finite."""

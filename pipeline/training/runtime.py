@@ -1,14 +1,21 @@
 """How a training or extraction job is carried out: device, workers, precision. Never what it computes."""
 
 import argparse
+import logging
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from pipeline.device import add_device_arguments, device_from
+from pipeline.errors import InputError
+from pipeline.models.synchronised import synchronise
+from pipeline.training.group import Group, joined, local_processes, local_rank
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,21 @@ class Runtime:
     bfloat16: bool
     compile: bool
     checkpoint_seconds: float
+    group: Group = field(default_factory=Group)
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 matrix products inside, where the job runs in that precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
-    def prepared(self, module: nn.Module) -> nn.Module:
-        """`module` on the device, compiled where that is asked for and there is a GPU."""
-        module = module.to(self.device)
+    def placed(self, module: Module) -> Module:
+        """`module` on the device; where several processes train, its BatchNorm layers see the batches of all."""
+        if self.group.size > 1:
+            synchronise(module, self.group.sum)
+        return module.to(self.device)
+
+    def prepared(self, module: Module) -> Module:
+        """`module` as `placed`, and compiled where that is asked for and there is a GPU."""
+        module = self.placed(module)
         if self.compile and self.device.type == "cuda":
             module.compile()
         return module
@@ -48,12 +62,31 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio", type=Path, nargs="+", required=True)
 
 
+def own_gpu() -> torch.device:
+    """The GPU of this process.
+
+    Raises:
+        InputError: there are more processes than GPUs.
+    """
+    if local_processes() > torch.cuda.device_count():
+        raise InputError(f"runtime.gpus is {local_processes()}, but this machine shows {torch.cuda.device_count()}: lower it")
+    return torch.device("cuda", local_rank())
+
+
 def runtime_from(args: argparse.Namespace) -> Runtime:
     """The runtime that the options of `add_arguments` ask for, with the process set up for it.
+
+    Cores and workers are the job's: processes of one machine share them.
 
     Raises:
         InputError: a GPU was asked for and there is none.
     """
-    device = device_from(args)
+    device, processes = device_from(args), local_processes()
+    if processes > 1:
+        torch.set_num_threads(max(1, args.threads // processes))
+        device = own_gpu() if device.type == "cuda" else device
     bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and device.type == "cuda")
-    return Runtime(device, args.workers, bfloat16, bool(args.compile), 60 * args.checkpoint_minutes)
+    workers, group = -(-args.workers // processes), joined(device)
+    if not group.first:
+        logging.disable(logging.WARNING)  # the first process speaks for all
+    return Runtime(device, workers, bfloat16, bool(args.compile), 60 * args.checkpoint_minutes, group)

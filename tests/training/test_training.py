@@ -2,119 +2,22 @@
 
 import os
 import signal
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from pipeline.audio.augment import Augmenter, Planner
-from pipeline.audio.banks import load_bank
-from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
 from pipeline.errors import TrainingError
 from pipeline.losses.aam import aam_loss
 from pipeline.losses.loss_gate import Mixture, crossing
-from pipeline.models.ecapa import untrained
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.audio import AugmentationSettings, FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
-from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.section import validated
-from pipeline.settings.train import TrainSettings
-from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, visits
-from pipeline.training.branch import Branch
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.face_batches import AudioVisualCrops
-from pipeline.training.gated import GatedTraining
-from pipeline.training.loop import TERMINATED, fit
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import Runtime
+from pipeline.settings.audio import FeatureSettings
+from pipeline.training.batches import TrainCrops, visits
+from pipeline.training.loop import TERMINATED
 from pipeline.training.state import StateFile
-from pipeline.vision.augment import FaceInput
-from pipeline.vision.faces import PackedFaces
-
-CPU = torch.device("cpu")
-ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
-FACE_ENCODER = FaceEncoderSettings(width=4, blocks=(1, 1, 1, 1), input_side=32, embedding=12)
-CROPS = {"long_seconds": 1.0, "short_seconds": 0.5}
-HEAD = {"hidden": 16, "bottleneck": 8, "prototypes": 32, "batchnorm": False}
-OPTIMISER = {"warmup_epochs": 1}
-PRETRAIN: dict[str, Any] = {"epochs": 3, "batch_size": 8, "average_last": 2, "crops": CROPS, "head": HEAD, "optimiser": OPTIMISER}
-TRAIN: dict[str, Any] = {
-    "epochs": 4,
-    "batch_size": 8,
-    "crop_seconds": 1.0,
-    "aam": {"margin_start_epoch": 0, "margin_full_epoch": 1},
-    "gate": {"mode": "dlg_lc", "gate_start_epoch": 2},
-}
-
-
-@dataclass
-class Workshop:
-    """Everything that a training needs, from the cut of the demo corpus."""
-
-    packed: Any
-    banks: tuple[Path, Path]
-    packed_faces: Any
-    corpus: PackedCorpus = field(init=False)
-    planner: Planner = field(init=False)
-    features: FeatureExtractor = field(init=False)
-
-    def __post_init__(self) -> None:
-        noise, rirs = map(load_bank, self.banks)
-        self.corpus = PackedCorpus(*self.packed.paths)
-        self.planner = Planner(AugmentationSettings(), noise.kind.numpy(), len(rirs))
-        self.features = FeatureExtractor(Augmenter(noise, rirs, CPU), LogMel(FeatureSettings()), CPU)
-
-    def runtime(self, workers: int = 0) -> Runtime:
-        return Runtime(CPU, workers, bfloat16=False, compile=False, checkpoint_seconds=1e9)
-
-    def pretraining(self, seen: list[ClusterPartners | None] | None = None, **changes: Any) -> Pretraining:
-        settings = validated(PretrainSettings, {**PRETRAIN, **changes})
-
-        def crops(partners: ClusterPartners | None) -> PretrainCrops:
-            if seen is not None:
-                seen.append(partners)
-            return PretrainCrops(self.corpus, self.planner, settings.crops, 1, partners)
-
-        def extract(encoder: torch.nn.Module) -> np.ndarray:
-            return extract_embeddings(encoder, LogMel(FeatureSettings()), self.corpus, self.runtime())
-
-        return Pretraining(settings, untrained(ENCODER, 80, 1, 0), 12, 1, self.runtime(), self.features, crops, extract)
-
-    def gated(self, **changes: Any) -> GatedTraining:
-        settings = validated(TrainSettings, {**TRAIN, **changes})
-        labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), 1, self.runtime())
-        return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
-
-    def segments(self, settings: TrainSettings) -> TrainCrops:
-        return TrainCrops(self.corpus, self.planner, settings.crop_seconds, 1, 1)
-
-    def audio_visual(self, **changes: Any) -> AudioVisualTraining:
-        settings = validated(TrainSettings, {**TRAIN, **changes})
-        labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        faces = PackedFaces(*self.packed_faces, self.corpus.utterances)
-        present = np.ones(len(labels), bool), faces.count > 0
-        encoders = untrained(ENCODER, 80, 1, 1), untrained_face_encoder(FACE_ENCODER, 1, 1)
-        branches = Branches(
-            *(
-                Branch(modality, settings, encoder, 12, 6, who, 1, self.runtime(), several=True)
-                for modality, encoder, who in zip(("audio", "face"), encoders, present, strict=True)
-            )
-        )
-        pairs = AudioVisualCrops(self.segments(settings), faces, FaceAugmentationSettings(), 1, 1)
-        return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, CPU), pairs)
-
-    def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
-        return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), folder / "tensorboard")
+from tests.training.workshop import METHODS, Workshop, assert_same, weights, without_time
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,34 +31,6 @@ def one_thread():
 @pytest.fixture(scope="module")
 def workshop(packed, banks, packed_faces) -> Workshop:
     return Workshop(packed, banks, packed_faces)
-
-
-def weights(method) -> dict[str, Tensor]:
-    if isinstance(method, Pretraining):
-        return method.exported()
-    if isinstance(method, GatedTraining):
-        return method.voice.encoder.state_dict()
-    return {f"{branch.modality}.{name}": value for branch in method.branches for name, value in branch.encoder.state_dict().items()}
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
-
-
-def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
-
-
-AWARE = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
-METHODS = {
-    "pretraining": lambda workshop: workshop.pretraining(),
-    "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE),
-    "all-but-same": lambda workshop: workshop.pretraining(dino={"pairing": "all_but_same", "cosine_weight": 0.0}),
-    "gated": lambda workshop: workshop.gated(),
-    "audio-visual": lambda workshop: workshop.audio_visual(),
-}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -123,7 +123,7 @@ def test_environment_of_a_rule_has_what_its_script_imports(rule):
 def test_rule_is_complete(rule):
     body = rules()[rule]
     assert f'code=code("{rule}")' in body
-    assert f"-m pipeline.{rule} " in body
+    assert f" pipeline.{rule} " in body
     assert all(f"    {part}" in body for part in ("log:", "conda:", "threads:", "mem_mb=", "runtime="))
     unquoted = re.findall(r"\{(?:input|output|log|params\.(?:settings|speech))[\w.]*\}", body.split("shell:")[1])
     assert not unquoted

@@ -18,7 +18,18 @@ def test_touching_a_script_reruns_nothing(workshop):
 
 @pytest.mark.parametrize(
     "runtime",
-    [{"device": "auto", "gpus": 0, "threads": 2, "workers": 3, "precision": "bfloat16", "compile": False, "checkpoint_minutes": 1.5}],
+    [
+        {
+            "device": "auto",
+            "gpus": 0,
+            "nodes": 2,
+            "threads": 2,
+            "workers": 3,
+            "precision": "bfloat16",
+            "compile": False,
+            "checkpoint_minutes": 1.5,
+        }
+    ],
 )
 def test_runtime_options_rerun_nothing(workshop, runtime):
     workshop.configure(runtime=runtime)

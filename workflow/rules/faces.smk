@@ -109,9 +109,9 @@ rule train_av:
         "../../envs/faces.yaml"
     threads: RUNTIME.threads
     resources:
+        **TRAINING_GPUS,
         mem_mb=64000,
         runtime=2880,
-        gpu=GPUS,
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
@@ -121,7 +121,8 @@ rule train_av:
     params:
         settings=TrainAvJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.train_av --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
+        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        " pipeline.train_av --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --faces {input.faces:q} --images {input.images:q}"
         " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --face-model {output.face_model:q}"
         " --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"

@@ -77,9 +77,9 @@ rule train:
         "../../envs/train.yaml"
     threads: RUNTIME.threads
     resources:
+        **TRAINING_GPUS,
         mem_mb=64000,
         runtime=2880,
-        gpu=GPUS,
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
@@ -89,7 +89,8 @@ rule train:
     params:
         settings=TrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
+        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        " pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
         " --state results/{wildcards.experiment}/state"

@@ -38,9 +38,9 @@ rule pretrain:
         "../../envs/train.yaml"
     threads: RUNTIME.threads
     resources:
+        **TRAINING_GPUS,
         mem_mb=64000,
         runtime=2880,
-        gpu=GPUS,
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
@@ -50,7 +50,8 @@ rule pretrain:
     params:
         settings=PretrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.pretrain --settings {params.settings:q}"
+        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        " pipeline.pretrain --settings {params.settings:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --state results/{wildcards.experiment}/state"
         " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"

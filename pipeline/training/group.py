@@ -1,0 +1,120 @@
+"""The processes that carry out one job together, one per GPU, or one process on its own."""
+
+import atexit
+import os
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=30)  # one process may wait for another run's lock or cluster millions of embeddings meanwhile
+
+
+class Group:
+    """`size` processes that hold the same weights and see different parts of each batch.
+
+    Every method but `part` is a meeting: all processes of the group call it, in the same order. Alone, they cost nothing.
+    Tensors meet where they are, over NCCL on GPUs; numbers and objects over Gloo, so that nothing waits for the device.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that reads and writes files."""
+        return self.rank == 0
+
+    def total(self, count: int) -> int:
+        """The sum of a number over the group."""
+        return self._met(count, dist.ReduceOp.SUM)
+
+    def largest(self, number: int) -> int:
+        """The largest of the group's numbers."""
+        return self._met(number, dist.ReduceOp.MAX)
+
+    def _met(self, number: int, operation: Any) -> int:
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number)
+        dist.all_reduce(shared, operation)
+        return int(shared)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """`tensor`, of one shape everywhere, added up over the group. Gradients flow back to every process."""
+        return tensor if self.size == 1 else _Sum.apply(tensor)
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Add up the gradients of `parameters` over the group, in place, in one message."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.size == 1 or not gradients:
+            return
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(together)
+        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows [M, ...] of all processes, in their order; M may differ between them."""
+        if self.size == 1:
+            return rows
+        counts = [torch.tensor(0) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor(len(rows)))
+        padded = rows.new_zeros(max(map(int, counts)), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+    def agreed(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, in all of them."""
+        if self.size == 1:
+            return make()
+        made = [make() if self.first else None]
+        dist.broadcast_object_list(made, device=torch.device("cpu"))
+        return made[0]  # type: ignore[return-value]
+
+    def part(self, items: list[T]) -> list[T]:
+        """This process's share of work that does not depend on order."""
+        return items[self.rank :: self.size]
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over the group; each process's gradient is the sum of the group's gradients."""
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def local_processes() -> int:
+    """How many of the job's processes share this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
+def local_rank() -> int:
+    """This process's number among those of the machine, which is the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
+
+
+def joined(device: torch.device) -> Group:
+    """The group that `torchrun` started this process in; one of its own otherwise."""
+    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+        return Group()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    atexit.register(dist.destroy_process_group)
+    return Group(dist.get_rank(), dist.get_world_size())

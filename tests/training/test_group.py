@@ -1,0 +1,186 @@
+"""Two processes with half of each batch do what one does with all of it."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.audio.features import LogMel
+from pipeline.models.ecapa import FrameNorm, untrained
+from pipeline.models.synchronised import SynchronisedNorm, synchronise
+from pipeline.settings.audio import AugmentationSettings, FeatureSettings
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.group import Group
+from tests.training.workshop import ENCODER, METHODS, Workshop, weights
+
+PROCESSES = 2
+
+
+def together(work: Callable[[Group], Any], folder: Path, processes: int = PROCESSES) -> list[Any]:
+    """What `work` returns in each of several processes that form a group."""
+    folder.mkdir(exist_ok=True)
+    context = get_context("fork")
+    workers = [context.Process(target=_member, args=(work, folder, rank, processes)) for rank in range(processes)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(240)
+        assert worker.exitcode == 0
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(processes)]
+
+
+def _member(work: Callable[[Group], Any], folder: Path, rank: int, processes: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
+    torch.save(work(Group(rank, processes)), folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_meetings(tmp_path):
+    def work(group: Group) -> dict[str, Any]:
+        rows = torch.arange(3.0 + group.rank)[:, None] + 10 * group.rank
+        return {
+            "total": group.total(3 + group.rank),
+            "largest": group.largest(group.rank),
+            "gathered": group.gathered(rows),
+            "agreed": group.agreed(lambda: ["from", group.rank]),
+            "part": group.part([0, 1, 2]),
+        }
+
+    one, other = together(work, tmp_path / "group")
+    assert one["part"] == [0, 2] and other["part"] == [1]
+    for member in (one, other):
+        assert (member["total"], member["largest"], member["agreed"]) == (7, 1, ["from", 0])
+        assert member["gathered"].flatten().tolist() == [0, 1, 2, 10, 11, 12, 13]
+
+
+NORMS = {"1d": (nn.BatchNorm1d(6), (7, 6)), "2d": (nn.BatchNorm2d(6), (7, 6, 3, 5)), "frames": (FrameNorm(6), (7, 11, 6))}
+
+
+@pytest.mark.parametrize(("norm", "shape"), NORMS.values(), ids=NORMS)
+@pytest.mark.parametrize("sizes", [(4, 3), (7, 0)], ids=["uneven", "one-empty"])
+def test_batchnorm_of_parts_is_that_of_the_whole(norm, shape, sizes, tmp_path):
+    """Against torch's own BatchNorm on the whole batch: outputs, running statistics, gradients of inputs and weights."""
+    torch.manual_seed(0)
+    values, outward = torch.randn(shape) * 3 + 5, torch.randn(shape)
+    norm = deepcopy(norm)
+    nn.init.normal_(norm.weight)
+    whole = values.clone().requires_grad_()
+    start = {name: value.clone() for name, value in norm.state_dict().items()}
+    expected = norm(whole)
+    expected.backward(outward)
+
+    def work(group: Group) -> dict[str, Any]:
+        norm.load_state_dict(start)
+        norm.zero_grad()
+        layer = SynchronisedNorm(norm, group.sum)
+        part = values.split(list(sizes))[group.rank].clone().requires_grad_()
+        output = layer(part)
+        output.backward(outward.split(list(sizes))[group.rank])
+        group.sum_gradients(layer.parameters())
+        gradients = [part.grad, layer.weight.grad, layer.bias.grad]
+        return {"output": output.detach(), "gradients": gradients, "state": layer.state_dict(), "evaluated": layer.eval()(part).detach()}
+
+    members = together(work, tmp_path / "group")
+    torch.testing.assert_close(torch.cat([member["output"] for member in members]), expected.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([member["gradients"][0] for member in members]), whole.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([member["evaluated"] for member in members]), norm.eval()(values).detach(), rtol=1e-4, atol=1e-4)
+    for member in members:
+        torch.testing.assert_close(member["gradients"][1:], [norm.weight.grad, norm.bias.grad], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(member["state"], dict(norm.state_dict()), rtol=1e-4, atol=1e-5)
+
+
+def test_every_batchnorm_is_replaced_and_keeps_its_name():
+    encoder = untrained(ENCODER, 80, 1, 0)
+    names = list(encoder.state_dict())
+    synchronise(encoder, Group().sum)
+    assert not [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert list(encoder.state_dict()) == names
+
+
+def test_extraction_is_shared(packed, tmp_path):
+    alone = Workshop.runtime_of(Group())
+    corpus, log_mel = PackedCorpus(*packed.paths), LogMel(FeatureSettings())
+    expected = extract_embeddings(untrained(ENCODER, 80, 1, 0), log_mel, corpus, alone)
+
+    def work(group: Group) -> torch.Tensor:
+        return torch.from_numpy(extract_embeddings(untrained(ENCODER, 80, 1, 0), log_mel, corpus, Workshop.runtime_of(group)))
+
+    for member in together(work, tmp_path / "group"):
+        np.testing.assert_array_equal(member, expected)
+
+
+def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path, monkeypatch):
+    """In double precision, in which nothing hides behind rounding."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(7, 100, 80, generator=generator, dtype=torch.float64).cumsum(1)
+    outward = torch.randn(7, 12, generator=generator, dtype=torch.float64)
+
+    def work(group: Group) -> dict[str, torch.Tensor]:
+        encoder = untrained(ENCODER, 80, 1, 1).double()
+        if group.size > 1:
+            synchronise(encoder, group.sum)
+        part = np.array_split(np.arange(7), group.size)[group.rank]
+        (encoder(features[part]) * outward[part]).sum().backward()
+        group.sum_gradients(encoder.parameters())
+        return {name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+
+    expected = work(Group())
+    for member in together(work, tmp_path / "group"):
+        torch.testing.assert_close(member, expected, rtol=1e-9, atol=1e-9)
+
+
+# The transform that a batch is reverberated with is as long as its longest response, and rounds accordingly: parts of batches differ.
+NOISE_ALONE = AugmentationSettings(reverberation=0.0)
+# In float32 the gradients of channels that hardly vary in time are mostly rounding: the weights must not follow them far.
+STILL = {"optimiser": {"learning_rate": 1e-6, "final_learning_rate": 1e-6}}
+TRAININGS: dict[str, Callable[[Workshop], Any]] = {
+    "cluster-aware": METHODS["cluster-aware"],
+    "gated": lambda workshop: workshop.gated(**STILL),
+    "audio-visual": lambda workshop: workshop.audio_visual(**STILL),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_processes_train_as_one(name, packed, banks, packed_faces, tmp_path):
+    """Losses, centre, BatchNorm statistics, recorded losses, tau_1 and the sum of gradients of a few epochs."""
+
+    def work(group: Group) -> dict[str, Any]:
+        workshop = Workshop(packed, banks, packed_faces, group, NOISE_ALONE)
+        method = TRAININGS[name](workshop)
+        rows = workshop.trained(method, tmp_path / f"state-of-{group.size}")
+        return outcome(method, rows)
+
+    expected = work(Group())
+    for member in together(work, tmp_path / "group"):
+        for momentum, other in zip(member.pop("momentum"), expected["momentum"], strict=True):
+            assert (momentum - other).norm() < 0.1 * other.norm()
+        for what in member:
+            say = f"{what}: {{}}".format
+            torch.testing.assert_close(member[what], expected[what], rtol=2e-3, atol=2e-4, equal_nan=True, msg=say)
+
+
+def outcome(method, rows) -> dict[str, Any]:
+    """What a training leaves behind, as plain tensors and numbers."""
+    branches = [] if hasattr(method, "centre") else getattr(method, "branches", None) or [method.voice]
+    optimisers = [branch._optimiser for branch in branches] or [method._optimiser]
+    figures = ("loss", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
+    found: dict[str, Any] = {
+        "weights": dict(weights(method)),
+        "figures": [[row[name] for name in figures if name in row] for row in rows],
+        "momentum": [torch.cat([slot["momentum_buffer"].flatten() for slot in one.state.values()]) for one in optimisers],
+    }
+    if not branches:
+        return {**found, "centre": method.centre, "clusters": method._labels}
+    found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]
+    return {**found, "recorded": [torch.from_numpy(branch.recorded()[0]) for branch in branches]}
