@@ -24,6 +24,7 @@ def main() -> None:
     faiss.omp_set_num_threads(args.threads)
     utterances, embeddings = read_embeddings(args.embeddings)
     voices = centred_unit(embeddings, bool(settings.subtract_mean))
+    del embeddings  # as large as the voices
     cluster = partial(
         spherical_kmeans,
         clusters=settings.clusters,

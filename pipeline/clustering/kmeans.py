@@ -1,11 +1,14 @@
 """Spherical k-means with faiss (paper V-E1)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
 from pipeline.errors import InputError
+
+CHUNK = 1 << 16  # rows at once
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,26 @@ class Clustering:
 
 def centred_unit(embeddings: np.ndarray, subtract_mean: bool) -> np.ndarray:
     """[N, D] embeddings of length 1, after the subtraction of their mean if asked for. Rows of NaN stay so and do not count."""
-    shifted = embeddings - np.nanmean(embeddings, axis=0) if subtract_mean else embeddings
-    lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
-    return (shifted / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    mean = _mean(embeddings) if subtract_mean else None
+    unit = np.empty(embeddings.shape, dtype=np.float32)
+    for rows in _chunks(len(embeddings)):  # each step of the whole corpus at once would be one more copy of it
+        shifted = embeddings[rows] if mean is None else embeddings[rows] - mean
+        lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
+        unit[rows] = shifted / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit
+
+
+def _mean(embeddings: np.ndarray) -> np.ndarray:
+    """[D] the mean of the rows that are not NaN."""
+    total, count = np.zeros(embeddings.shape[1]), np.zeros(embeddings.shape[1])
+    for rows in _chunks(len(embeddings)):
+        total += np.nansum(embeddings[rows], axis=0)
+        count += np.count_nonzero(~np.isnan(embeddings[rows]), axis=0)
+    return (total / count).astype(embeddings.dtype)
+
+
+def _chunks(rows: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 
 def spherical_kmeans(unit: np.ndarray, clusters: int, *, iterations: int, points_per_cluster: int, restarts: int, seed: int) -> Clustering:

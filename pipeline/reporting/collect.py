@@ -97,7 +97,7 @@ class Results:
 
     def manifest(self, corpus: str) -> pd.DataFrame | None:
         """A row per utterance of a corpus, rejected ones included."""
-        columns = ("utterance", "path", "session", "num_samples", "status", "reason")
+        columns = ("path", "session", "num_samples", "status", "reason")
         return optional_table(self.folder / "data" / corpus / "manifest.parquet", columns)
 
     def face_manifest(self) -> pd.DataFrame | None:

@@ -19,17 +19,16 @@ def corpus_summary(results: Results, name: str) -> dict[str, Any] | None:
     if manifest is None:
         return None
     usable = manifest["status"] == "ok"
-    good, bad = manifest[usable], manifest[~usable]
-    seconds = good["num_samples"].to_numpy(float) / SAMPLE_RATE
+    seconds = manifest.loc[usable, "num_samples"].to_numpy(float) / SAMPLE_RATE
     return {
         "name": name,
         "training": name == results.settings.train_corpus,
-        "utterances": len(good),
-        "sessions": good["session"].nunique(),
+        "utterances": len(seconds),
+        "sessions": manifest.loc[usable, "session"].nunique(),
         "speakers": results.speakers(name),
         "hours": seconds.sum() / 3600,
-        "seconds": np.quantile(seconds, [0, 0.5, 1]).tolist() if len(good) else [0.0] * 3,
-        **rejections(bad),
+        "seconds": np.quantile(seconds, [0, 0.5, 1]).tolist() if len(seconds) else [0.0] * 3,
+        **rejections(manifest[~usable]),
     }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from pipeline.clustering import kmeans
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.errors import InputError
 
@@ -52,6 +53,16 @@ def test_mean_subtraction():
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-6)
     centred = points - points.mean(axis=0)
     np.testing.assert_allclose(unit, centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("subtract_mean", [False, True])
+def test_chunks_make_no_difference(monkeypatch, subtract_mean):
+    points = directions(5)[0] + 1
+    points[::7] = np.nan  # rows without a face
+    whole = centred_unit(points, subtract_mean)
+    monkeypatch.setattr(kmeans, "CHUNK", 9)
+    np.testing.assert_allclose(centred_unit(points, subtract_mean), whole, atol=1e-6)
+    np.testing.assert_array_equal(np.isnan(whole).all(axis=1), np.arange(len(points)) % 7 == 0)
 
 
 def test_more_clusters_than_utterances_is_refused():
