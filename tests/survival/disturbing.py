@@ -1,0 +1,247 @@
+"""Kill a running experiment again and again, at random moments in a chosen stage, and see that nothing is lost.
+
+    python -m tests.survival.disturbing --kills 100 --seed 1 --into /tmp/survival --report benchmarks/survival.json
+
+An undisturbed run of a cut of the demo comes first. Then the same is run with one kill after another: of the stage's processes
+(SIGKILL, SIGTERM), of Snakemake alone (SIGKILL: its jobs live on), of both, and SIGINT to all as from a keyboard. After each,
+the same command is given again. In the end every artifact must equal the undisturbed one's, bit for bit but for wall times.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from snakemake.utils import update_config
+from tqdm import tqdm
+
+from pipeline.artifacts import write_text
+from tests.end_to_end.test_loop import DEMO, REPOSITORY, SETTINGS, WALL_TIME, cut_of_the_demo
+
+# Stages in the order of the workflow, and what each makes.
+MADE = {
+    "listing": ["data/*/listing.parquet"],
+    "pack": ["data/*/audio-*.pt", "data/*/manifest-*.parquet"],
+    "noise": ["data/noise.pt"],
+    "rirs": ["data/rirs.pt"],
+    "faces": ["data/train/faces-*"],
+    "pretrain": ["iter_0/model.pt", "state/pretrain-*.pt"],
+    "extract": ["iter_*/embeddings/*"],
+    "cluster": ["iter_*/pseudo_labels.parquet"],
+    "train": ["iter_1/model.pt", "state/train-*.pt"],
+    "train_av": ["iter_1/model.pt", "state/train-*.pt"],
+    "extract_av": ["iter_1/embeddings/train.parquet"],
+    "score": ["iter_*/scores/*"],
+    "report": ["metrics.parquet", "report.html"],
+}
+AUDIO = [stage for stage in MADE if stage not in ("faces", "train_av", "extract_av")]
+WAYS = ("kill the stage", "terminate the stage", "kill Snakemake", "kill both", "interrupt everything")
+PATIENCE = 240.0  # seconds for a stage to come, or for a run to end after a kill
+SECONDS_BETWEEN_LOOKS = 0.05
+ATTEMPTS = 3  # at one kill: a stage may end before its moment comes
+
+
+class Kill(NamedTuple):
+    """One disturbance."""
+
+    stage: str
+    way: str
+    moment: float  # in parts of what the stage took undisturbed, after its process was first seen
+
+
+def prepare(folder: Path) -> list[str]:
+    """A cut of the demo in `folder`, and the command that runs it there."""
+    overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
+    update_config(overlay, SETTINGS)
+    overlay |= {"experiment": "disturbed", "rounds": 1, "baselines": False, **cut_of_the_demo(folder)}
+    overlay["runtime"] = {"device": "cpu", "threads": 1, "workers": 0, "checkpoint_minutes": 0.02}
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete", "--snakefile", str(REPOSITORY / "Snakefile")]
+    return [*command, "--directory", str(folder), "--configfile", str(folder / "overlay.yaml")]
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen:
+    """Snakemake in a session of its own, by which its processes are told from those of others."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    with open(folder / "snakemake.txt", "a") as output:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+def finish(command: list[str], folder: Path) -> dict[str, float]:
+    """Run to the end, undisturbed; seconds that each stage's longest process took.
+
+    Raises:
+        RuntimeError: the run failed; the message holds the end of what it said.
+    """
+    run = start(command, folder)
+    first: dict[tuple[str, int], float] = {}
+    took: dict[str, float] = {}
+    while run.poll() is None:
+        for stage, processes in stages_of(run).items():
+            for process in processes:
+                now = time.monotonic()
+                took[stage] = max(took.get(stage, 0.0), now - first.setdefault((stage, process), now))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    if run.returncode:
+        raise RuntimeError(said(folder))
+    return took
+
+
+def said(folder: Path) -> str:
+    """The last words of the runs in `folder`."""
+    return (folder / "snakemake.txt").read_text()[-5000:]
+
+
+def stages_of(run: subprocess.Popen) -> dict[str, list[int]]:
+    """The processes of each stage that `run` has started and that live."""
+    found: dict[str, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(process.name)) != run.pid:
+                continue
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        modules = [after for word, after in pairwise(words) if word == "-m" and after.startswith("pipeline.")]
+        if modules and modules[0] != "pipeline.launch":
+            found.setdefault(modules[0].removeprefix("pipeline."), []).append(int(process.name))
+    return found
+
+
+def send(number: int, processes: list[int]) -> None:
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue
+
+
+def disturb(kill: Kill, seconds: float, command: list[str], folder: Path) -> bool:
+    """Start the run, wait for the stage, wait `seconds` more, strike. False if the stage did not come or had ended by then."""
+    run = start(command, folder)
+    if until(lambda: kill.stage in stages_of(run) or run.poll() is not None):
+        time.sleep(seconds)
+    workers = stages_of(run).get(kill.stage, [])
+    if run.poll() is not None:
+        return False
+    way = kill.way if workers else "interrupt everything"
+    if way in ("kill the stage", "kill both"):
+        send(signal.SIGKILL, workers)
+    if way == "terminate the stage":
+        send(signal.SIGTERM, workers)
+    if way in ("kill Snakemake", "kill both"):
+        run.kill()
+    if way == "interrupt everything":
+        os.killpg(run.pid, signal.SIGINT)
+    # Jobs of a killed Snakemake live on, and the next run meets them: that is the point of it.
+    if not until(lambda: run.poll() is not None):
+        raise RuntimeError(f"Snakemake did not end after {kill}: {said(folder)}")
+    return bool(workers)
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether `condition` came to hold before patience ended."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+def forget(stage: str, results: Path) -> None:
+    """Remove what a stage and all later ones made, so that it comes again."""
+    stages = list(MADE)
+    for pattern in (pattern for later in stages[stages.index(stage) :] for pattern in MADE[later]):
+        for path in results.glob(pattern):
+            path.unlink()
+
+
+def drawn(stages: list[str], kills: int, seed: int) -> list[Kill]:
+    """The disturbances: as many for each stage, in the order of the workflow, each with a random way and moment."""
+    rng = np.random.default_rng(seed)
+    chosen = [stages[index * len(stages) // kills] for index in range(kills)]
+    return [Kill(stage, WAYS[rng.integers(len(WAYS))], float(rng.random())) for stage in chosen]
+
+
+def survive(kills: list[Kill], folder: Path) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Kills that struck, by stage and way, and the artifacts that differ from an undisturbed run's."""
+    calm, wild = folder / "calm", folder / "wild"
+    for one in (calm, wild):
+        one.mkdir(parents=True)
+    took = finish(prepare(calm), calm)
+    command = prepare(wild)
+    struck: Counter[tuple[str, str]] = Counter()
+    for kill in tqdm(kills, desc="kills", disable=None):
+        for _ in range(ATTEMPTS):
+            if disturb(kill, kill.moment * took[kill.stage], command, wild):
+                struck[kill.stage, kill.way] += 1
+                break
+            forget(kill.stage, wild / "results" / "disturbed")
+    finish(command, wild)
+    return struck, differences(calm / "results" / "disturbed", wild / "results" / "disturbed")
+
+
+def differences(calm: Path, wild: Path) -> list[str]:
+    """Artifacts that one run lacks, or that are not the same in both; and files that should not be there."""
+    kept, found = artifacts(calm), artifacts(wild)
+    left = [path.relative_to(wild) for path in wild.rglob("*.partial*")]
+    different = [path for path in kept & found if not same(calm / path, wild / path)]
+    return sorted(map(str, {*(kept ^ found), *different, *left}))
+
+
+def artifacts(results: Path) -> set[Path]:
+    """What an experiment is made of; trainers' states come and go."""
+    files = (path.relative_to(results) for path in results.rglob("*") if path.suffix in (".parquet", ".pt"))
+    return {path for path in files if "state" not in path.parts}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two artifacts are equal, wall times aside."""
+    if one.name == "history.parquet":
+        frames = [pd.read_parquet(path).drop(columns=WALL_TIME) for path in (one, other)]
+        return frames[0].equals(frames[1])
+    return one.read_bytes() == other.read_bytes()
+
+
+def main() -> None:
+    """Disturb, compare, and say what came of it."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--kills", type=int, default=100)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--into", type=Path, required=True, help="an empty folder on a local disk")
+    arguments.add_argument("--report", type=Path, help="a JSON file for the outcome")
+    args = arguments.parse_args()
+    begun = time.monotonic()
+    struck, different = survive(drawn(AUDIO, args.kills, args.seed), args.into.resolve())
+    outcome = {
+        "kills": sum(struck.values()),
+        "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in AUDIO},
+        "by_way": {way: sum(count for (_, name), count in struck.items() if name == way) for way in WAYS},
+        "artifacts_lost_or_different": different,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
+        "date": date.today().isoformat(),
+    }
+    print(json.dumps(outcome, indent=2))
+    if args.report:
+        write_text(args.report, json.dumps(outcome, indent=2) + "\n")
+    sys.exit(bool(different))
+
+
+if __name__ == "__main__":
+    main()
