@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pipeline.command import run
 from pipeline.errors import InputError
 
+JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_CLUSTER_NAME")
+
 
 def main() -> None:
     """Become the processes."""
@@ -25,7 +27,7 @@ def main() -> None:
     arguments.add_argument("arguments", nargs=argparse.REMAINDER, help="of the script")
     args = arguments.parse_args()
     command = launched(args.module, args.arguments, args.gpus, args.nodes, args.threads, os.environ)
-    os.execvp(command[0], command)
+    os.execvpe(command[0], command, dict(os.environ) if args.nodes == 1 else of_whole_job(os.environ))
 
 
 def launched(module: str, arguments: list[str], gpus: int, nodes: int, threads: int, environment: Mapping[str, str]) -> list[str]:
@@ -48,6 +50,11 @@ def launched(module: str, arguments: list[str], gpus: int, nodes: int, threads: 
     srun += [f"--cpus-per-task={threads}", "--cpu-bind=none", "--kill-on-bad-exit=1", *([f"--gres=gpu:{gpus}"] if gpus else [])]
     meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={socket.gethostname()}:{port_of(job)}"]
     return [*srun, *torchrun, *meeting, "--module", module, *arguments]
+
+
+def of_whole_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what SLURM says of the job step that this process runs in, which srun would take for limits."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name in JOB_VARIABLES}
 
 
 def port_of(job: str) -> int:
