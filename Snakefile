@@ -7,6 +7,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -14,8 +15,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, printable
 from pipeline.settings.experiment import resolve
+from pipeline.settings.reading import check_file
 
 
 configfile: os.path.join(workflow.basedir, "config.yaml")
@@ -26,6 +28,9 @@ overlay = workflow.config_settings.overwrite_config
 config.update({key: overlay[key] for key in ("corpora", "trials") if key in overlay})
 
 try:
+    if workflow.is_main_process:
+        for file in workflow.config_settings.configfiles:
+            check_file(Path(file))
     EXPERIMENT = resolve(config)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
@@ -64,7 +69,7 @@ rule all:
 
 
 onsuccess:
-    print(summary(), flush=True)
+    print(printable(summary(), keep="\n"), flush=True)
 
 
 onerror:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import InputError, TrainingError, printable
 
 FAILED = 1
 
@@ -23,9 +23,18 @@ def parser(
     return made
 
 
+class _Printable(logging.Formatter):
+    """Shows what could steer a terminal as text; lines of a message stay lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a script's `main` with logging to standard error; a user's mistake ends in one message and status 1."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     try:
         main()

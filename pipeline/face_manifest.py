@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import load_torch, write_atomically, write_table
+from pipeline.artifacts import check_places, map_shards, read_arrow, write_atomically, write_table
 from pipeline.command import parser, run
-from pipeline.vision.packing import FACES, IMAGE, check_faces
+from pipeline.vision.packing import FACE_MANIFEST, FACES, IMAGE, check_faces
 
 LOG = logging.getLogger("pipeline")
 ROWS_PER_GROUP = 2048  # about 10 MB of images: who asks for a few utterances reads little more
@@ -26,7 +27,7 @@ def main() -> None:
     for name in ("faces", "images", "manifests"):
         made.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="of the shards, in order")
     args = made.parse_args()
-    manifest = pa.concat_tables(pq.read_table(path) for path in args.manifests)
+    manifest = pa.concat_tables(read_arrow(path, schema=FACE_MANIFEST) for path in args.manifests)
     LOG.info("%s", check_faces(manifest.to_pandas(), args.max_without_face))
     schema = FACES.insert(FACES.get_field_index("shard"), IMAGE)
     # Shards hold contiguous blocks of the sorted utterances, so their faces one after the other are sorted, too. JPEGs do
@@ -36,7 +37,7 @@ def main() -> None:
     def write(file: object) -> None:
         with pq.ParquetWriter(file, schema, compression={**codecs, "landmarks.list.element": "snappy"}) as writer:
             for faces, images in zip(args.faces, args.images, strict=True):
-                for rows in with_images(pq.read_table(faces, schema=FACES), images):
+                for rows in with_images(read_arrow(faces, schema=FACES), images):
                     writer.write_table(rows.select(schema.names), row_group_size=ROWS_PER_GROUP)
 
     write_atomically(args.table, write)
@@ -44,8 +45,15 @@ def main() -> None:
 
 
 def with_images(faces: pa.Table, images: Path) -> Iterator[pa.Table]:
-    """The rows of one shard, in groups, with their images from its tensor."""
-    memory = load_torch(images, mmap=True).numpy()
+    """The rows of one shard, in groups, with their images from its tensor.
+
+    Raises:
+        InputError: a row's image lies outside of the tensor; the message names the row of the table beside it.
+    """
+    [memory] = map_shards([images], np.uint8)
+    places = faces.select(["offset", "num_bytes"]).to_pandas()
+    places.insert(0, "shard", 0)
+    check_places(images.with_suffix(".parquet"), [images], [memory], places, "find the faces again")
     for start in range(0, len(faces), ROWS_PER_GROUP):
         rows = faces.slice(start, ROWS_PER_GROUP)
         places = zip(rows["offset"].to_pylist(), rows["num_bytes"].to_pylist(), strict=True)

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_face_embeddings, read_table, write_table
+from pipeline.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_table
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.clustering.quality import normalised_mutual_information, purity
 from pipeline.command import parser, run
@@ -22,7 +22,7 @@ def main() -> None:
     utterances, voices = read_embeddings(args.embeddings)
     faces = read_face_embeddings(args.embeddings)
     seen = np.isfinite(faces).all(axis=1)
-    joint = read_table(args.pseudo_labels, ["utterance", "label"]).set_index("utterance")["label"].reindex(utterances[seen]).to_numpy()
+    joint = read_labels(args.pseudo_labels).set_index("utterance")["label"].reindex(utterances[seen]).to_numpy()
     labels = {name: clustered(embeddings[seen], settings, args.seed) for name, embeddings in (("audio", voices), ("face", faces))}
     speakers = read_table(args.speakers, ["utterance", "speaker"]).set_index("utterance")["speaker"].reindex(utterances[seen])
     rows = [agreement(name, found, speakers) for name, found in {**labels, "joint": joint}.items()]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import read_table, write_table
+from pipeline.artifacts import read_labels, read_table, write_table
 from pipeline.clustering.quality import cluster_sizes, normalised_mutual_information, purity
 from pipeline.command import parser, run
 
@@ -12,7 +12,7 @@ from pipeline.command import parser, run
 def main() -> None:
     """Read pseudo labels and speakers, write one row."""
     args = parser(__doc__, inputs=("pseudo_labels", "speakers"), outputs=("output",), settings=False).parse_args()
-    labels = read_table(args.pseudo_labels, ["utterance", "label"])
+    labels = read_labels(args.pseudo_labels)
     speakers = read_table(args.speakers, ["utterance", "speaker"])
     write_table(args.output, pd.DataFrame([quality(system_of(args.pseudo_labels), labels, speakers)]))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_table, write_table
+from pipeline.artifacts import read_embeddings, read_labels, read_table, write_table
 from pipeline.command import parser, run
 from pipeline.errors import InputError
 from pipeline.scoring.cosine import cosine_scores, unit_length
@@ -28,6 +28,9 @@ def main() -> None:
     enroll, test = positions[: len(enroll)], positions[len(enroll) :]
 
     cohort, train_mean = cohort_of(args.train_embeddings, args.pseudo_labels)
+    if cohort.shape[1] != embeddings.shape[1]:
+        sizes = f"of {embeddings.shape[1]} dimensions, those in {args.train_embeddings} of {cohort.shape[1]}"
+        raise InputError(f"the embeddings in {args.embeddings} are {sizes}: extract both with one model")
     mean = train_mean if settings.subtract_mean else None
     units = unit_length(embeddings[used], mean)
     cosine = cosine_scores(units, enroll, test)
@@ -46,7 +49,7 @@ def cohort_of(train_embeddings: Path, pseudo_labels: Path) -> tuple[np.ndarray, 
         InputError: the two files are not about the same utterances.
     """
     utterances, embeddings = read_embeddings(train_embeddings)
-    labels = read_table(pseudo_labels, ["utterance", "label"])
+    labels = read_labels(pseudo_labels)
     if len(labels) != len(utterances) or not (labels["utterance"].to_numpy() == utterances).all():
         labels = labels.set_index("utterance").reindex(utterances).reset_index()
     if labels["label"].isna().any() or not len(labels):

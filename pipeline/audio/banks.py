@@ -91,12 +91,14 @@ def _problem(fields: object) -> str:
     for name, dtype in expected.items():
         if not isinstance(fields[name], Tensor) or fields[name].dtype != dtype or fields[name].ndim != 1:
             return f"{name} should be 1-D {dtype}"
+    if not isinstance(fields["kinds"], list) or not all(isinstance(name, str) for name in fields["kinds"]):
+        return "kinds should be a list of names"
     start, length, kind = fields["start"], fields["length"], fields["kind"]
     if not len(start) == len(length) == len(kind):
         return "start, length and kind differ in length"
     if not len(start):
         return "it is empty"
-    if start.min() < 0 or length.min() < 1 or (start + length).max() > len(fields["samples"]):
+    if start.min() < 0 or length.min() < 1 or (length > len(fields["samples"]) - start).any():  # no sum: it could overflow
         return "a segment lies outside the samples"
     if kind.min() < 0 or kind.max() >= len(fields["kinds"]):
         return "a segment is of an unknown kind"

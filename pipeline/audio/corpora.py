@@ -17,7 +17,7 @@ from pathlib import PurePath
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, printable
 from pipeline.settings.data import Corpus
 
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -121,7 +121,7 @@ def _folder(extensions: tuple[str, ...], path: str) -> Iterator[Row]:
 def _speakers_folder(path: str) -> str:
     """The folder below `path` (or `path` itself) that holds the speakers' folders, however much of the archive is above it."""
     while True:
-        folders = [entry.name for entry in _scan(path) if not entry.name.startswith(".") and entry.is_dir()]
+        folders = [entry.name for entry in _scan(path) if not entry.name.startswith(".") and _is_folder(entry)]
         if not folders or not all(name.lower() in ABOVE_SPEAKERS for name in folders):
             return path
         if len(folders) > 1:
@@ -159,12 +159,19 @@ def _sort_entries(
         name = entry.name
         if name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             if entry.is_symlink():
                 _refuse_loop(entry.path)
             folders.append((entry.path, f"{prefix}{name}/"))
         elif name.lower().endswith(extensions):
-            files.append((prefix + name, "" if entry.is_file() else _not_a_file(entry)))
+            files.append((prefix + name, _not_a_file(entry)))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -172,22 +179,27 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"the corpus folder {_printable(folder)} does not exist or is no folder: correct `path`") from None
+        raise InputError(f"the corpus folder {printable(folder)} does not exist or is no folder: correct `path`") from None
     except PermissionError:
-        raise InputError(f"the corpus folder {_printable(folder)} may not be read: correct its permissions") from None
+        raise InputError(f"the corpus folder {printable(folder)} may not be read: correct its permissions") from None
 
 
 def _refuse_loop(path: str) -> None:
     target = os.path.realpath(path)
     if any(os.path.realpath(above) == target for above in PurePath(path).parents):
-        raise InputError(f"{_printable(path)} links to a folder that holds it ({_printable(target)}): remove that link")
+        raise InputError(f"{printable(path)} links to a folder that holds it ({printable(target)}): remove that link")
 
 
 def _not_a_file(entry: os.DirEntry[str]) -> str:
+    """Why there can be no recording in `entry`; else nothing."""
     try:
+        if entry.is_file():
+            return ""
         kind = entry.stat().st_mode
     except FileNotFoundError:
         return "missing: the link leads nowhere"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
     return "not audio: a device, pipe or socket" if not stat.S_ISREG(kind) else ""
 
 
@@ -215,9 +227,10 @@ def listing_table(path: str) -> pd.DataFrame:
         InputError: it is missing, or neither CSV nor Parquet.
     """
     try:
-        if path.lower().endswith((".parquet", ".pq")):
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        with open(path, "rb") as file:  # opened here, so that its name is only ever a name, never an address
+            if path.lower().endswith((".parquet", ".pq")):
+                return pd.read_parquet(file)
+            return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"the listing {path} does not exist: correct `path`") from None
     except IsADirectoryError:
@@ -239,7 +252,7 @@ def _row(utterance: str, path: str, session: str, speaker: str, reason: str) -> 
     problem = _unusable(utterance) or _unusable(path) or _unusable(session) or _unusable(speaker)
     if not problem:
         return utterance, path, session, speaker, reason
-    return _printable(utterance), _printable(path), _printable(session), _printable(speaker), problem
+    return printable(utterance), printable(path), printable(session), printable(speaker), problem
 
 
 def _unusable(name: str) -> str:
@@ -250,11 +263,6 @@ def _unusable(name: str) -> str:
     if name.splitlines() != [name] or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         return "unusable name: holds a line break or control character; rename the file"
     return ""
-
-
-def _printable(name: str) -> str:
-    """`name` with line breaks, control characters and bytes that are no UTF-8 shown as `\\n` or `\\udcff`."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
 
 
 def count_reasons(reasons: Iterable[str]) -> list[tuple[str, int]]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artifacts import load_torch, read_table
-from pipeline.errors import InputError
+from pipeline.artifacts import check_places, map_shards, read_table
 
 
 class PackedCorpus:
@@ -17,22 +16,19 @@ class PackedCorpus:
         shards: `audio-{shard}.pt`, in the order of their numbers.
 
     Raises:
-        InputError: a shard is missing or shorter than the manifest says.
+        InputError: a file is missing or damaged, or an utterance lies outside of the shards; the message names its row.
     """
 
     def __init__(self, manifest: Path, shards: list[Path]):
         table = read_table(manifest, ["utterance", "num_samples", "shard", "offset", "status"])
-        table = table[table["status"] == "ok"]
-        self.utterances = table["utterance"].to_numpy()
-        self.num_samples = table["num_samples"].to_numpy(np.int64)
-        self._shard = table["shard"].to_numpy(np.int64)
-        self._offset = table["offset"].to_numpy(np.int64)
-        # Opened, not read: pages come from the disk when a crop needs them.
-        self._audio = [load_torch(path, mmap=True).numpy() for path in shards]
-        for number, audio in enumerate(self._audio):
-            needed = (self._offset + self.num_samples)[self._shard == number].max(initial=0)
-            if needed > len(audio):
-                raise InputError(f"{shards[number]} holds {len(audio)} samples, but {manifest} counts on {needed}: pack the corpus again")
+        usable = table["status"] == "ok"
+        # Pages come from the disk when a crop needs them.
+        self._audio = map_shards(shards, np.int16)
+        # A rejected row takes no place; it keeps its number for a message.
+        places = table[["shard", "offset", "num_samples"]]
+        found = check_places(manifest, shards, self._audio, places, "pack the corpus again", usable.to_numpy())
+        self.utterances = table.loc[usable, "utterance"].to_numpy()
+        self._shard, self._offset, self.num_samples = found
 
     def __len__(self) -> int:
         return len(self.utterances)

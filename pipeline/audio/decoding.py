@@ -8,6 +8,8 @@ decoding process, is exact for any pair of rates, and with the long Kaiser windo
 import math
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -22,6 +24,10 @@ from pipeline.media import RejectionError, container_of, opened, truncated
 RATE = 16000  # Hz
 FULL_SCALE = 32767
 FFMPEG_ONLY = ("mp4", "aac", "matroska", "avi")  # containers that libsndfile does not know
+MOST_VALUES = 1 << 28  # samples times channels of one file, 1 GiB: a few megabytes of compressed silence can hold days
+BLOCK_VALUES = 1 << 22  # read at a time, so that memory grows with what a file holds and not with what its header promises
+LOWEST_RATE = 1000  # Hz
+WIDEST_RATIO = 50_000  # of a rate in lowest terms with 16 kHz: every real rate stays below, and filters stay small
 LEAST_SAMPLES_MISSING = 0.1  # seconds by which a compressed file may fall short of its header: codec delay and padding
 
 # The window and width of librosa's and resampy's "kaiser_best".
@@ -55,7 +61,7 @@ def decode(path: str) -> Samples:
     """The file at `path` as 16 kHz mono, [num_samples] float32, full scale 1.
 
     Raises:
-        RejectionError: it is missing, empty, not audio, truncated, or has samples that are not finite.
+        RejectionError: it is missing, empty, not audio, truncated, too long, of an unusable rate, or not finite.
     """
     samples, rate = read(path)
     mono = to_mono(samples)
@@ -76,11 +82,17 @@ def to_mono(samples: Samples) -> Samples:
 
 
 def resample(samples: Samples, rate: int) -> Samples:
-    """`samples` [num_samples] at `rate` Hz brought to 16 kHz: [ceil(num_samples × 16000 / rate)]."""
+    """`samples` [num_samples] at `rate` Hz brought to 16 kHz: [ceil(num_samples × 16000 / rate)].
+
+    Raises:
+        RejectionError: the rate is none that speech is recorded at.
+    """
     if rate == RATE or not len(samples):
         return samples
     divisor = math.gcd(rate, RATE)
     up, down = RATE // divisor, rate // divisor
+    if rate < LOWEST_RATE or max(up, down) > WIDEST_RATIO:
+        raise RejectionError(f"unusable rate: {rate} Hz")
     return signal.resample_poly(samples, up, down, window=_low_pass(up, down)).astype(np.float32, copy=False)
 
 
@@ -101,9 +113,8 @@ def read(path: str, start: float = 0.0, seconds: float | None = None) -> tuple[S
         seconds: how much to read; None: to the end.
 
     Raises:
-        RejectionError: it is missing, empty, not audio or truncated.
+        RejectionError: it is missing, empty, not audio, truncated or too long.
     """
-    path = os.path.abspath(path)  # "-" is a file name here, not standard input
     container = container_of(path)
     if container not in FFMPEG_ONLY:
         try:
@@ -120,7 +131,6 @@ def seconds_of(path: str) -> float:
     Raises:
         RejectionError: it is missing, empty or not audio.
     """
-    path = os.path.abspath(path)
     if container_of(path) not in FFMPEG_ONLY:
         try:
             return _seconds_sndfile(path)
@@ -131,23 +141,45 @@ def seconds_of(path: str) -> float:
 
 
 def _seconds_sndfile(path: str) -> float:
-    info = soundfile.info(path)
-    if info.format in ("WAV", "WAVEX"):
-        _refuse_truncated_wav(path)
-    return float(info.duration)
+    with _opened_sndfile(path) as file:
+        return file.frames / file.samplerate
 
 
 def _read_sndfile(path: str, start: float, seconds: float | None) -> tuple[Samples, int]:
-    with soundfile.SoundFile(path) as file:
-        if file.format in ("WAV", "WAVEX"):
-            _refuse_truncated_wav(path)
+    with _opened_sndfile(path) as file:
         if start:
             file.seek(min(round(start * file.samplerate), file.frames))
         expected = file.frames - file.tell() if seconds is None else round(seconds * file.samplerate)
-        samples = file.read(expected, dtype="float32", always_2d=True)
+        samples = _read_blocks(file, expected)
         if seconds is None and expected - len(samples) > LEAST_SAMPLES_MISSING * file.samplerate:
             raise RejectionError(truncated(expected / file.samplerate, len(samples) / file.samplerate))
         return samples, file.samplerate
+
+
+@contextmanager
+def _opened_sndfile(path: str) -> Iterator[soundfile.SoundFile]:
+    """The file at `path`, opened here: its name, which may be no UTF-8 or "-", is only ever a name."""
+    with open(path, "rb", buffering=0) as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+        if file.format in ("WAV", "WAVEX"):
+            _refuse_truncated_wav(path)
+        yield file
+
+
+def _read_blocks(file: soundfile.SoundFile, expected: int) -> Samples:
+    """The next `expected` samples or as many as there are, [num_samples, channels]."""
+    most = BLOCK_VALUES // file.channels
+    blocks: list[Samples] = []
+    held = 0
+    while not blocks or (len(blocks[-1]) == most and held < expected):
+        blocks.append(file.read(min(expected - held, most), dtype="float32", always_2d=True))
+        held += len(blocks[-1])
+        _refuse_too_long(held * file.channels)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _refuse_too_long(values: int) -> None:
+    if values > MOST_VALUES:
+        raise RejectionError(f"too long: more than {MOST_VALUES} samples in all channels")
 
 
 def _refuse_truncated_wav(path: str) -> None:
@@ -194,13 +226,19 @@ def _read_ffmpeg(path: str, container: str, start: float, seconds: float | None)
 def _decode_stream(media: av.container.InputContainer, stream: av.AudioStream) -> tuple[Samples, int, float]:
     """Samples [num_samples, channels], rate, and the duration that the header promises in seconds (0: none)."""
     rate = stream.rate
+    if not rate:
+        raise RejectionError("not audio or damaged: no sampling rate")
     exact = media.format.name != "aac"  # a bare stream's duration is estimated from its bit rate
     promised = float(stream.duration * stream.time_base) if exact and stream.duration and stream.time_base else 0.0
     as_float = av.AudioResampler(format="fltp")
     blocks: list[NDArray[Any]] = []
+    values = 0
     try:
         for frame in media.decode(stream):
-            blocks.extend(part.to_ndarray() for part in as_float.resample(frame))
+            for part in as_float.resample(frame):
+                blocks.append(part.to_ndarray())
+                values += blocks[-1].size
+            _refuse_too_long(values)
     except av.FFmpegError as error:
         held = sum(block.shape[1] for block in blocks) / rate
         raise RejectionError(f"truncated or damaged: decoding stopped after {held:.2f} s ({error.strerror})") from None

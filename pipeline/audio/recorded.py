@@ -139,10 +139,10 @@ def recorded_responses(root: str, limit: int, rng: np.random.Generator, threads:
 def _response(path: str) -> Samples | str:
     try:
         samples, rate = read(path)
+        # One microphone of an array: a mean over channels would be a comb filter.
+        response = resample(samples[:, 0], rate)
     except RejectionError as rejection:
         return str(rejection)
-    # One microphone of an array: a mean over channels would be a comb filter.
-    response = resample(samples[:, 0], rate)
     return response if np.isfinite(response).all() and response.any() else "silent or not finite"
 
 

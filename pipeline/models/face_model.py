@@ -8,9 +8,9 @@ from torch import Tensor
 from pipeline import __version__
 from pipeline.artifacts import load_torch, save_torch
 from pipeline.errors import InputError
+from pipeline.models.model_file import settings_of, with_weights
 from pipeline.models.resnet34 import ResNet34
 from pipeline.settings.faces import FaceEncoderSettings
-from pipeline.settings.section import validated
 
 
 def save_face_model(path: Path, settings: FaceEncoderSettings, weights: dict[str, Tensor], **provenance: Any) -> None:
@@ -32,7 +32,5 @@ def load_face_model(path: Path) -> tuple[ResNet34, FaceEncoderSettings]:
     content = load_torch(path)
     if not isinstance(content, dict) or not {"face_encoder", "weights", "provenance"} <= content.keys():
         raise InputError(f"{path} is no face model of this project")
-    settings = validated(FaceEncoderSettings, content["face_encoder"])
-    encoder = ResNet34(settings)
-    encoder.load_state_dict(content["weights"])
-    return encoder.eval(), settings
+    settings = settings_of(path, FaceEncoderSettings, content["face_encoder"])
+    return with_weights(path, lambda: ResNet34(settings), content["weights"]).eval(), settings

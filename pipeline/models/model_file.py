@@ -1,19 +1,21 @@
 """`model.pt`: an encoder's settings and weights, and where they came from."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from pipeline import __version__
 from pipeline.artifacts import load_torch, save_torch
 from pipeline.audio.features import LogMel
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SettingsError
 from pipeline.models.ecapa import EcapaTdnn
 from pipeline.models.fbank_statistics import FbankStatistics
 from pipeline.settings.audio import FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.section import validated
+from pipeline.settings.section import Section, validated
 
 
 class Model(NamedTuple):
@@ -41,15 +43,46 @@ def load_model(path: Path) -> Model:
     """The model in the file at `path`, in evaluation mode.
 
     Raises:
-        InputError: it is missing, damaged, or no model of this project.
+        InputError: it is missing, damaged, or no model of this project, or its weights do not belong to its settings.
     """
     content = load_torch(path)
     if not isinstance(content, dict) or not {"encoder", "features", "weights", "provenance"} <= content.keys():
         raise InputError(f"{path} is no model of this project")
-    features = validated(FeatureSettings, content["features"])
+    features = settings_of(path, FeatureSettings, content["features"])
     if content["encoder"] is None:
         encoder: nn.Module = FbankStatistics()
     else:
-        encoder = EcapaTdnn(validated(EncoderSettings, content["encoder"]), features.mel_bins)
-        encoder.load_state_dict(content["weights"])
+        settings = settings_of(path, EncoderSettings, content["encoder"])
+        encoder = with_weights(path, lambda: EcapaTdnn(settings, features.mel_bins), content["weights"])
     return Model(encoder.eval(), LogMel(features), content["provenance"])
+
+
+Settings = TypeVar("Settings", bound=Section)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def settings_of(path: Path, section: type[Settings], values: object) -> Settings:
+    """The settings in the model file at `path`.
+
+    Raises:
+        InputError: they are none; the message names the file.
+    """
+    try:
+        return validated(section, values)
+    except SettingsError as error:
+        raise InputError(f"{path} is no model of this project: {error}") from None
+
+
+def with_weights(path: Path, build: Callable[[], Network], weights: object) -> Network:
+    """The network that `build` makes, with the weights in the model file at `path`.
+
+    Raises:
+        InputError: the weights are not those of such a network; it then is not built, however large it would be.
+    """
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in build().state_dict().items()}
+    if not isinstance(weights, dict) or {name: getattr(value, "shape", None) for name, value in weights.items()} != expected:
+        raise InputError(f"{path} is no model of this project: its weights are not those of the network that its settings describe")
+    network = build()
+    network.load_state_dict(weights)
+    return network

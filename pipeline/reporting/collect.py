@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import load_torch, read_table
+from pipeline.artifacts import load_torch, read_labels, read_table
 from pipeline.errors import InputError
 from pipeline.scoring.error_rates import operating_points
 from pipeline.scoring.systems import systems
@@ -51,8 +51,10 @@ class Results:
         return self.settings.modality == "audio_visual"
 
     def metrics(self) -> pd.DataFrame | None:
-        """A row per system, trial list and norm."""
-        return optional_table(self.folder / "metrics.parquet")
+        """A row per system, trial list and norm; only of those that the experiment has, for names become paths of score files."""
+        table = optional_table(self.folder / "metrics.parquet")
+        rows = None if table is None else table[table["system"].isin(self.systems) & table["trials"].isin(list(self.settings.trials))]
+        return None if rows is None or rows.empty else rows
 
     def history(self, system: str) -> pd.DataFrame | None:
         """A row per epoch."""
@@ -74,12 +76,17 @@ class Results:
 
     def labels(self, system: str) -> np.ndarray | None:
         """[N] pseudo labels."""
-        table = optional_table(self.folder / system / "pseudo_labels.parquet", ("label",))
+        table = self._labels(system, ("label",))
         return None if table is None else table["label"].to_numpy()
 
     def labelled(self, system: str) -> pd.DataFrame | None:
         """The pseudo label of each `utterance`."""
-        return optional_table(self.folder / system / "pseudo_labels.parquet", ("utterance", "label"))
+        return self._labels(system, ("utterance", "label"))
+
+    def _labels(self, system: str, columns: tuple[str, ...]) -> pd.DataFrame | None:
+        path = self.folder / system / "pseudo_labels.parquet"
+        table = read_labels(path, columns) if path.exists() else None
+        return None if table is None or table.empty else table
 
     def quality(self, system: str) -> pd.Series | None:
         """Sizes of the system's clusters and their agreement with speakers."""
@@ -116,9 +123,19 @@ class Results:
         return None if table is None else int(table["speaker"].nunique())
 
     def provenance(self, system: str) -> dict[str, Any] | None:
-        """Where a model came from."""
+        """Where a model came from.
+
+        Raises:
+            InputError: its file is damaged, or says nothing of the kind.
+        """
         path = self.folder / system / "model.pt"
-        return load_torch(path, mmap=True)["provenance"] if path.exists() else None
+        if not path.exists():
+            return None
+        content = load_torch(path, mmap=True)
+        found = content.get("provenance") if isinstance(content, dict) else None
+        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+            raise InputError(f"{path} is no model of this project")
+        return found
 
 
 def first_faces(path: Path, utterances: Collection[str]) -> dict[str, bytes | None]:

@@ -73,6 +73,8 @@ def draw(name: str, description: str, plot: Callable[[Axes], None], size: tuple[
 
 def inline(svg: str, name: str, description: str) -> Markup:
     """A matplotlib SVG file as an element of a page."""
+    # A name may hold anything, but ends up in attributes, and in the pattern of a replacement.
+    name = re.sub(r"[^A-Za-z0-9_.-]", lambda letter: f"_{ord(letter[0]):x}_", name)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # a style element would apply to the whole page
     used = set(re.findall(r"#([\w.-]+)", svg))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from pipeline.errors import InputError
 
 AUDIO_EXTENSIONS = frozenset({"wav", "flac", "ogg", "opus", "mp3", "m4a", "aac", "mp4", "m4v", "mkv", "mov", "webm", "avi"})
+LONGEST_LINE = 1 << 16  # characters; names are paths, and paths are shorter
 FORMAT = "a trial is '1 enrolment test' or '0 enrolment test', its names without spaces"
 
 
@@ -32,7 +34,9 @@ def read_trials(path: Path) -> Trials:
     lines, targets, enroll, test = [], [], [], []
     try:
         with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), ""), start=1):
+                if len(line) > LONGEST_LINE:
+                    raise InputError(f"{path}, line {number}: more than {LONGEST_LINE} characters: {FORMAT}")
                 if fields := line.split():
                     target, first, second = _trial(path, number, fields)
                     lines.append(number)
@@ -86,7 +90,7 @@ def _trial(path: Path, number: int, fields: list[str]) -> tuple[bool, str, str]:
         raise InputError(f"{path}, line {number}: {len(fields)} words instead of 3: {FORMAT}")
     label, enroll, test = fields
     if label not in ("0", "1"):
-        raise InputError(f"{path}, line {number}: the label is '{label}' instead of 0 or 1: {FORMAT}")
+        raise InputError(f"{path}, line {number}: the label is {label[:20]!r} instead of 0 or 1: {FORMAT}")
     return label == "1", enroll, test
 
 

@@ -16,7 +16,7 @@ class AugmentationSettings(Section):
 class FeatureSettings(Section):
     """Kaldi-compatible log-mel filter-bank energies (paper V-C)."""
 
-    mel_bins: Positive = Field(80, description="mel bands [paper V-C]")
-    frame_ms: float = Field(25.0, gt=0, description="Hamming window, milliseconds [paper V-C]")
-    shift_ms: float = Field(10.0, gt=0, description="frame shift, milliseconds [paper V-C]")
+    mel_bins: Positive = Field(80, le=1024, description="mel bands [paper V-C]")
+    frame_ms: float = Field(25.0, gt=0, le=1000, description="Hamming window, milliseconds [paper V-C]")
+    shift_ms: float = Field(10.0, gt=0, le=1000, description="frame shift, milliseconds [paper V-C]")
     mean_normalise: bool = Field(True, description="subtract each crop's mean over time [ours]")

@@ -1,18 +1,25 @@
 """What all groups of settings have in common."""
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, printable
+from pipeline.settings.reading import parsed
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+COMPLAINTS = 20  # in one message
+# A value in a message: aliases can make a few lines of YAML stand for more than any memory holds.
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 200
+SHORT.maxlevel = 2
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,10 +34,14 @@ class Section(BaseModel):
         """The settings in `source`: JSON text, or the path of a YAML or JSON file.
 
         Raises:
-            SettingsError: a key is unknown, missing or has a value out of range.
+            SettingsError: it cannot be read, or a key is unknown, missing, there twice or has a value out of range.
         """
-        text = source if source.lstrip().startswith("{") else Path(source).read_text(encoding="utf-8")
-        return validated(cls, yaml.safe_load(text))
+        if source.lstrip().startswith("{"):
+            return validated(cls, parsed(source))
+        try:
+            return validated(cls, parsed(Path(source).read_text(encoding="utf-8")))
+        except ValueError as error:  # of the file's content, or of its encoding
+            raise SettingsError(f"{source}: {error}") from None
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, the form in which the workflow hands settings to a script."""
@@ -42,11 +53,13 @@ def validated(section: type[Model], values: object) -> Model:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaint(finding) for finding in error.errors())) from None
+        findings = error.errors(include_url=False)
+        more = [f"and {len(findings) - COMPLAINTS} more"] if len(findings) > COMPLAINTS else []
+        raise SettingsError("\n".join([*map(_complaint, findings[:COMPLAINTS]), *more])) from None
 
 
 def _complaint(finding: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in finding["loc"]) or "the configuration"
+    key = printable(".".join(str(part)[:100] for part in finding["loc"])) or "the configuration"
     if finding["type"] == "extra_forbidden":
         return f"unknown config key '{key}': remove it or correct its spelling (config.yaml lists every key)"
-    return f"config key '{key}': {finding['msg']} (got {finding.get('input')!r})"
+    return f"config key '{key}': {finding['msg']} (got {SHORT.repr(finding.get('input'))})"

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import content_hash, read_table
+from pipeline import artifacts
+from pipeline.artifacts import content_hash
 from pipeline.audio.augment import Augmenter, Planner
 from pipeline.audio.banks import load_bank
 from pipeline.audio.corpus import PackedCorpus
@@ -50,9 +51,9 @@ def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
     """[N] int64 pseudo labels of the given utterances.
 
     Raises:
-        InputError: an utterance has none.
+        InputError: an utterance has none, or a label cannot be one.
     """
-    labels = read_table(path, ["utterance", "label"]).set_index("utterance")["label"].reindex(utterances)
+    labels = artifacts.read_labels(path).set_index("utterance")["label"].reindex(utterances)
     if labels.isna().any():
         raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
     return torch.from_numpy(labels.to_numpy("int64"))

@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.media import RejectionError, container_of, opened, truncated
 
 VIDEO_CONTAINERS = ("mp4", "matroska", "avi")
+MOST_PIXELS = 1 << 26  # of a frame: twice an 8K video; a small file may announce far more
 MOST_FRAMES = 300  # per video: of a longer one frames are taken more sparsely, so that memory stays bounded
 SECONDS_MISSING = 1.0  # by which the frames may fall short of the header
 
@@ -82,6 +83,8 @@ def _seconds(media: av.container.InputContainer, stream: av.VideoStream) -> floa
 
 def _upright(frame: av.VideoFrame) -> Pixels:
     """[H, W, 3] RGB, turned as the file asks: telephones film lying down and note the rotation."""
+    if frame.width * frame.height > MOST_PIXELS:
+        raise RejectionError(f"too large: frames of {frame.width} × {frame.height} pixels")
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarters))
 

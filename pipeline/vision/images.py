@@ -8,6 +8,7 @@ from PIL import Image
 from pipeline.vision.frames import Pixels
 
 JPEG_QUALITY = 95
+SIZE = (96, 112)  # width and height of an aligned face, pixels
 
 
 def encoded(image: Pixels) -> bytes:
@@ -18,5 +19,15 @@ def encoded(image: Pixels) -> bytes:
 
 
 def decoded(image: bytes) -> Pixels:
-    """The pixels [112, 96, 3] of a JPEG."""
-    return np.asarray(Image.open(io.BytesIO(image), formats=["JPEG"]).convert("RGB"))
+    """The pixels [112, 96, 3] of a JPEG.
+
+    Raises:
+        ValueError: it is no JPEG of this size; nothing of another size is decoded.
+    """
+    try:
+        opened = Image.open(io.BytesIO(image), formats=["JPEG"])
+        if opened.size != SIZE:
+            raise ValueError(f"{opened.width} × {opened.height} pixels instead of {SIZE[0]} × {SIZE[1]}")
+        return np.asarray(opened.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"no JPEG ({error})") from None

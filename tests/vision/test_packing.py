@@ -154,7 +154,7 @@ def test_made_twice_it_is_the_same(corpus, results, tmp_path):
 
 def test_a_shard_that_does_not_fit_its_index_is_named(results, tmp_path):
     torch.save(torch.zeros(10, dtype=torch.uint8), tmp_path / "faces-0.pt")
-    with pytest.raises(InputError, match=r"faces-0\.pt holds 10 bytes"):
+    with pytest.raises(InputError, match=r"row 1: .*faces-0\.pt, which holds 10"):
         PackedFaces(results / "faces.parquet", [tmp_path / "faces-0.pt", results / "faces-1.pt"], np.array(["id1/a/00001"]))
 
 
