@@ -125,7 +125,7 @@ def paired(talkers: list[str], faces: Path) -> dict[str, Path]:
 def render_all(jobs: list[Job], into: Path, processes: int) -> None:
     """Render on several processes; what is finished when one fails or the user stops stays."""
     one = partial(render_job, into)
-    bar = partial(tqdm, total=len(jobs), desc="videos", unit=" video", dynamic_ncols=True)
+    bar = partial(tqdm, total=len(jobs), desc="videos", disable=None, unit=" video", dynamic_ncols=True)
     if min(processes, len(jobs)) <= 1:
         for _ in bar(map(one, jobs)):
             pass
