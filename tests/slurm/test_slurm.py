@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import yaml
 from snakemake.utils import update_config
 
 from tests.end_to_end.test_loop import DEMO, REPOSITORY, SETTINGS, cut_of_the_demo
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_for
+from tests.survival.disturbing import differences, stages_where
 
 # What a cluster without accounting needs, and shorter waits than on one that others use, too.
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
@@ -60,23 +62,38 @@ class Watch(threading.Thread):
         self.look()
 
 
-@pytest.fixture(scope="module")
-def run(cluster: Cluster, tmp_path_factory) -> tuple[Path, dict[str, dict[str, str]]]:
-    """The workflow, as a user starts it on a login node; its results, and what SLURM said about the jobs."""
-    folder = tmp_path_factory.mktemp("login node")
+def prepared(folder: Path, experiment: str, **changes: object) -> list[str]:
+    """A cut of the demo in `folder`, and the command that a user would type on a login node."""
     overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
     update_config(overlay, SETTINGS)
-    overlay |= {"experiment": "on-slurm", "rounds": 1, "baselines": False, **cut_of_the_demo(folder)}
-    overlay["runtime"] = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 0}
+    overlay |= {"experiment": experiment, "rounds": 1, "baselines": False, **cut_of_the_demo(folder)}
+    overlay["runtime"] = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 0, "checkpoint_minutes": 0.02, **changes}
     (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     command = [sys.executable, "-m", "snakemake", "--profile", str(REPOSITORY / "slurm"), "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--configfile", str(folder / "overlay.yaml"), *OPTIONS]
+    return [*command, "--directory", str(folder), "--configfile", str(folder / "overlay.yaml"), *OPTIONS]
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen:
+    """The controller, as on a login node."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    with open(folder / "snakemake.txt", "a") as said:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said, start_new_session=True)
+
+
+def said(folder: Path) -> str:
+    """The last words of the controllers in `folder`."""
+    return (folder / "snakemake.txt").read_text()[-6000:]
+
+
+@pytest.fixture(scope="module")
+def run(cluster: Cluster, tmp_path_factory) -> tuple[Path, dict[str, dict[str, str]]]:
+    """The workflow, undisturbed; its results, and what SLURM said about the jobs."""
+    folder = tmp_path_factory.mktemp("login node")
     watch = Watch()
     watch.start()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    status = start(prepared(folder, "on-slurm"), folder).wait()
     watch.finish()
-    assert done.returncode == 0, done.stderr[-5000:] + done.stdout[-2000:]
+    assert status == 0, said(folder)
     return folder / "results" / "on-slurm", watch.jobs
 
 
@@ -129,3 +146,90 @@ def test_slurms_own_record_agrees(cluster, run):
         if rule_of(seen) in ASKED:
             assert recorded[identity].state == "COMPLETED"
             assert recorded[identity].resources["cpu"] == seen["NumCPUs"]
+
+
+def running(rule: str, controller: subprocess.Popen, folder: Path, mark: str = "") -> str:
+    """Wait until a job of `rule` runs, and its log holds `mark`; its number."""
+
+    def found() -> list[str]:
+        assert controller.poll() is None, said(folder)
+        told = subprocess.run(["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"], capture_output=True, text=True).stdout
+        jobs = [line.split()[:2] for line in told.splitlines()]
+        return [job for job, comment in jobs if rule_of({"Comment": comment}) == rule]
+
+    def logged() -> bool:
+        logs = list(folder.glob(f"results/*/logs/{rule}*.log"))
+        return not mark or any(mark in log.read_text() for log in logs)
+
+    wait_for(lambda: bool(found()) and logged(), f"a job of {rule}", lambda: said(folder), 300)
+    return found()[0]
+
+
+def ended(job: str, state: str, cluster: Cluster) -> bool:
+    """Whether SLURM's record says that the job ended, once, in `state`."""
+    return any(record.identity == job and record.state.startswith(state) for record in cluster.jobs())
+
+
+def slurm(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def test_nothing_that_happens_on_a_cluster_is_lost(cluster, run, tmp_path):
+    """Cancelled, out of time, its node down, preempted, the controller killed: the artifacts are those of the undisturbed run."""
+    command = prepared(tmp_path, "on-slurm")
+    controller = start(command, tmp_path)
+
+    cancelled = running("pack", controller, tmp_path)
+    slurm("scancel", cancelled)
+
+    late = running("pretrain", controller, tmp_path, "epoch 1 of")
+    for process in trainers("pretrain", tmp_path):
+        os.kill(process, signal.SIGSTOP)  # it will not end before its time does; SLURM lets it go on to say that it is over
+    slurm("scontrol", "update", f"JobId={late}", "TimeLimit=1")
+    wait_for(lambda: ended(late, "TIMEOUT", cluster), "the time-out", lambda: said(tmp_path), 240)
+
+    lost = running("pretrain", controller, tmp_path, "goes on at epoch")
+    node = re.search(r" NodeList=(\w+)", subprocess.run(["scontrol", "-o", "show", "job", lost], capture_output=True, text=True).stdout)
+    assert node
+    slurm("scontrol", "update", f"NodeName={node[1]}", "State=DOWN", "Reason=test")
+    wait_for(lambda: not trainers("pretrain", tmp_path), "the node's processes to end", lambda: said(tmp_path))
+    subprocess.run(["scontrol", "update", f"NodeName={node[1]}", "State=RESUME"])  # unless it has come back by itself
+
+    running("train", controller, tmp_path, "epoch 1 of")
+    controller.kill()
+    controller.wait()
+    controller = start(command, tmp_path)  # its jobs live on; the second training waits for the first
+
+    preempted = running("extract", controller, tmp_path)
+    slurm("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
+    wait_for(lambda: ended(preempted, "PREEMPTED", cluster) or "extract" not in working(tmp_path), "the preemption", lambda: said(tmp_path))
+
+    assert controller.wait(600) == 0, said(tmp_path)
+    assert differences(run[0], tmp_path / "results" / "on-slurm") == []
+
+
+def working(folder: Path) -> dict[str, list[int]]:
+    """The processes of each stage that work in `folder`, on whichever node: all are this machine."""
+    return stages_where(lambda process: Path(f"/proc/{process}/cwd").readlink() == folder)
+
+
+def trainers(stage: str, folder: Path) -> list[int]:
+    return working(folder).get(stage, [])
+
+
+def test_a_training_spreads_over_nodes(cluster, tmp_path):
+    """Two nodes with two GPUs each: four processes, which share their batches."""
+    command = prepared(tmp_path, "spread", gpus=2, nodes=2, threads=1)
+    controller = start([*command, "--", "pretrained"], tmp_path)
+    job = running("pretrain", controller, tmp_path, "epoch 1 of")
+    shown = subprocess.run(["scontrol", "-o", "show", "job", job], capture_output=True, text=True).stdout
+    assert " NumNodes=2 " in shown and "gres/gpu:2" in shown.replace("gres:gpu", "gres/gpu"), shown
+    assert len([1 for process in trainers("pretrain", tmp_path) if "RANK" in environment_of(process)]) == 4
+    assert controller.wait(300) == 0, said(tmp_path)
+    assert (tmp_path / "results/spread/iter_0/model.pt").exists()
+
+
+def environment_of(process: int) -> dict[str, str]:
+    """The variables that a process was started with."""
+    pairs = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

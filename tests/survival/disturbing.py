@@ -108,17 +108,21 @@ def said(folder: Path) -> str:
 
 def stages_of(run: subprocess.Popen) -> dict[str, list[int]]:
     """The processes of each stage that `run` has started and that live."""
+    return stages_where(lambda process: os.getsid(process) == run.pid)
+
+
+def stages_where(condition: Callable[[int], bool]) -> dict[str, list[int]]:
+    """The processes of each stage that `condition` holds for."""
     found: dict[str, list[int]] = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
         try:
-            if os.getsid(int(process.name)) != run.pid:
-                continue
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            chosen = condition(process)
         except OSError:
             continue
         modules = [after for word, after in pairwise(words) if word == "-m" and after.startswith("pipeline.")]
-        if modules and modules[0] != "pipeline.launch":
-            found.setdefault(modules[0].removeprefix("pipeline."), []).append(int(process.name))
+        if chosen and modules and modules[0] != "pipeline.launch":
+            found.setdefault(modules[0].removeprefix("pipeline."), []).append(process)
     return found
 
 
@@ -178,12 +182,19 @@ def drawn(stages: list[str], kills: int, seed: int) -> list[Kill]:
     return [Kill(stage, WAYS[rng.integers(len(WAYS))], float(rng.random())) for stage in chosen]
 
 
-def survive(kills: list[Kill], folder: Path) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Kills that struck, by stage and way, and the artifacts that differ from an undisturbed run's."""
-    calm, wild = folder / "calm", folder / "wild"
-    for one in (calm, wild):
-        one.mkdir(parents=True)
-    took = finish(prepare(calm), calm)
+def undisturbed(folder: Path) -> dict[str, float]:
+    """Run the experiment in `folder` to the end; seconds that each stage took."""
+    folder.mkdir(parents=True)
+    return finish(prepare(folder), folder)
+
+
+def survive(kills: list[Kill], wild: Path, took: dict[str, float]) -> Counter[tuple[str, str]]:
+    """Run the experiment in `wild` to the end through `kills`; those that struck, by stage and way.
+
+    Args:
+        took: seconds that each stage takes undisturbed.
+    """
+    wild.mkdir(parents=True)
     command = prepare(wild)
     struck: Counter[tuple[str, str]] = Counter()
     for kill in tqdm(kills, desc="kills", disable=None):
@@ -191,9 +202,13 @@ def survive(kills: list[Kill], folder: Path) -> tuple[Counter[tuple[str, str]], 
             if disturb(kill, kill.moment * took[kill.stage], command, wild):
                 struck[kill.stage, kill.way] += 1
                 break
-            forget(kill.stage, wild / "results" / "disturbed")
+            forget(kill.stage, results_in(wild))
     finish(command, wild)
-    return struck, differences(calm / "results" / "disturbed", wild / "results" / "disturbed")
+    return struck
+
+
+def results_in(folder: Path) -> Path:
+    return folder / "results" / "disturbed"
 
 
 def differences(calm: Path, wild: Path) -> list[str]:
@@ -227,7 +242,9 @@ def main() -> None:
     arguments.add_argument("--report", type=Path, help="a JSON file for the outcome")
     args = arguments.parse_args()
     begun = time.monotonic()
-    struck, different = survive(drawn(AUDIO, args.kills, args.seed), args.into.resolve())
+    calm, wild = args.into.resolve() / "calm", args.into.resolve() / "wild"
+    struck = survive(drawn(AUDIO, args.kills, args.seed), wild, undisturbed(calm))
+    different = differences(results_in(calm), results_in(wild))
     outcome = {
         "kills": sum(struck.values()),
         "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in AUDIO},
