@@ -75,7 +75,9 @@ def trial_file(wildcards):
     """The user's trial list."""
     path = EXPERIMENT.trials[wildcards.trials].path
     if not os.path.exists(path):
-        raise WorkflowError(f"config key 'trials.{wildcards.trials}.path': there is no file '{printable(path)}' (relative to {os.getcwd()})")
+        raise WorkflowError(
+            f"config key 'trials.{wildcards.trials}.path': there is no file '{printable(path)}' (relative to {os.getcwd()})"
+        )
     return path
 
 
