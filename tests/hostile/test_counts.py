@@ -129,7 +129,7 @@ def fixed(rows: list[list[float] | None], size: int, kind: pa.DataType) -> pa.Ar
         pa.array([1.0, 2.0]),
         pa.array(["x", "y"]),
     ],
-    ids=repr,
+    ids=["uneven", "null", "nan", "infinite", "null inside", "empty", "double", "numbers", "words"],
 )
 def test_embeddings_that_are_none_are_refused(tmp_path, column):
     path = tmp_path / "train.parquet"

@@ -174,6 +174,7 @@ def slurm(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_nothing_that_happens_on_a_cluster_is_lost(cluster, run, tmp_path):
     """Cancelled, out of time, its node down, preempted, the controller killed: the artifacts are those of the undisturbed run."""
     command = prepared(tmp_path, "on-slurm")

@@ -47,6 +47,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_or_unwritable_disk_loses_nothing(calm, disk, tmp_path):
     command = prepare(tmp_path)
     for spare in SPARE_KILOBYTES:
