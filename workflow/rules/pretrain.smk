@@ -74,7 +74,7 @@ rule adopt:
         mem_mb=4000,
         runtime=10,
     shell:
-        "python -m pipeline.adopt --initial-model={input.initial_model:q} --model {output:q} 2> {log:q}"
+        "python -m pipeline.adopt --initial-model {input.initial_model:q} --model {output:q} 2> {log:q}"
 
 
 rule baseline:

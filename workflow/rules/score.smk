@@ -22,7 +22,7 @@ rule score:
     params:
         settings=EXPERIMENT.score.to_json(),
     shell:
-        "python -m pipeline.score --settings {params.settings:q} --trials={input.trials:q} --manifest {input.manifest:q}"
+        "python -m pipeline.score --settings {params.settings:q} --trials {input.trials:q} --manifest {input.manifest:q}"
         " --embeddings {input.embeddings:q} --train-embeddings {input.train_embeddings:q}"
         " --pseudo-labels {input.pseudo_labels:q} --output {output:q} 2> {log:q}"
 
