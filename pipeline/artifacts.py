@@ -112,7 +112,9 @@ def load_torch(path: Path, *, mmap: bool = False) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: run the stage that makes it") from None
     except pickle.UnpicklingError:  # Torch's own message advises to load it all the same, and so to run what it holds
-        raise InputError(f"{path} is refused: it holds something other than tensors and plain values, perhaps code") from None
+        raise InputError(
+            f"{path} cannot be read: refused, as it holds something other than tensors and plain values, perhaps code"
+        ) from None
     except OSError:
         raise
     except Exception as error:  # a forged file makes the unpickler fail in any way
