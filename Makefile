@@ -12,6 +12,10 @@ CORES ?= $(shell nproc)
 # The environment is whole if it carries the mark of this lock file; if not, it is made anew.
 STAMP := .venv/.made-from-$(shell sha256sum requirements.lock | cut -c1-16)
 
+# Most of what a job of the demo takes is its start: two of one thread side by side are through before two of two in turn.
+SIDE_BY_SIDE := $(addsuffix =1,pack noise rirs faces extract extract_av cluster score modalities)
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --set-threads $(SIDE_BY_SIDE) --rerun-incomplete --quiet rules reason host --no-hooks
+
 .PHONY: help
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -41,7 +45,7 @@ $(STAMP): requirements.lock
 
 .PHONY: demo
 demo: setup ## the whole loop on real voices, in minutes
-	@if ! $(BIN)/snakemake --cores $(CORES) --configfile demo/config.yaml --rerun-incomplete --quiet rules reason host --no-hooks; then
+	@if ! $(SNAKEMAKE) --configfile demo/config.yaml; then
 	    echo 'The demo stopped. The log of each job lies in results/demo/logs; the failed one is named above.' >&2
 	    exit 1
 	fi
@@ -52,7 +56,7 @@ demo: setup ## the whole loop on real voices, in minutes
 .PHONY: demo-av
 demo-av: demo ## the demo with faces: the same voices, paired with other people's photographs
 	@$(BIN)/python demo/make_videos.py --into results/demo-videos --processes $(CORES)
-	if ! $(BIN)/snakemake --cores $(CORES) --configfile demo/config.yaml demo/av.yaml --rerun-incomplete --quiet rules reason host --no-hooks; then
+	if ! $(SNAKEMAKE) --configfile demo/config.yaml demo/av.yaml; then
 	    echo 'The demo stopped. The log of each job lies in results/demo-av/logs; the failed one is named above.' >&2
 	    exit 1
 	fi

@@ -57,10 +57,17 @@ class FaceInput:
     def __call__(self, images: Tensor, plan: FacePlan | None = None) -> Tensor:
         """[B, 112, 96, 3] uint8 to [B, 3, side, side] float32 in [-0.5, 0.5], changed as `plan` says where there is one."""
         pixels = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        # Changed at the size they were aligned to, or at the encoder's where that is smaller: changes cost by the pixel.
+        shrink = self._side / max(pixels.shape[2:])
+        if shrink < 1:
+            pixels = self._resized(pixels)
         if plan is not None:
-            pixels = augmented(pixels, plan)
-        # Changed at the size they were aligned to, which costs a quarter; bilinear weights keep the range.
-        return F.interpolate(pixels, size=(self._side, self._side), mode="bilinear", align_corners=False) - 0.5
+            pixels = augmented(pixels, plan._replace(blur=plan.blur * min(shrink, 1.0)))
+        return self._resized(pixels) - 0.5
+
+    def _resized(self, pixels: Tensor) -> Tensor:
+        """To the encoder's size; bilinear weights keep the range."""
+        return F.interpolate(pixels, size=(self._side, self._side), mode="bilinear", align_corners=False)
 
 
 def augmented(pixels: Tensor, plan: FacePlan) -> Tensor:

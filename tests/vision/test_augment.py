@@ -95,6 +95,25 @@ def test_augmented_pixels_stay_in_range():
     assert seen.min() >= -0.5 and seen.max() <= 0.5
 
 
+def test_a_small_encoder_sees_the_same_changes(images):
+    """Shrunk first, since changes cost by the pixel; what the encoder sees is what it would see of changes at the full size."""
+    faces = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    plan = FacePlan(
+        flip=torch.tensor([True, False, True, False]),
+        brightness=torch.tensor([0.7, 1.2, 1.0, 0.9]),
+        contrast=torch.tensor([1.3, 0.8, 1.0, 1.1]),
+        saturation=torch.tensor([0.5, 1.2, 1.0, 1.4]),
+        hue=torch.tensor([0.1, 0.0, -0.05, 0.02]),
+        grey=torch.tensor([False, False, True, False]),
+        blur=torch.tensor([2.0, 1.0, 1.5, 0.0]),
+    )
+    pixels = augmented(faces.permute(0, 3, 1, 2).float() / 255, plan)
+    expected = reference.resize(pixels, [48, 48], antialias=False) - 0.5
+    unchanged = FaceInput(48, CPU)(faces)
+    seen = FaceInput(48, CPU)(faces, plan)
+    assert (seen - expected).abs().mean() < 0.01 < 0.05 < (unchanged - expected).abs().mean()
+
+
 def test_plans_follow_the_settings():
     rng = np.random.default_rng(2)
     drawn = FacePlan(*(np.stack(field) for field in zip(*(draw_plan(rng, FaceAugmentationSettings()) for _ in range(4000)), strict=True)))
