@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_labels, read_table, write_table
+from pipeline.artifacts import read_embeddings, read_table, write_table
 from pipeline.command import parser, run
 from pipeline.errors import InputError
+from pipeline.scoring.cohort import read_cohort
 from pipeline.scoring.cosine import cosine_scores, unit_length
-from pipeline.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from pipeline.scoring.snorm import cohort_statistics, normalised_scores
 from pipeline.scoring.trials import locate, read_trials
 from pipeline.settings.scoring import ScoreSettings
 
@@ -27,7 +28,7 @@ def main() -> None:
     used, positions = np.unique(np.concatenate([enroll, test]), return_inverse=True)
     enroll, test = positions[: len(enroll)], positions[len(enroll) :]
 
-    cohort, train_mean = cohort_of(args.train_embeddings, args.pseudo_labels)
+    cohort, train_mean = read_cohort(args.train_embeddings, args.pseudo_labels)
     if cohort.shape[1] != embeddings.shape[1]:
         sizes = f"of {embeddings.shape[1]} dimensions, those in {args.train_embeddings} of {cohort.shape[1]}"
         raise InputError(f"the embeddings in {args.embeddings} are {sizes}: extract both with one model")
@@ -40,21 +41,6 @@ def main() -> None:
     names = utterances[used]
     columns = {"enroll": names[enroll], "test": names[test], "target": trials.target, "cosine": cosine, "snorm": snorm}
     write_table(args.output, pd.DataFrame(columns))
-
-
-def cohort_of(train_embeddings: Path, pseudo_labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The mean embedding of each pseudo cluster, [C, D], and that of the whole training corpus, [D].
-
-    Raises:
-        InputError: the two files are not about the same utterances.
-    """
-    utterances, embeddings = read_embeddings(train_embeddings)
-    labels = read_labels(pseudo_labels)
-    if len(labels) != len(utterances) or not (labels["utterance"].to_numpy() == utterances).all():
-        labels = labels.set_index("utterance").reindex(utterances).reset_index()
-    if labels["label"].isna().any() or not len(labels):
-        raise InputError(f"{pseudo_labels} does not label every utterance of {train_embeddings}: run the stage `cluster` again")
-    return cluster_means(embeddings, labels["label"].to_numpy()), embeddings.mean(axis=0, dtype=np.float64)
 
 
 def rejected_utterances(manifest: Path | None) -> dict[str, str]:

@@ -31,6 +31,11 @@ def operating_points(scores: np.ndarray, target: np.ndarray) -> tuple[np.ndarray
     return 1 - hit, false_alarm
 
 
+def decision_thresholds(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The least score that is accepted at each of `operating_points`, falling from infinity, [P] float64; same arguments."""
+    return np.asarray(roc_curve(np.asarray(target, dtype=bool), np.asarray(scores, dtype=np.float64), drop_intermediate=False)[2])
+
+
 def equal_error_rate(miss: np.ndarray, false_alarm: np.ndarray) -> float:
     """Where the miss rate equals the false-alarm rate, on the straight lines between `operating_points`, as a fraction.
 
