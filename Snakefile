@@ -60,11 +60,13 @@ localrules:
     quality,
     metrics,
     report,
+    record,
 
 
 rule all:
     default_target: True
     input:
+        f"{RESULTS}/settings.json",
         [f"{RESULTS}/report.html", f"{RESULTS}/metrics.parquet"] if EXPERIMENT.trials else rules.trained.input,
 
 

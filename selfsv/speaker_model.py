@@ -136,15 +136,16 @@ class SpeakerModel:
 
     @torch.inference_mode()
     def _embed_chunk(self, chunk: list[tuple[str, np.ndarray | str]]) -> Iterator[Embedded]:
-        usable = [index for index, (_, samples) in enumerate(chunk) if not isinstance(samples, str)]
-        recordings = [chunk[index][1] for index in usable]
+        usable, recordings = [], []
+        for index, (_, samples) in enumerate(chunk):
+            if not isinstance(samples, str):
+                usable.append(index)
+                recordings.append(samples)
         found: dict[int, np.ndarray] = {}
         lengths = np.array([len(samples) for samples in recordings], dtype=np.int64)
         for batch in by_length(lengths, SECONDS_PER_BATCH[self.device.type] * RATE):
-            waves, samples = padded([recordings[row] for row in batch])  # type: ignore[misc]
-            waves, samples = waves.to(self.device), samples.to(self.device)
-            features = self.log_mel(normalise_peak(waves), samples)
-            embeddings = self.encoder(features, self.log_mel.frames(samples)).float().cpu().numpy()
+            waves, ends = (value.to(self.device) for value in padded([recordings[row] for row in batch]))
+            embeddings = self.encoder(self.log_mel(normalise_peak(waves), ends), self.log_mel.frames(ends)).float().cpu().numpy()
             found.update((usable[row], embedding) for row, embedding in zip(batch, embeddings, strict=True))
         for index, (path, samples) in enumerate(chunk):
             reason = samples if isinstance(samples, str) else ""

@@ -158,7 +158,7 @@ class EcapaTdnn(nn.Module):
 
     def __init__(self, settings: EncoderSettings, mel_bins: int):
         super().__init__()
-        channels = settings.channels
+        self.channels = channels = settings.channels
         self.enter = TdnnLayer(mel_bins, channels, kernel=5)
         self.blocks = nn.ModuleList(SeRes2Block(channels, dilation, settings.bottleneck) for dilation in settings.dilations)
         self.aggregate = TimeDelay(len(settings.dilations) * channels, settings.mfa_channels)

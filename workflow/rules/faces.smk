@@ -47,6 +47,7 @@ rule faces:
         manifest="results/{experiment}/data/{corpus}/face_manifest-{shard}.parquet",
     log:
         "results/{experiment}/logs/faces-{corpus}-{shard}.log",
+    priority: 10  # the longest way to the first training leads through here
     conda:
         "../../envs/faces.yaml"
     threads: RUNTIME.threads

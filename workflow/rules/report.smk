@@ -1,4 +1,23 @@
-"""Error rates of all systems, and the page to look at."""
+"""Error rates of all systems, the page to look at, and the settings that it is all about."""
+
+
+rule record:
+    input:
+        code=code("record"),
+    output:
+        "results/{experiment}/settings.json",
+    log:
+        "results/{experiment}/logs/record.log",
+    conda:
+        "../../envs/score.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=settings_of_report(),
+    shell:
+        "python -m pipeline.record --settings {params.settings:q} --output {output:q} 2> {log:q}"
 
 
 rule metrics:

@@ -1,0 +1,17 @@
+"""Rule `record`: the settings that an experiment was made with, in its own folder, for whoever opens it later."""
+
+import json
+
+from pipeline.artifacts import write_text
+from pipeline.command import parser, run
+from pipeline.settings.experiment import Experiment
+
+
+def main() -> None:
+    """Write the settings as they are after the recipe has filled in what was left empty."""
+    args = parser(__doc__, outputs=("output",)).parse_args()
+    write_text(args.output, json.dumps(Experiment.read(args.settings).model_dump(mode="json"), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The subcommands of `selfsv`, a module each: its options and what it does."""

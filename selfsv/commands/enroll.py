@@ -1,0 +1,73 @@
+"""make speakers known: add their recordings to a gallery
+
+    selfsv enroll --model results/demo --gallery team.parquet --speaker Ada ada-1.wav ada-2.wav
+    selfsv enroll --model results/demo --gallery team.parquet --folder recordings/    # a folder in it for each speaker
+    selfsv enroll --model results/demo --gallery team.parquet --remove Ada
+
+A gallery is a Parquet file with a row per recording; a speaker is the mean of theirs. Recordings add up over several calls.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from pipeline.errors import InputError
+from selfsv.commands.embedding import embedded, reasons
+from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.status import DONE, SOME
+from selfsv.gallery import Gallery
+from selfsv.recordings import named
+from selfsv.speaker_model import SpeakerModel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("recordings", nargs="*", metavar="PATH", help="the speaker's recordings: files, folders, or -")
+    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the Parquet file; made where there is none")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--speaker", metavar="NAME", help="whose recordings these are")
+    who.add_argument("--folder", type=Path, metavar="DIR", help="enroll everybody who has a folder in this one")
+    who.add_argument("--remove", metavar="NAME", help="forget a speaker")
+    add_model(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Change the gallery, say who is in it."""
+    if bool(args.recordings) != (args.speaker is not None):
+        raise InputError("--speaker NAME goes with that speaker's recordings, --folder and --remove go without any")
+    if args.speaker is not None and not args.speaker.strip():
+        raise InputError("a speaker needs a name: --speaker NAME")
+    model = model_from(args)
+    gallery = Gallery.open(args.gallery, model) if args.gallery.exists() or args.remove else Gallery(model)
+    rejected: list[dict[str, str]] = []
+    if args.remove:
+        gallery.remove(args.remove)
+    else:
+        for speaker, paths in [(args.speaker, args.recordings)] if args.speaker else _folders(args.folder):
+            rejected += _enrolled(gallery, model, speaker, paths, args.threads)
+    gallery.save(args.gallery)
+    if args.json:
+        print(json.dumps({"speakers": gallery.counts(), "rejected": rejected}))
+    else:
+        print(f"{args.gallery} knows {len(gallery.speakers)} speakers: " + ", ".join(f"{k} ({v})" for k, v in gallery.counts().items()))
+    return SOME if rejected else DONE
+
+
+def _folders(folder: Path) -> list[tuple[str, list[str]]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: it should hold a folder for each speaker")
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise InputError(f"{folder} holds no folders: it should hold one for each speaker")
+    return [(name, [str(folder / name)]) for name in names]
+
+
+def _enrolled(gallery: Gallery, model: SpeakerModel, speaker: str, paths: list[str], threads: int) -> list[dict[str, str]]:
+    """Add a speaker's recordings; what could not be used."""
+    with named(paths) as recordings:
+        voices = embedded(model, recordings, threads)
+    for recording, embedding in zip(voices.recordings, voices.embeddings, strict=True):
+        gallery.add(speaker, recording.name, embedding)
+    return reasons(voices.rejected)

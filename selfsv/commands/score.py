@@ -1,0 +1,111 @@
+"""score a trial list: EER and minDCF, and a file of scores
+
+    selfsv score trials.txt --model results/demo --audio recordings/ --output scores.parquet
+    selfsv score trials.txt --model results/demo --embeddings voices.parquet
+
+A trial is a line `1 enrolment test` (1: the same speaker, 0: not), its names paths below the folder of --audio, or utterances in
+the file of --embeddings. s-norm is left out where the model came without its cohort.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import read_arrow, read_embeddings, write_table
+from pipeline.audio.corpora import AUDIO_EXTENSIONS
+from pipeline.errors import InputError
+from pipeline.scoring.cosine import cosine_scores
+from pipeline.scoring.snorm import normalised_scores
+from pipeline.scoring.trials import Trials, locate, read_trials
+from selfsv.commands.embedding import embedded
+from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.status import DONE
+from selfsv.gallery import FINGERPRINT
+from selfsv.recordings import Recording
+from selfsv.speaker_model import SpeakerModel
+
+NORMS = {"cosine": "cosine", "snorm": "s-norm"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("trials", type=Path, metavar="TRIALS", help="lines of `1 enrolment test`")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--audio", type=Path, metavar="DIR", help="the folder that the trials' names are below")
+    source.add_argument("--embeddings", type=Path, metavar="FILE", help="made by `selfsv embed`, or by the workflow with this model")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write a row of scores per trial to this Parquet file")
+    parser.add_argument("--norm", choices=["cosine", "snorm", "both"], default="both")
+    parser.add_argument("--p-target", type=float, default=0.01, metavar="P", help="prior of a target trial for minDCF (default: 0.01)")
+    add_model(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed what the trials name, score, measure."""
+    trials = read_trials(args.trials)
+    model = model_from(args)
+    norms = ["cosine"] if args.norm == "cosine" or (args.norm == "both" and model.background_of is None) else list(NORMS)
+    utterances, embeddings, rejected = _read(args.embeddings, model) if args.embeddings else _embedded(args, model, trials)
+    enroll, test = locate(trials, utterances, rejected)
+    scores = scored(model, embeddings, enroll, test, norms)
+    if args.output is not None:
+        write_table(args.output, pd.DataFrame({"enroll": utterances[enroll], "test": utterances[test], "target": trials.target, **scores}))
+    wanted = [args.norm] if args.norm != "both" else norms
+    figures = {norm: _error_rates(scores[norm], trials.target, args.p_target) for norm in wanted}
+    counts = {"targets": int(trials.target.sum()), "nontargets": int((~trials.target).sum())}
+    print(json.dumps({"trials": str(args.trials), **counts, **figures}) if args.json else _text(counts, figures))
+    return DONE
+
+
+def scored(model: SpeakerModel, embeddings: np.ndarray, enroll: np.ndarray, test: np.ndarray, norms: list[str]) -> dict[str, np.ndarray]:
+    """Scores [N] float32 of trials, by norm.
+
+    Args:
+        embeddings: [U, D].
+        enroll: [N] positions in `embeddings`.
+        test: [N] positions in `embeddings`.
+    """
+    directions = model.directions(embeddings)
+    cosine = cosine_scores(directions, enroll, test)
+    if "snorm" not in norms:
+        return {"cosine": cosine}
+    return {"cosine": cosine, "snorm": normalised_scores(cosine, enroll, test, *model.statistics(directions))}
+
+
+def _read(path: Path, model: SpeakerModel) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    owner = (read_arrow(path, []).schema.metadata or {}).get(FINGERPRINT)
+    if owner is not None and owner.decode() != model.fingerprint:
+        raise InputError(f"the embeddings in {path} are another model's ({owner.decode()}, not {model.fingerprint}): embed again")
+    return *read_embeddings(path), {}
+
+
+def _embedded(args: argparse.Namespace, model: SpeakerModel, trials: Trials) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    names = sorted({*trials.enroll, *trials.test})
+    voices = embedded(model, [_recording(args.audio, name) for name in names], args.threads)
+    rejected = {recording.name: reason for recording, reason in voices.rejected}
+    return np.array([recording.name for recording in voices.recordings], dtype=object), voices.embeddings, rejected
+
+
+def _recording(folder: Path, name: str) -> Recording:
+    """The file below `folder` that a trial calls `name`, with its extension or without."""
+    path = folder / name
+    if not path.is_file():
+        path = next((with_extension for end in AUDIO_EXTENSIONS if (with_extension := folder / f"{name}{end}").is_file()), path)
+    return Recording(name, str(path), str(path))
+
+
+def _error_rates(scores: np.ndarray, target: np.ndarray, p_target: float) -> dict[str, float]:
+    from pipeline.scoring.error_rates import equal_error_rate, min_dcf, operating_points  # scikit-learn takes a second to load
+
+    miss, false_alarm = operating_points(scores, target)
+    return {"eer": equal_error_rate(miss, false_alarm), "min_dcf": min_dcf(miss, false_alarm, p_target)}
+
+
+def _text(counts: dict[str, int], figures: dict[str, dict[str, Any]]) -> str:
+    head = f"{counts['targets']:,} target and {counts['nontargets']:,} non-target trials"
+    lines = [f"{NORMS[norm]:8} EER {100 * rates['eer']:6.2f} %   minDCF {rates['min_dcf']:.3f}" for norm, rates in figures.items()]
+    return "\n".join([head, *lines])

@@ -1,0 +1,66 @@
+"""An experiment as a run leaves it, made in seconds: a small encoder with random weights, real voices, clusters of them."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from pipeline.artifacts import write_embeddings, write_table
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.audio.features import LogMel
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.audio import FeatureSettings
+from pipeline.settings.encoder import EncoderSettings
+from pipeline.settings.experiment import resolve
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.runtime import Runtime
+from tests.conftest import REPOSITORY, SPEECH, Packed
+
+ENCODER = EncoderSettings(channels=16, mfa_channels=48, bottleneck=8, embedding=24, embedding_batchnorm=True)
+VOICES = SPEECH / "dev" / "wav"
+
+
+class Experiment(NamedTuple):
+    """Where things lie."""
+
+    folder: Path
+    model: Path  # of the last round
+    utterances: np.ndarray
+    embeddings: np.ndarray  # [N, 24], as the workflow extracts them
+    speakers: list[str]
+
+
+def experiment_in(folder: Path, packed: Packed, channels: int = 16) -> Experiment:
+    """A finished experiment of one round, in `folder`."""
+    settings = resolve({**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "experiment": "small", "recipe": "strong", "rounds": 1})
+    encoder_settings, features = ENCODER.model_copy(update={"channels": channels}), FeatureSettings()
+    for index in (0, 1):
+        model = folder / f"iter_{index}" / "model.pt"
+        encoder = untrained(encoder_settings, features.mel_bins, 1, index).eval()
+        save_model(model, encoder_settings, features, encoder.state_dict(), stage="train", iteration=index, seed=1, config_hash="0" * 16)
+    corpus = PackedCorpus(*packed.paths)
+    runtime = Runtime(torch.device("cpu"), 0, False, False, 600.0)
+    embeddings = extract_embeddings(encoder, LogMel(features), corpus, runtime)
+    write_embeddings(model.parent / "embeddings" / "train.parquet", corpus.utterances, embeddings)
+    labels = np.unique(packed.speakers, return_inverse=True)[1]
+    labels = pd.DataFrame({"utterance": corpus.utterances, "label": labels, "similarity": np.ones(len(labels), np.float32)})
+    write_table(model.parent / "pseudo_labels.parquet", labels)
+    (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json")))
+    return Experiment(folder, model, corpus.utterances, embeddings, packed.speakers)
+
+
+@pytest.fixture(scope="session")
+def experiment(packed, tmp_path_factory) -> Experiment:
+    """Of 24 utterances of 6 talkers, with mean subtraction."""
+    return experiment_in(tmp_path_factory.mktemp("selfsv") / "small", packed)
+
+
+def recording(utterance: str) -> Path:
+    """The demo's file of an utterance."""
+    return VOICES / f"{utterance}.opus"

@@ -1,0 +1,202 @@
+"""The program as a shell runs it: what it prints, its exit status, its files."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.audio import FeatureSettings
+from selfsv.__main__ import main
+from tests.hostile.stages import run_stage
+from tests.selfsv.conftest import ENCODER, VOICES, recording
+
+
+@pytest.fixture
+def call(capsys, experiment):
+    """Runs a command on the experiment's model: exit status, output (parsed where it is JSON), messages."""
+
+    def run(*arguments: object, model: object = experiment.folder) -> tuple[int, object, str]:
+        options = [] if model is None else ["--model", str(model), "--device", "cpu"]
+        threads = torch.get_num_threads()
+        status = main([*map(str, arguments), *options])
+        torch.set_num_threads(threads)
+        captured = capsys.readouterr()
+        return status, json.loads(captured.out) if "--json" in arguments else captured.out, captured.err
+
+    return run
+
+
+def trial_list(path: Path, experiment, count: int = 60) -> Path:
+    rng = np.random.default_rng(3)
+    lines = []
+    for _ in range(count):
+        first, second = rng.choice(len(experiment.utterances), 2, replace=False)
+        target = experiment.speakers[first] == experiment.speakers[second]
+        lines.append(f"{int(target)} {experiment.utterances[first]} {experiment.utterances[second]}.wav\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def test_embed_a_folder_and_score_it_like_the_workflow(call, experiment, tmp_path):
+    (tmp_path / "voices").mkdir()
+    for name in experiment.utterances:
+        target = tmp_path / "voices" / f"{name}.opus"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(recording(name))
+    status, text, _ = call("embed", tmp_path / "voices", "--output", tmp_path / "voices.parquet")
+    table = pd.read_parquet(tmp_path / "voices.parquet")
+    assert status == 0 and "24 recordings" in text and list(table["utterance"]) == list(experiment.utterances)
+    np.testing.assert_allclose(np.stack(table["embedding"]), experiment.embeddings, atol=2e-5)
+
+    trials = trial_list(tmp_path / "trials.txt", experiment)
+    run_stage(
+        "score",
+        '--settings={"subtract_mean": true}',
+        f"--trials={trials}",
+        f"--embeddings={experiment.model.parent / 'embeddings' / 'train.parquet'}",
+        f"--train-embeddings={experiment.model.parent / 'embeddings' / 'train.parquet'}",
+        f"--pseudo-labels={experiment.model.parent / 'pseudo_labels.parquet'}",
+        f"--output={tmp_path / 'expected.parquet'}",
+        folder=tmp_path,
+    )
+    expected = pd.read_parquet(tmp_path / "expected.parquet")
+    for source in (("--embeddings", tmp_path / "voices.parquet"), ("--audio", VOICES)):
+        status, figures, _ = call("score", trials, *source, "--output", tmp_path / "scores.parquet", "--json")
+        scores = pd.read_parquet(tmp_path / "scores.parquet")
+        assert status == 0 and list(scores["target"]) == list(expected["target"])
+        np.testing.assert_allclose(scores["cosine"], expected["cosine"], atol=1e-4)
+        np.testing.assert_allclose(scores["snorm"], expected["snorm"], atol=1e-2)
+        assert figures["targets"] == expected["target"].sum() and 0 <= figures["snorm"]["eer"] <= 1
+
+
+def test_unusable_recordings_are_left_out_and_said(call, tmp_path, experiment):
+    shutil.copy(recording(experiment.utterances[0]), tmp_path / "good.opus")
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, found, messages = call("embed", tmp_path, "--output", tmp_path / "out.parquet", "--json")
+    assert status == 3 and [row["utterance"] for row in found["embedded"]] == ["good"]
+    assert "bad.wav" in found["rejected"][0]["recording"] and "bad.wav: not audio" in messages
+    status, _, messages = call("embed", tmp_path / "bad.wav", "--output", tmp_path / "none.parquet")
+    assert status == 2 and "none of the recordings" in messages and not (tmp_path / "none.parquet").exists()
+
+
+def test_standard_input_is_a_recording(call, experiment, monkeypatch):
+    path = recording(experiment.utterances[1])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    status, found, _ = call("embed", "-", "--json")
+    assert status == 0
+    np.testing.assert_allclose(found["embedded"][0]["embedding"], experiment.embeddings[1], atol=2e-5)
+
+
+def test_verify_decides_by_its_exit_status(call, experiment):
+    same = recording(experiment.utterances[0])
+    other = recording(experiment.utterances[-1])
+    assert call("verify", same, same)[0] == 0  # without a threshold there is only a score
+    status, found, _ = call("verify", same, same, "--threshold", 0.9, "--json")
+    assert status == 0 and found["same"] is True and found["score"] == pytest.approx(1, abs=1e-5)
+    status, found, _ = call("verify", same, other, "--threshold", 0.9999, "--json")
+    assert status == 1 and found["same"] is False
+    status, text, _ = call("verify", same, other, "--threshold", 0.9999)
+    assert status == 1 and text.splitlines()[1].startswith("different speakers: scores of 0.9999 and above")
+
+
+def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
+    trials = trial_list(tmp_path / "trials.txt", experiment)
+    call("score", trials, "--audio", VOICES, "--output", tmp_path / "scores.parquet")
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    same = recording(experiment.utterances[0])
+    status, found, _ = call(
+        "verify", same, same, "--trials", tmp_path / "scores.parquet", "--at", "far=0.0", "--norm", "snorm", "--json"
+    )
+    assert found["threshold"] > scores.loc[~scores["target"], "snorm"].max()
+    assert "0.00 % of the different-speaker trials" in found["meaning"]
+    status, _, messages = call("verify", same, same, "--trials", trials)
+    assert status == 2 and "selfsv score" in messages
+
+
+def test_enroll_and_identify(call, experiment, tmp_path):
+    gallery = tmp_path / "gallery.parquet"
+    people = sorted(set(experiment.speakers))
+    mine = {person: [name for name in experiment.utterances if name.startswith(f"{person}/")] for person in people}
+    for person in people:
+        status, found, _ = call("enroll", "--gallery", gallery, "--speaker", person, *map(recording, mine[person][:2]), "--json")
+        assert status == 0 and found["speakers"][person] == 2
+    probe = recording(mine[people[2]][0])  # one that was enrolled, and one more
+    status, found, _ = call("identify", "--gallery", gallery, probe, recording(mine[people[0]][3]), "--top", 6, "--json")
+    assert status == 0 and list(found["identified"][0]["ranked"])[0] == people[2] == found["identified"][0]["speaker"]
+
+    row = {name: index for index, name in enumerate(experiment.utterances)}
+    directions = experiment.embeddings - experiment.embeddings.mean(axis=0)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    for person, score in found["identified"][1]["ranked"].items():
+        centre = directions[[row[name] for name in mine[person][:2]]].mean(axis=0)
+        assert score == pytest.approx(directions[row[mine[people[0]][3]]] @ centre / np.linalg.norm(centre), abs=1e-4)
+
+    assert call("identify", "--gallery", gallery, probe, "--threshold", 1.1)[0] == 1
+    status, found, _ = call("enroll", "--gallery", gallery, "--remove", people[0], "--json")
+    assert status == 0 and people[0] not in found["speakers"] and len(found["speakers"]) == 5
+    assert call("enroll", "--gallery", gallery, "--remove", people[0])[0] == 2
+
+
+def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path):
+    for person in sorted(set(experiment.speakers))[:3]:
+        (tmp_path / "people" / person).mkdir(parents=True)
+        name = next(name for name in experiment.utterances if name.startswith(f"{person}/"))
+        shutil.copy(recording(name), tmp_path / "people" / person / "one.opus")
+    status, found, _ = call("enroll", "--gallery", tmp_path / "g.parquet", "--folder", tmp_path / "people", "--json")
+    assert status == 0 and found["speakers"] == dict.fromkeys(sorted(set(experiment.speakers))[:3], 1)
+
+
+def test_a_gallery_belongs_to_its_model(call, experiment, tmp_path):
+    call("enroll", "--gallery", tmp_path / "g.parquet", "--speaker", "Ada", recording(experiment.utterances[0]))
+    features = FeatureSettings()
+    save_model(tmp_path / "model.pt", ENCODER, features, untrained(ENCODER, features.mel_bins, 7, 7).state_dict(), stage="test")
+    status, _, messages = call(
+        "identify", "--gallery", tmp_path / "g.parquet", recording(experiment.utterances[0]), model=tmp_path / "model.pt"
+    )
+    assert status == 2 and "belongs to another model" in messages
+    status, _, messages = call("embed", VOICES / "nobody", "--output", tmp_path / "x.parquet")
+    assert status == 2 and "nobody" in messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "a.wav"], "--output"),
+        (["verify", "-", "-"], "once"),
+        (["verify", str(VOICES), "a.wav"], "verify compares two files"),
+        (["identify", "--gallery", "no.parquet", "a.wav"], "no.parquet does not exist"),
+        (["enroll", "--gallery", "no.parquet", "--speaker", "Ada"], "recordings"),
+        (["enroll", "--gallery", "no.parquet", "--remove", "Ada"], "no.parquet does not exist"),
+        (["score", "no.txt", "--audio", "."], "no.txt does not exist"),
+    ],
+)
+def test_mistakes_end_in_one_message(call, arguments, message):
+    status, output, messages = call(*arguments)
+    assert status == 2 and message in messages and output == "" and "Traceback" not in messages
+
+
+def test_inspect_an_experiment_and_a_model(call, experiment):
+    status, found, _ = call("inspect", experiment.folder, "--json", model=None)
+    assert status == 0 and [row["system"] for row in found["systems"]] == ["iter_0", "iter_1"]
+    assert found["settings"]["recipe"] == "strong" and found["model"]["embedding"] == 24
+    status, found, _ = call("inspect", experiment.model, "--json", model=None)
+    assert found["model"]["parameters"] == sum(value.numel() for value in untrained(ENCODER, 80, 1, 1).parameters())
+    assert found["model"]["provenance"]["iteration"] == 1 and found["model"]["mean_subtraction"] is True
+    status, text, _ = call("inspect", experiment.folder, model=None)
+    assert "ECAPA-TDNN of 16 channels" in text and "DLG-LC round 1" in text and "cosine after mean subtraction, s-norm" in text
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert all(name in text for name in ("embed", "verify", "enroll", "identify", "score", "export", "inspect", "Exit status"))

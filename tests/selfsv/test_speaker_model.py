@@ -1,0 +1,114 @@
+"""The package against the stages of the workflow, scipy and scikit-learn."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.signal import resample_poly
+from sklearn.metrics.pairwise import cosine_similarity
+
+import selfsv
+from tests.selfsv.conftest import recording
+
+
+@pytest.fixture(scope="module")
+def model(experiment):
+    return selfsv.load(experiment.folder, "cpu")
+
+
+def test_files_get_the_workflows_embeddings(model, experiment):
+    paths = [str(recording(name)) for name in experiment.utterances]
+    found = np.stack([voice.embedding for voice in model.embed_files(paths, threads=2)])
+    np.testing.assert_allclose(found, experiment.embeddings, atol=2e-5)
+    one = model.embed_file(paths[3])
+    torch.testing.assert_close(one, torch.from_numpy(experiment.embeddings[3]), atol=2e-5, rtol=0)
+
+
+def test_waveforms_get_the_embeddings_of_their_files(model, experiment):
+    path = recording(experiment.utterances[0])
+    samples, _ = soundfile.read(path, dtype="float32")
+    torch.testing.assert_close(model.embed(samples), model.embed_file(path), atol=1e-4, rtol=0)
+    batch = torch.from_numpy(samples[: 2 * 16000 * (len(samples) // 32000)]).reshape(-1, 32000)
+    together = model.embed(batch)
+    assert together.shape == (len(batch), 24)
+    torch.testing.assert_close(together[1], model.embed(batch[1]), atol=1e-5, rtol=0)
+
+
+def test_other_rates_are_resampled(model, experiment):
+    samples, _ = soundfile.read(recording(experiment.utterances[0]), dtype="float32")
+    faster = resample_poly(samples, 3, 1).astype(np.float32)  # 48 kHz
+    cosine = cosine_similarity(model.embed(faster, rate=48_000)[None], model.embed(samples)[None])
+    assert cosine > 0.999
+    assert cosine > cosine_similarity(model.embed(faster)[None], model.embed(samples)[None])
+
+
+def test_cosines_are_scikit_learns(model, experiment):
+    mean = experiment.embeddings.mean(axis=0)
+    expected = cosine_similarity(experiment.embeddings[:5] - mean, experiment.embeddings[5:9] - mean)
+    np.testing.assert_allclose(model.compare_all(experiment.embeddings[:5], experiment.embeddings[5:9]), expected, atol=1e-5)
+    assert model.compare(experiment.embeddings[0], experiment.embeddings[6]) == pytest.approx(expected[0, 1], abs=1e-5)
+
+
+def test_s_norm_is_that_of_a_loop(model, experiment):
+    """Matejka et al., 2017, written out; the cohort: the mean embedding of each of the six clusters."""
+    clusters = [experiment.embeddings[[name == speaker for name in experiment.speakers]].mean(axis=0) for speaker in set(experiment.speakers)]
+    mean = experiment.embeddings.mean(axis=0)
+    first, second = experiment.embeddings[2], experiment.embeddings[7]
+    score = cosine_similarity([first - mean], [second - mean])[0, 0]
+    sides = []
+    for side in (first, second):
+        against = cosine_similarity([side - mean], np.stack(clusters) - mean)[0]
+        sides.append((score - against.mean()) / against.std())
+    assert model.compare(first, second, norm="snorm") == pytest.approx(np.mean(sides), abs=1e-3)
+
+
+def test_a_bare_model_compares_by_plain_cosine(experiment, tmp_path):
+    (tmp_path / "model.pt").write_bytes(experiment.model.read_bytes())
+    bare = selfsv.load(tmp_path / "model.pt", "cpu")
+    expected = cosine_similarity(experiment.embeddings[:1], experiment.embeddings[5:6])[0, 0]
+    assert bare.compare(experiment.embeddings[0], experiment.embeddings[5]) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(selfsv.InputError, match=r"model\.pt.*without its training corpus's mean"):
+        bare.compare(experiment.embeddings[0], experiment.embeddings[5], norm="snorm")
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (torch.zeros(16000, dtype=torch.int16), "floats"),
+        (torch.zeros(2, 2, 16000), "batch"),
+        (torch.zeros(399), "too short"),
+        (torch.zeros(0), "too short"),
+        (torch.full((16000,), float("nan")), "NaN"),
+    ],
+)
+def test_unusable_waveforms_are_refused(model, waveform, message):
+    with pytest.raises(selfsv.InputError, match=message):
+        model.embed(waveform)
+
+
+def test_silence_has_a_finite_embedding(model):
+    assert model.embed(torch.zeros(16000)).isfinite().all()
+
+
+def test_unusable_files_are_named(model, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(selfsv.InputError, match=r"text\.wav.*not audio"):
+        model.embed_file(tmp_path / "text.wav")
+    with pytest.raises(selfsv.InputError, match=r"none\.wav"):
+        model.embed_file(tmp_path / "none.wav")
+
+
+def test_embeddings_of_another_size_are_refused(model):
+    with pytest.raises(selfsv.InputError, match="24 dimensions"):
+        model.compare(np.zeros(192, np.float32), np.zeros(192, np.float32))
+
+
+def test_an_experiment_stands_for_its_last_round(experiment):
+    last, round_1, first = (selfsv.load(path, "cpu") for path in (experiment.folder, experiment.model.parent, experiment.folder / "iter_0"))
+    assert last.fingerprint == round_1.fingerprint != first.fingerprint
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    for path, message in ((tmp_path, "holds no model"), (tmp_path / "nothing", "does not exist")):
+        with pytest.raises(selfsv.InputError, match=message):
+            selfsv.load(path)
