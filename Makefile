@@ -42,6 +42,7 @@ $(STAMP): requirements.lock
 	"$$python" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
 .PHONY: demo
@@ -91,5 +92,5 @@ format: setup ## lay out all code as the linters want it
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra audio-visual --extra demo --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra demo --extra dev --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml

@@ -55,5 +55,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program that an installation makes."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

@@ -107,7 +107,8 @@ class SpeakerModel:
         waves = torch.as_tensor(waveform)
         if waves.ndim not in (1, 2) or not waves.is_floating_point():
             raise InputError(f"a waveform is [samples] or [batch, samples] of floats, not {list(waves.shape)} of {waves.dtype}")
-        batch = waves.detach().cpu().float().reshape(-1, waves.shape[-1])
+        batch = waves.detach().cpu().float()
+        batch = batch if waves.ndim == 2 else batch[None]
         if rate != RATE:
             batch = torch.from_numpy(np.stack([_resampled(wave.numpy(), rate) for wave in batch]))
         if batch.shape[1] < self.log_mel.frame:

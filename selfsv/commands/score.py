@@ -20,7 +20,7 @@ from pipeline.audio.corpora import AUDIO_EXTENSIONS
 from pipeline.errors import InputError
 from pipeline.scoring.cosine import cosine_scores
 from pipeline.scoring.snorm import normalised_scores
-from pipeline.scoring.trials import Trials, locate, read_trials
+from pipeline.scoring.trials import Trials, locate, read_trials, utterance_of
 from selfsv.commands.embedding import embedded
 from selfsv.commands.options import add_json, add_model, model_from
 from selfsv.commands.status import DONE
@@ -91,10 +91,11 @@ def _embedded(args: argparse.Namespace, model: SpeakerModel, trials: Trials) -> 
 
 
 def _recording(folder: Path, name: str) -> Recording:
-    """The file below `folder` that a trial calls `name`, with its extension or without."""
+    """The file below `folder` that a trial calls `name`: with that extension, with none, or another (lists are older than copies)."""
     path = folder / name
     if not path.is_file():
-        path = next((with_extension for end in AUDIO_EXTENSIONS if (with_extension := folder / f"{name}{end}").is_file()), path)
+        others = (folder / f"{stem}{extension}" for stem in (name, utterance_of(name)) for extension in AUDIO_EXTENSIONS)
+        path = next(filter(Path.is_file, others), path)
     return Recording(name, str(path), str(path))
 
 

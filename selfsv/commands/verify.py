@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from selfsv.commands.embedding import all_embedded
 from selfsv.commands.options import add_json, add_model, add_norm, add_threshold, model_from, threshold_from
 from selfsv.commands.status import DONE, NO
-from selfsv.recordings import Recording, named
+from selfsv.recordings import STANDARD_INPUT, named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,12 @@ def run(args: argparse.Namespace) -> int:
     """Embed both, compare, decide."""
     threshold = threshold_from(args, args.norm)
     model = model_from(args)
-    with named([args.first]) as first, named([args.second]) as second:
-        voices = all_embedded(model, [*_one(args.first, first), *_one(args.second, second)], args.threads)
-    first_voice, second_voice = voices.embeddings
-    score = model.compare(first_voice, second_voice, args.norm)
+    sides = [args.first] if args.first == args.second != STANDARD_INPUT else [args.first, args.second]
+    with named(sides) as recordings:
+        if len(recordings) != len(sides):
+            raise InputError(f"{' and '.join(sides)} hold {len(recordings)} recordings: verify compares two files")
+        voices = all_embedded(model, recordings, args.threads)
+    score = model.compare(voices.embeddings[0], voices.embeddings[-1], args.norm)
     same = None if threshold is None else score >= threshold.value
     if args.json:
         line = {} if threshold is None else {"threshold": threshold.value, "meaning": threshold.meaning}
@@ -43,9 +45,3 @@ def run(args: argparse.Namespace) -> int:
         if threshold is not None:
             print(f"{'the same speaker' if same else 'different speakers'}: {threshold.meaning}")
     return NO if same is False else DONE
-
-
-def _one(argument: str, recordings: list[Recording]) -> list[Recording]:
-    if len(recordings) != 1:
-        raise InputError(f"{argument} holds {len(recordings)} recordings: verify compares two files")
-    return recordings

@@ -1,8 +1,5 @@
 """The audio-visual loop on a cut of the demo: voices and faces from the same MP4 files, some of them hostile, to the report."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,57 +7,24 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
-from snakemake.utils import update_config
 
 from pipeline.artifacts import read_face_embeddings
-from tests.end_to_end.test_loop import DEMO, REPOSITORY, SETTINGS, cut_of_the_demo
+from tests.cut import finished, overlay_for
 from tests.vision.conftest import write_video
 
 BLANK = "id-without-face/session/00001"
 SILENT = "id-without-face/session/00002"
-OVERLAY = {
-    "experiment": "seen",
-    "modality": "audio_visual",
-    "rounds": 2,
-    "baselines": False,
-    "rejection": {"max_rejected": 0.1},
-    "faces": {"encoder": {"width": 4, "blocks": [1, 1, 1, 1], "input_side": 32, "embedding": 16}, "detection": {"smallest_face": 80}},
-}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     """The loop, as a user runs it, on videos of the cut and on two that lack a face, or sound."""
     folder = tmp_path_factory.mktemp("audio-visual")
-    overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
-    update_config(overlay, SETTINGS)
-    update_config(overlay, OVERLAY)
-    overlay |= {**cut_of_the_demo(folder), "runtime": {"device": "cpu", "threads": 1, "workers": 0}}
-    for hostile in (path for path in (folder / "speech/dev").rglob("*") if path.suffix == ".wav"):
-        hostile.unlink()
-    rendering = [
-        sys.executable,
-        DEMO / "make_videos.py",
-        "--speech",
-        folder / "speech/dev/wav",
-        "--into",
-        folder / "videos",
-        "--processes",
-        "2",
-    ]
-    subprocess.run(rendering, check=True, capture_output=True)
+    overlay = overlay_for(folder, faces=True, experiment="seen", baselines=False)
     speech = np.random.default_rng(1).normal(scale=2000, size=3 * 16000).astype(np.int16)
     write_video(folder / f"videos/mp4/{BLANK}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1, speech)
     write_video(folder / f"videos/mp4/{SILENT}.mp4", [np.full((120, 160, 3), 80, np.uint8)] * 3, 1)
-    overlay["corpora"]["train"] = {"layout": "voxceleb", "path": "videos/mp4"}
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    command += ["--configfile", str(folder / "overlay.yaml")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-5000:] + done.stdout[-2000:]
-    return folder / "results" / "seen"
+    return finished(folder, overlay)
 
 
 def test_sound_comes_from_the_videos(results):

@@ -1,9 +1,5 @@
 """The whole loop on a cut of the demo corpus, with some hostile files in it, run twice: from two commands to the report."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,87 +7,22 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
-from snakemake.utils import update_config
 
-REPOSITORY = Path(__file__).parents[2]
-DEMO = REPOSITORY / "demo"
-ROUNDS = 2
-WALL_TIME = ["utterances_per_second", "data_wait_seconds", "seconds"]
+from tests.cut import HOSTILE, SETTINGS, WALL_TIME, finished, overlay_for
 
-SETTINGS = {
-    "experiment": "cut",
-    "rounds": ROUNDS,
-    "rejection": {"max_rejected": 0.1},
-    "encoder": {"channels": 16, "mfa_channels": 48, "bottleneck": 8, "embedding": 32},
-    "pretrain": {
-        "epochs": 3,
-        "batch_size": 16,
-        "crops": {"long_seconds": 1.0, "short_seconds": 0.5},
-        "head": {"hidden": 32, "bottleneck": 16, "prototypes": 64},
-        "optimiser": {"warmup_epochs": 1},
-        "cluster_aware": {"start_epoch": 2, "every_epochs": 1, "clusters": 20},
-    },
-    "cluster": {"clusters": 10},
-    "train": {
-        "epochs": 4,
-        "batch_size": 16,
-        "crop_seconds": 1.0,
-        "aam": {"margin_start_epoch": 0, "margin_full_epoch": 1},
-        "gate": {"gate_start_epoch": 2},
-    },
-}
-HOSTILE = {"text.wav": b"not audio at all\n", "empty.wav": b"", "it's $(touch owned) here.wav": b"RIFF"}
-
-
-def cut_of_the_demo(folder: Path) -> dict[str, object]:
-    """A few recordings of a few talkers of each split, hostile files, and the trials that are left; the overlay that names them."""
-    for split, talkers, each in (("dev", 12, 6), ("test", 6, 5)):
-        for talker in sorted((DEMO / "speech" / split / "wav").iterdir())[:talkers]:
-            for file in sorted(talker.rglob("*.opus"))[:each]:
-                target = folder / file.relative_to(DEMO)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, target)
-    session = next((folder / "speech" / "dev" / "wav").glob("*/*"))
-    for name, content in HOSTILE.items():
-        (session / name).write_bytes(content)
-    kept = [
-        line
-        for line in (DEMO / "trials.txt").read_text().splitlines()
-        if all((folder / "speech/test/wav" / name).exists() for name in line.split()[1:])
-    ]
-    assert {line[0] for line in kept} == {"0", "1"}
-    (folder / "trials.txt").write_text("\n".join(kept))
-    return {
-        "corpora": {name: {"layout": "voxceleb", "path": f"speech/{split}/wav"} for name, split in (("train", "dev"), ("test", "test"))},
-        "trials": {"cut": {"corpus": "test", "path": "trials.txt"}},
-        "noise": {"path": str(DEMO / "noise" / "musan")},
-        "rirs": {"path": str(DEMO / "noise" / "rirs")},
-    }
-
-
-def run_workflow(folder: Path, workers: int) -> Path:
-    """The loop in `folder`, as a user runs it; the experiment's results."""
-    overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
-    update_config(overlay, SETTINGS)
-    overlay |= {**cut_of_the_demo(folder), "runtime": {"device": "cpu", "threads": 1, "workers": workers}}
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    command += ["--configfile", str(folder / "overlay.yaml")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-5000:] + done.stdout[-2000:]
-    return folder / "results" / "cut"
+ROUNDS = SETTINGS["rounds"]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    return run_workflow(tmp_path_factory.mktemp("first run"), workers=0)
+    folder = tmp_path_factory.mktemp("first run")
+    return finished(folder, overlay_for(folder))
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory, results) -> Path:
-    return run_workflow(tmp_path_factory.mktemp("second run"), workers=2)
+    folder = tmp_path_factory.mktemp("second run")
+    return finished(folder, overlay_for(folder, runtime={"device": "cpu", "threads": 1, "workers": 2}))
 
 
 COLUMNS = {

@@ -15,7 +15,7 @@ from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.audio import FeatureSettings
 from selfsv.__main__ import main
-from tests.hostile.stages import run_stage
+from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
 
 
@@ -54,7 +54,7 @@ def test_embed_a_folder_and_score_it_like_the_workflow(call, experiment, tmp_pat
     status, text, _ = call("embed", tmp_path / "voices", "--output", tmp_path / "voices.parquet")
     table = pd.read_parquet(tmp_path / "voices.parquet")
     assert status == 0 and "24 recordings" in text and list(table["utterance"]) == list(experiment.utterances)
-    np.testing.assert_allclose(np.stack(table["embedding"]), experiment.embeddings, atol=2e-5)
+    np.testing.assert_allclose(np.stack(table["embedding"]), experiment.embeddings, atol=1e-4)
 
     trials = trial_list(tmp_path / "trials.txt", experiment)
     run_stage(
@@ -92,7 +92,7 @@ def test_standard_input_is_a_recording(call, experiment, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     status, found, _ = call("embed", "-", "--json")
     assert status == 0
-    np.testing.assert_allclose(found["embedded"][0]["embedding"], experiment.embeddings[1], atol=2e-5)
+    np.testing.assert_allclose(found["embedded"][0]["embedding"], experiment.embeddings[1], atol=1e-4)
 
 
 def test_verify_decides_by_its_exit_status(call, experiment):
@@ -112,9 +112,7 @@ def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
     call("score", trials, "--audio", VOICES, "--output", tmp_path / "scores.parquet")
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     same = recording(experiment.utterances[0])
-    status, found, _ = call(
-        "verify", same, same, "--trials", tmp_path / "scores.parquet", "--at", "far=0.0", "--norm", "snorm", "--json"
-    )
+    status, found, _ = call("verify", same, same, "--trials", tmp_path / "scores.parquet", "--at", "far=0.0", "--norm", "snorm", "--json")
     assert found["threshold"] > scores.loc[~scores["target"], "snorm"].max()
     assert "0.00 % of the different-speaker trials" in found["meaning"]
     status, _, messages = call("verify", same, same, "--trials", trials)
@@ -130,7 +128,7 @@ def test_enroll_and_identify(call, experiment, tmp_path):
         assert status == 0 and found["speakers"][person] == 2
     probe = recording(mine[people[2]][0])  # one that was enrolled, and one more
     status, found, _ = call("identify", "--gallery", gallery, probe, recording(mine[people[0]][3]), "--top", 6, "--json")
-    assert status == 0 and list(found["identified"][0]["ranked"])[0] == people[2] == found["identified"][0]["speaker"]
+    assert status == 0 and next(iter(found["identified"][0]["ranked"])) == people[2] == found["identified"][0]["speaker"]
 
     row = {name: index for index, name in enumerate(experiment.utterances)}
     directions = experiment.embeddings - experiment.embeddings.mean(axis=0)

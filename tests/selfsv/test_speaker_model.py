@@ -19,9 +19,9 @@ def model(experiment):
 def test_files_get_the_workflows_embeddings(model, experiment):
     paths = [str(recording(name)) for name in experiment.utterances]
     found = np.stack([voice.embedding for voice in model.embed_files(paths, threads=2)])
-    np.testing.assert_allclose(found, experiment.embeddings, atol=2e-5)
+    np.testing.assert_allclose(found, experiment.embeddings, atol=1e-4)
     one = model.embed_file(paths[3])
-    torch.testing.assert_close(one, torch.from_numpy(experiment.embeddings[3]), atol=2e-5, rtol=0)
+    torch.testing.assert_close(one, torch.from_numpy(experiment.embeddings[3]), atol=1e-4, rtol=0)
 
 
 def test_waveforms_get_the_embeddings_of_their_files(model, experiment):
@@ -51,7 +51,9 @@ def test_cosines_are_scikit_learns(model, experiment):
 
 def test_s_norm_is_that_of_a_loop(model, experiment):
     """Matejka et al., 2017, written out; the cohort: the mean embedding of each of the six clusters."""
-    clusters = [experiment.embeddings[[name == speaker for name in experiment.speakers]].mean(axis=0) for speaker in set(experiment.speakers)]
+    clusters = [
+        experiment.embeddings[[name == speaker for name in experiment.speakers]].mean(axis=0) for speaker in set(experiment.speakers)
+    ]
     mean = experiment.embeddings.mean(axis=0)
     first, second = experiment.embeddings[2], experiment.embeddings[7]
     score = cosine_similarity([first - mean], [second - mean])[0, 0]

@@ -44,7 +44,9 @@ def test_no_threshold_costs_less_than_min_dcf(trials):
 def test_the_meaning_says_how_often_it_errs(trials):
     threshold = chosen(trials, "far=0.05")
     miss, false_alarm = counted(trials, threshold.value)
-    assert f"{100 * miss:.2f} % of the same-speaker and {100 * false_alarm:.2f} % of the different-speaker trials in list" in threshold.meaning
+    assert (
+        f"{100 * miss:.2f} % of the same-speaker and {100 * false_alarm:.2f} % of the different-speaker trials in list" in threshold.meaning
+    )
 
 
 @pytest.mark.parametrize("goal", ["best", "far", "far=much", "far=1", "far=-0.1", "far=nan"])

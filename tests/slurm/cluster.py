@@ -4,11 +4,13 @@
         subprocess.run(["sinfo"])
 
 It needs root and Debian's packages slurm-wlm and munge, and starts munged, slurmctld and two slurmd by hand: no systemd, no
-cgroups, no accounting. SLURM finds its configuration in /etc/slurm/slurm.conf and nowhere else (jobs lose the variable that
-could name another place), so a machine that has such a file already is left alone.
+cgroups. Where slurmdbd and mariadb-server-core are there, too, it keeps accounts in a database of its own. SLURM finds its
+configuration in /etc/slurm/slurm.conf and nowhere else (jobs lose the variable that could name another place), so a machine that
+has such a file already is left alone.
 """
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,7 +21,10 @@ from typing import NamedTuple
 
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 GRES = Path("/etc/slurm/gres.conf")
+DATABASE = Path("/etc/slurm/slurmdbd.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
+PROGRAMS_OF_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sacctmgr")
+ACCOUNT, DEFAULT_ACCOUNT = "voices", "everybody"  # that root may charge
 SECONDS_TO_START = 60
 CPUS, MEMORY_MB, GPUS = 4, 64000, 2  # of each node, as promised to SLURM; the machine may have less
 
@@ -41,7 +46,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
 MinJobAge=300
@@ -59,6 +64,34 @@ PartitionName=work Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP PriorityTi
 PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE State=UP PriorityTier=9
 """
 
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations"""
+SLURMDBD_CONF = """
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage}
+StorageUser=slurm
+StoragePass={word}
+StorageLoc=accounts
+"""
+FIRST_STATEMENTS = """CREATE DATABASE accounts;
+CREATE USER 'slurm'@'%' IDENTIFIED BY '{word}';
+GRANT ALL ON *.* TO 'slurm'@'%';
+"""
+
 
 class Job(NamedTuple):
     """One line of SLURM's own record."""
@@ -72,7 +105,7 @@ class Job(NamedTuple):
 
 def why_not() -> str:
     """Why no cluster can be started here; empty where it can."""
-    missing = [program for program in PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    missing = missing_of(PROGRAMS)
     if missing:
         return f"no {', '.join(missing)} on this machine: apt install slurm-wlm munge"
     if os.geteuid() != 0:
@@ -80,25 +113,38 @@ def why_not() -> str:
     return f"{CONFIGURATION} exists: this machine has a SLURM of its own" if CONFIGURATION.exists() else ""
 
 
+def missing_of(programs: tuple[str, ...]) -> list[str]:
+    """Those of `programs` that this machine lacks."""
+    return [program for program in programs if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+
+
 class Cluster:
-    """Started by `with`, stopped at its end; only processes that it started itself are stopped."""
+    """Started by `with`, stopped at its end; only processes that it started itself are stopped.
+
+    Attributes:
+        accounting: whether it keeps accounts, and knows past jobs (`sacct`).
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.accounting = not missing_of(PROGRAMS_OF_ACCOUNTING)
         self._processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> "Cluster":
         # Daemons write where other users could reach: a folder that only root may enter.
         self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         (self.folder / "state").mkdir()
-        ports = free_ports(3)
-        places = {"host": socket.gethostname(), "folder": self.folder, "port": ports[0], "nodes": f"{ports[1]},{ports[2]}"}
-        text = SLURM_CONF.format(**places, cpus=CPUS, memory=MEMORY_MB, gpus=GPUS)
+        port, first, second, accounts, storage = free_ports(5)
+        places = {"host": socket.gethostname(), "folder": self.folder, "port": port, "nodes": f"{first},{second}"}
+        accounting = ACCOUNTING.format(port=accounts, folder=self.folder) if self.accounting else NO_ACCOUNTING
+        text = SLURM_CONF.format(**places, accounting=accounting, cpus=CPUS, memory=MEMORY_MB, gpus=GPUS)
         try:
             CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
             CONFIGURATION.write_text(text)
             GRES.write_text("\n".join(f"NodeName=n[1-2] Name=gpu File={self._gpu(number)}" for number in range(GPUS)) + "\n")
             self._start_munge()
+            if self.accounting:
+                self._start_accounting(accounts, storage)
             self._start("slurmctld", "-D", "-c")
             for node in ("n1", "n2"):
                 self.start_node(node)
@@ -116,7 +162,7 @@ class Cluster:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
-        for file in (CONFIGURATION, GRES):
+        for file in (CONFIGURATION, GRES, DATABASE):
             file.unlink(missing_ok=True)
 
     def start_node(self, node: str) -> subprocess.Popen:
@@ -143,6 +189,28 @@ class Cluster:
         self._start("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", f"--key-file={key}", *places)
         wait_for(lambda: (self.folder / "munge.socket").exists(), "munge", self._logs)
 
+    def _start_accounting(self, port: int, storage: int) -> None:
+        """A database, SLURM's daemon before it, and two accounts."""
+        word, data = secrets.token_hex(16), self.folder / "database"
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db"]
+        subprocess.run(install, check=True, capture_output=True)
+        (self.folder / "first.sql").write_text(FIRST_STATEMENTS.format(word=word))
+        places = [f"--datadir={data}", f"--socket={self.folder}/database.socket", f"--pid-file={self.folder}/database.pid"]
+        network = ["--bind-address=127.0.0.1", f"--port={storage}", "--user=root", f"--init-file={self.folder}/first.sql"]
+        self._start("mariadbd", "--no-defaults", *places, *network)
+        wait_for(lambda: listens(storage), "the database", self._logs)
+        DATABASE.touch(mode=0o600)
+        DATABASE.write_text(SLURMDBD_CONF.format(host=socket.gethostname(), folder=self.folder, port=port, storage=storage, word=word))
+        self._start("slurmdbd", "-D")
+        wait_for(lambda: listens(port), "slurmdbd", self._logs)
+        for words in (
+            "add cluster test",
+            f"add account {DEFAULT_ACCOUNT},{ACCOUNT} Cluster=test",
+            f"add user root Account={DEFAULT_ACCOUNT},{ACCOUNT} DefaultAccount={DEFAULT_ACCOUNT}",
+        ):
+            done = subprocess.run(["sacctmgr", "--immediate", *words.split()], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr + self._logs()
+
     def _start(self, program: str, *arguments: str) -> subprocess.Popen:
         path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
         with open(self.folder / f"{program}.out", "a") as output:
@@ -166,6 +234,12 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does at this port of this machine."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(condition: Callable[[], bool], what: str, logs: Callable[[], str], seconds: float = SECONDS_TO_START) -> None:

@@ -4,22 +4,21 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
-import yaml
-from snakemake.utils import update_config
 
-from tests.end_to_end.test_loop import DEMO, REPOSITORY, SETTINGS, cut_of_the_demo
-from tests.slurm.cluster import Cluster, wait_for
+from tests.cut import REPOSITORY, command_for, overlay_for, said, start
+from tests.slurm.cluster import ACCOUNT, Cluster, wait_for
 from tests.survival.disturbing import differences, stages_where
 
-# What a cluster without accounting needs, and shorter waits than on one that others use, too.
-OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
-OPTIONS += ["--slurm-no-account", "--latency-wait", "5", "--jobs", "4"]
+# Shorter waits than on a cluster that others use, too.
+OPTIONS = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "5", "--jobs", "4"]
+WITHOUT_ACCOUNTING = ["--slurm-status-command", "squeue", "--slurm-no-account"]
+PROFILE = REPOSITORY / "slurm"
 THREADS = 2
 # Rule: cores, megabytes, minutes, GPUs, as the rules ask.
 ASKED = {
@@ -62,39 +61,59 @@ class Watch(threading.Thread):
         self.look()
 
 
-def prepared(folder: Path, experiment: str, **changes: object) -> list[str]:
-    """A cut of the demo in `folder`, and the command that a user would type on a login node."""
-    overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
-    update_config(overlay, SETTINGS)
-    overlay |= {"experiment": experiment, "rounds": 1, "baselines": False, **cut_of_the_demo(folder)}
-    overlay["runtime"] = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 0, "checkpoint_minutes": 0.02, **changes}
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--profile", str(REPOSITORY / "slurm"), "--snakefile", str(REPOSITORY / "Snakefile")]
-    return [*command, "--directory", str(folder), "--configfile", str(folder / "overlay.yaml"), *OPTIONS]
+def prepared(folder: Path, experiment: str, profile: Path = PROFILE, **changes: object) -> list[str]:
+    """A cut of the demo in `folder`, and the command that a user would type on a login node; `changes` are the runtime's."""
+    runtime = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 0, "checkpoint_minutes": 0.02, **changes}
+    overlay = overlay_for(folder, experiment=experiment, rounds=1, baselines=False, runtime=runtime)
+    accounting = [] if profile != PROFILE else WITHOUT_ACCOUNTING
+    return [*command_for(folder, overlay, "--profile", str(profile)), *OPTIONS, *accounting]
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen:
-    """The controller, as on a login node."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    with open(folder / "snakemake.txt", "a") as said:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said, start_new_session=True)
+def profile_with_account(folder: Path) -> Path:
+    """The profile as a user edits it for a site that wants an account."""
+    text = (PROFILE / "config.yaml").read_text()
+    edited, changes = re.subn(r"^  # (slurm_account: )\S+", rf'  \1"{ACCOUNT}"', text, flags=re.MULTILINE)
+    assert changes == 1
+    (folder / "profile").mkdir()
+    (folder / "profile" / "config.yaml").write_text(edited)
+    return folder / "profile"
 
 
-def said(folder: Path) -> str:
-    """The last words of the controllers in `folder`."""
-    return (folder / "snakemake.txt").read_text()[-6000:]
+class Run(NamedTuple):
+    """An undisturbed run."""
+
+    results: Path
+    jobs: dict[str, dict[str, str]]  # what SLURM said about each
+
+
+def undisturbed(folder: Path, profile: Path) -> Run:
+    """The workflow, watched."""
+    watch = Watch()
+    watch.start()
+    status = start(prepared(folder, "on-slurm", profile), folder).wait()
+    watch.finish()
+    assert status == 0, said(folder)
+    return Run(folder / "results" / "on-slurm", watch.jobs)
 
 
 @pytest.fixture(scope="module")
-def run(cluster: Cluster, tmp_path_factory) -> tuple[Path, dict[str, dict[str, str]]]:
-    """The workflow, undisturbed; its results, and what SLURM said about the jobs."""
-    folder = tmp_path_factory.mktemp("login node")
-    watch = Watch()
-    watch.start()
-    status = start(prepared(folder, "on-slurm"), folder).wait()
-    watch.finish()
-    assert status == 0, said(folder)
-    return folder / "results" / "on-slurm", watch.jobs
+def without_accounting(cluster: Cluster, tmp_path_factory) -> Run:
+    """As on a cluster that keeps no accounts: the state of jobs is the controller's word."""
+    return undisturbed(tmp_path_factory.mktemp("login node"), PROFILE)
+
+
+@pytest.fixture(scope="module")
+def with_accounting(cluster: Cluster, tmp_path_factory) -> Run:
+    """As on a cluster that charges accounts: the state of jobs comes from its database."""
+    if not cluster.accounting:
+        pytest.skip("no accounting on this machine: apt install slurmdbd mariadb-server-core mariadb-client-core")
+    folder = tmp_path_factory.mktemp("login node with accounts")
+    return undisturbed(folder, profile_with_account(folder))
+
+
+@pytest.fixture(params=["without_accounting", "with_accounting"])
+def run(request) -> Run:
+    return request.getfixturevalue(request.param)
 
 
 def rule_of(job: dict[str, str]) -> str:
@@ -104,15 +123,14 @@ def rule_of(job: dict[str, str]) -> str:
 
 
 def test_the_run_ends_with_its_report(run):
-    results, _ = run
-    assert (results / "report.html").exists()
-    assert set(pd.read_parquet(results / "metrics.parquet")["system"]) == {"iter_0", "iter_1"}
+    assert (run.results / "report.html").exists()
+    assert set(pd.read_parquet(run.results / "metrics.parquet")["system"]) == {"iter_0", "iter_1"}
 
 
 @pytest.mark.parametrize("rule", ASKED)
 def test_every_heavy_stage_was_a_job_with_what_it_asked_for(rule, run):
-    jobs = [job for job in run[1].values() if rule_of(job) == rule]
-    assert jobs, sorted({job.get("Comment", "") for job in run[1].values()})
+    jobs = [job for job in run.jobs.values() if rule_of(job) == rule]
+    assert jobs, sorted({job.get("Comment", "") for job in run.jobs.values()})
     cores, megabytes, minutes, gpus = ASKED[rule]
     for job in jobs:
         assert job["JobState"] == "COMPLETED"
@@ -135,17 +153,26 @@ def slurm_time(minutes: int) -> str:
 
 
 def test_tiny_stages_were_none(run):
-    comments = {job.get("Comment", "") for job in run[1].values()}
+    comments = {job.get("Comment", "") for job in run.jobs.values()}
     assert not [comment for comment in comments if re.match(r"rule_(manifest|quality|metrics|report|baseline)", comment)]
 
 
 def test_slurms_own_record_agrees(cluster, run):
     """The file that the controller writes when a job ends knows the same jobs."""
     recorded = {job.identity: job for job in cluster.jobs()}
-    for identity, seen in run[1].items():
+    for identity, seen in run.jobs.items():
         if rule_of(seen) in ASKED:
             assert recorded[identity].state == "COMPLETED"
             assert recorded[identity].resources["cpu"] == seen["NumCPUs"]
+
+
+def test_the_account_is_charged(with_accounting):
+    """By SLURM's database."""
+    told = subprocess.run(["sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State,Account"], capture_output=True, text=True)
+    recorded = {identity: (state, account) for identity, state, account in (line.split("|") for line in told.stdout.splitlines())}
+    heavy = [identity for identity, job in with_accounting.jobs.items() if job.get("Account") == ACCOUNT]
+    assert {rule_of(with_accounting.jobs[identity]) for identity in heavy} >= set(ASKED)
+    assert {recorded[identity] for identity in heavy} == {("COMPLETED", ACCOUNT)}
 
 
 def running(rule: str, controller: subprocess.Popen, folder: Path, mark: str = "") -> str:
@@ -175,7 +202,7 @@ def slurm(*words: str) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_that_happens_on_a_cluster_is_lost(cluster, run, tmp_path):
+def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, tmp_path):
     """Cancelled, out of time, its node down, preempted, the controller killed: the artifacts are those of the undisturbed run."""
     command = prepared(tmp_path, "on-slurm")
     controller = start(command, tmp_path)
@@ -206,7 +233,7 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, run, tmp_path):
     wait_for(lambda: ended(preempted, "PREEMPTED", cluster) or "extract" not in working(tmp_path), "the preemption", lambda: said(tmp_path))
 
     assert controller.wait(600) == 0, said(tmp_path)
-    assert differences(run[0], tmp_path / "results" / "on-slurm") == []
+    assert differences(without_accounting.results, tmp_path / "results" / "on-slurm") == []
 
 
 def working(folder: Path) -> dict[str, list[int]]:

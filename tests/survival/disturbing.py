@@ -1,6 +1,7 @@
 """Kill a running experiment again and again, at random moments in a chosen stage, and see that nothing is lost.
 
-    python -m tests.survival.disturbing --kills 100 --seed 1 --into /tmp/survival --report benchmarks/survival.json
+    python -m tests.survival.disturbing --kills 80 --seed 1 --into /tmp/survival --report benchmarks/survival.json
+    python -m tests.survival.disturbing --kills 30 --seed 1 --into /tmp/survival-faces --report benchmarks/survival.json --faces
 
 An undisturbed run of a cut of the demo comes first. Then the same is run with one kill after another: of the stage's processes
 (SIGKILL, SIGTERM), of Snakemake alone (SIGKILL: its jobs live on), of both, and SIGINT to all as from a keyboard. After each,
@@ -25,12 +26,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import yaml
-from snakemake.utils import update_config
 from tqdm import tqdm
 
 from pipeline.artifacts import write_text
-from tests.end_to_end.test_loop import DEMO, REPOSITORY, SETTINGS, WALL_TIME, cut_of_the_demo
+from tests.cut import WALL_TIME, command_for, overlay_for, said, start
 
 # Stages in the order of the workflow, and what each makes.
 MADE = {
@@ -49,6 +48,7 @@ MADE = {
     "report": ["metrics.parquet", "report.html"],
 }
 AUDIO = [stage for stage in MADE if stage not in ("faces", "train_av", "extract_av")]
+FACES = [stage for stage in MADE if stage != "train"]
 WAYS = ("kill the stage", "terminate the stage", "kill Snakemake", "kill both", "interrupt everything")
 PATIENCE = 240.0  # seconds for a stage to come, or for a run to end after a kill
 SECONDS_BETWEEN_LOOKS = 0.05
@@ -63,22 +63,14 @@ class Kill(NamedTuple):
     moment: float  # in parts of what the stage took undisturbed, after its process was first seen
 
 
-def prepare(folder: Path) -> list[str]:
-    """A cut of the demo in `folder`, and the command that runs it there."""
-    overlay = yaml.safe_load((DEMO / "config.yaml").read_text())
-    update_config(overlay, SETTINGS)
-    overlay |= {"experiment": "disturbed", "rounds": 1, "baselines": False, **cut_of_the_demo(folder)}
-    overlay["runtime"] = {"device": "cpu", "threads": 1, "workers": 0, "checkpoint_minutes": 0.02}
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete", "--snakefile", str(REPOSITORY / "Snakefile")]
-    return [*command, "--directory", str(folder), "--configfile", str(folder / "overlay.yaml")]
+def prepare(folder: Path, faces: bool = False) -> list[str]:
+    """A cut of the demo in `folder`, and the command that runs it there.
 
-
-def start(command: list[str], folder: Path) -> subprocess.Popen:
-    """Snakemake in a session of its own, by which its processes are told from those of others."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    with open(folder / "snakemake.txt", "a") as output:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
+    Args:
+        faces: whether it is audio-visual.
+    """
+    runtime = {"device": "cpu", "threads": 1, "workers": 0, "checkpoint_minutes": 0.02}
+    return command_for(folder, overlay_for(folder, faces, experiment="disturbed", rounds=1, baselines=False, runtime=runtime))
 
 
 def finish(command: list[str], folder: Path) -> dict[str, float]:
@@ -99,11 +91,6 @@ def finish(command: list[str], folder: Path) -> dict[str, float]:
     if run.returncode:
         raise RuntimeError(said(folder))
     return took
-
-
-def said(folder: Path) -> str:
-    """The last words of the runs in `folder`."""
-    return (folder / "snakemake.txt").read_text()[-5000:]
 
 
 def stages_of(run: subprocess.Popen) -> dict[str, list[int]]:
@@ -182,20 +169,20 @@ def drawn(stages: list[str], kills: int, seed: int) -> list[Kill]:
     return [Kill(stage, WAYS[rng.integers(len(WAYS))], float(rng.random())) for stage in chosen]
 
 
-def undisturbed(folder: Path) -> dict[str, float]:
+def undisturbed(folder: Path, faces: bool = False) -> dict[str, float]:
     """Run the experiment in `folder` to the end; seconds that each stage took."""
     folder.mkdir(parents=True)
-    return finish(prepare(folder), folder)
+    return finish(prepare(folder, faces), folder)
 
 
-def survive(kills: list[Kill], wild: Path, took: dict[str, float]) -> Counter[tuple[str, str]]:
+def survive(kills: list[Kill], wild: Path, took: dict[str, float], faces: bool = False) -> Counter[tuple[str, str]]:
     """Run the experiment in `wild` to the end through `kills`; those that struck, by stage and way.
 
     Args:
         took: seconds that each stage takes undisturbed.
     """
     wild.mkdir(parents=True)
-    command = prepare(wild)
+    command = prepare(wild, faces)
     struck: Counter[tuple[str, str]] = Counter()
     for kill in tqdm(kills, desc="kills", disable=None):
         for _ in range(ATTEMPTS):
@@ -239,15 +226,17 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--into", type=Path, required=True, help="an empty folder on a local disk")
-    arguments.add_argument("--report", type=Path, help="a JSON file for the outcome")
+    arguments.add_argument("--faces", action="store_true", help="disturb the audio-visual experiment")
+    arguments.add_argument("--report", type=Path, help="a JSON file for the outcomes of both experiments")
     args = arguments.parse_args()
     begun = time.monotonic()
     calm, wild = args.into.resolve() / "calm", args.into.resolve() / "wild"
-    struck = survive(drawn(AUDIO, args.kills, args.seed), wild, undisturbed(calm))
+    stages = FACES if args.faces else AUDIO
+    struck = survive(drawn(stages, args.kills, args.seed), wild, undisturbed(calm, args.faces), args.faces)
     different = differences(results_in(calm), results_in(wild))
     outcome = {
         "kills": sum(struck.values()),
-        "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in AUDIO},
+        "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in stages},
         "by_way": {way: sum(count for (_, name), count in struck.items() if name == way) for way in WAYS},
         "artifacts_lost_or_different": different,
         "minutes": round((time.monotonic() - begun) / 60, 1),
@@ -256,7 +245,9 @@ def main() -> None:
     }
     print(json.dumps(outcome, indent=2))
     if args.report:
-        write_text(args.report, json.dumps(outcome, indent=2) + "\n")
+        outcomes = json.loads(args.report.read_text()) if args.report.exists() else {}
+        outcomes["audio-visual" if args.faces else "audio"] = outcome
+        write_text(args.report, json.dumps(outcomes, indent=2) + "\n")
     sys.exit(bool(different))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.survival.disturbing import Kill, differences, finish, prepare, results_in, said, start, survive, undisturbed
+from tests.cut import said, start
+from tests.survival.disturbing import Kill, differences, finish, prepare, results_in, survive, undisturbed
 
 KILLS = [
     Kill("pack", "kill the stage", 0.5),

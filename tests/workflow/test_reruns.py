@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-AFTER_CLUSTERING = {"cluster", "quality", "train", "extract", "score", "metrics", "report"}
+AFTER_CLUSTERING = {"cluster", "quality", "train", "extract", "score", "metrics", "report", "record"}  # the last two tell all settings
 
 
 def test_nothing_is_left_to_do(workshop):
@@ -49,19 +49,19 @@ def test_number_of_clusters_reruns_from_clustering_on(workshop):
 
 def test_scoring_key_reruns_scoring_alone(workshop):
     workshop.configure(score={"cohort_top": 7})
-    assert workshop.plan().made_by("score", "metrics", "report")
+    assert workshop.plan().made_by("score", "metrics", "report", "record")
 
 
 def test_operating_point_reruns_metrics_alone(workshop):
     workshop.configure(metrics={"p_target": 0.05})
-    assert workshop.plan().made_by("metrics", "report")
+    assert workshop.plan().made_by("metrics", "report", "record")
 
 
 def test_one_more_round_runs_that_round_alone(workshop):
     workshop.configure(rounds=3)
     plan = workshop.plan()
-    assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", "metrics.parquet", "report.html"}
-    assert plan.rules == {"train": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1}
+    assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", "metrics.parquet", "report.html", "settings.json"}
+    assert plan.rules == {"train": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
 
 
 def test_pretraining_rate_reruns_pretraining_and_what_follows(workshop):

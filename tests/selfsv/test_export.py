@@ -1,0 +1,175 @@
+"""The exported folder: the same embeddings and scores, on a machine that cannot train; and what is done about damage."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from sklearn.metrics.pairwise import cosine_similarity
+
+import selfsv
+from pipeline.audio.decoding import decode
+from pipeline.models.model_file import save_model
+from pipeline.settings.audio import FeatureSettings
+from selfsv.export import export
+from tests.conftest import REPOSITORY, recordings
+from tests.selfsv.conftest import experiment_in, recording
+
+TRAINING_ONLY = ["faiss", "jinja2", "matplotlib", "pyroomacoustics", "snakemake", "tensorboard", "torchvision", "facenet_pytorch", "onnx"]
+NAME, LICENCE = "a model", "cc-by-4.0"
+
+
+@pytest.fixture(scope="module")
+def folder(experiment, tmp_path_factory) -> Path:
+    """The experiment's last round, exported with its graph."""
+    place = tmp_path_factory.mktemp("exported") / "model"
+    export(experiment.folder, place, name=NAME, licence=LICENCE, onnx=True)
+    return place
+
+
+@pytest.fixture
+def plain(experiment, tmp_path) -> Path:
+    """The same without a graph, to be damaged."""
+    export(experiment.folder, tmp_path / "model", name=NAME, licence=LICENCE)
+    return tmp_path / "model"
+
+
+def test_embeddings_and_scores_are_bit_identical(experiment, folder):
+    ours, theirs = selfsv.load(folder, "cpu"), selfsv.load(experiment.folder, "cpu")
+    path = recording(experiment.utterances[0])
+    assert torch.equal(ours.embed_file(path), theirs.embed_file(path))
+    for norm in ("cosine", "snorm"):
+        scores = [model.compare_all(experiment.embeddings[:4], experiment.embeddings[4:], norm) for model in (ours, theirs)]
+        np.testing.assert_array_equal(*scores)
+    assert ours.fingerprint == theirs.fingerprint
+
+
+def test_the_graph_computes_the_models_embeddings(folder):
+    """On real voices of 1 to 20 s."""
+    model, session = selfsv.load(folder, "cpu"), onnxruntime.InferenceSession(folder / "model.onnx")
+    voices = [decode(str(path)) for path in recordings("test", 4, 3)]
+    for seconds in (1.0, 1.7, 3.0, 10.0, 20.0):
+        wave = np.concatenate(voices[: 1 + int(seconds // 3)] * 2)[: int(16_000 * seconds)]
+        (found,) = session.run(None, {"waveform": wave[None]})
+        assert cosine_similarity(found, model.embed(wave)[None]) >= 0.9999, seconds
+
+
+def test_the_graph_takes_batches_and_extremes(folder):
+    model, session = selfsv.load(folder, "cpu"), onnxruntime.InferenceSession(folder / "model.onnx")
+    batch = np.stack([decode(str(path))[:32_000] for path in recordings("test", 5, 1)])
+    (found,) = session.run(None, {"waveform": batch})
+    assert found.shape == (5, 24)
+    assert np.diag(cosine_similarity(found, model.embed(batch))).min() >= 0.9999
+    for wave in (np.zeros((2, 16_000), np.float32), batch[:1, :400]):  # silence; a single frame
+        assert np.isfinite(session.run(None, {"waveform": wave})[0]).all()
+
+
+def test_the_graph_says_what_it_is(folder):
+    facts = onnxruntime.InferenceSession(folder / "model.onnx").get_modelmeta().custom_metadata_map
+    assert facts == {"name": NAME, "licence": LICENCE, "sample_rate": "16000", "fingerprint": selfsv.load(folder, "cpu").fingerprint}
+
+
+def test_it_works_without_what_training_needs(folder, experiment):
+    program = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {TRAINING_ONLY}:
+            raise ImportError(f"{{name}} is not on this machine")
+
+sys.meta_path.insert(0, Refuse())
+import selfsv
+model = selfsv.load(sys.argv[1], "cpu")
+print(model.compare(model.embed_file(sys.argv[2]), model.embed_file(sys.argv[2]), norm="snorm") > 0)
+"""
+    command = [sys.executable, "-c", program, str(folder), str(recording(experiment.utterances[0]))]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_the_card_holds_its_header_and_the_metrics(packed, tmp_path):
+    experiment = experiment_in(tmp_path / "measured", packed)
+    rows = {"trials": "<b>list</b>|x", "norm": "snorm", "eer": 0.0791, "min_dcf": 0.5, "targets": 10, "nontargets": 20}
+    pd.DataFrame([{"system": "iter_1", **rows}, {"system": "iter_0", **rows, "eer": 0.5}]).to_parquet(experiment.folder / "metrics.parquet")
+    export(experiment.folder, tmp_path / "out", name="# one\n---\nmore: true", licence='"\n---\ninjected: true')
+    text = (tmp_path / "out" / "README.md").read_text()
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert header["license"] == '"\n---\ninjected: true' and "injected" not in header and header["library_name"] == "selfsv"
+    assert "| 7.91 | 0.500 | 10 | 20 |" in text and "50.00" not in text
+    assert "<b>" not in text and "\nmore: true" not in text
+    assert str(tmp_path) not in text and str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
+
+
+def test_a_bare_model_is_exported_without_a_background(experiment, tmp_path):
+    (tmp_path / "model.pt").write_bytes(experiment.model.read_bytes())
+    files = export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    assert files == ["README.md", "config.json", "model.safetensors"]
+    assert not {"mean", "cohort"} & load_file(tmp_path / "out" / "model.safetensors").keys()
+    with pytest.raises(selfsv.InputError, match="s-norm"):
+        selfsv.load(tmp_path / "out", "cpu").compare(experiment.embeddings[0], experiment.embeddings[1], norm="snorm")
+
+
+def test_nothing_is_overwritten_unasked(experiment, plain):
+    with pytest.raises(selfsv.InputError, match="not empty"):
+        export(experiment.folder, plain, name=NAME, licence=LICENCE)
+    (plain / "old").write_text("")
+    assert "old" not in export(experiment.folder, plain, name=NAME, licence=LICENCE, replace=True)
+
+
+def test_a_failed_export_leaves_nothing(experiment, tmp_path, monkeypatch):
+    def fail(*_: object) -> str:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("selfsv.export.model_card", fail)
+    with pytest.raises(OSError, match="no space"):
+        export(experiment.folder, tmp_path / "out", name=NAME, licence=LICENCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_baseline_cannot_be_exported(tmp_path):
+    save_model(tmp_path / "model.pt", None, FeatureSettings(), {}, stage="baseline")
+    with pytest.raises(selfsv.InputError, match="baseline"):
+        export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+
+
+def changed(folder: Path, **values: object) -> None:
+    """Change keys of the exported config; None removes one."""
+    config = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def without(folder: Path, name: str) -> None:
+    """Leave a tensor out."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file({key: value for key, value in tensors.items() if key != name}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), r"config\.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json is not the config"),
+        (lambda folder: changed(folder, version=2), "version 2"),
+        (lambda folder: changed(folder, cohort_top=None), "cohort_top"),
+        (lambda folder: changed(folder, cohort_top="300"), "cohort_top"),
+        (lambda folder: changed(folder, encoder={"channels": 10**9}), r"config\.json|model\.safetensors"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 1000), r"model\.safetensors is damaged"),
+        (lambda folder: without(folder, "encoder.embed.weight"), r"model\.safetensors is no model"),
+        (lambda folder: without(folder, "mean"), "mean and cohort"),
+    ],
+)
+def test_damage_is_named(plain, damage, message):
+    damage(plain)
+    with pytest.raises(selfsv.InputError, match=message):
+        selfsv.load(plain, "cpu")
