@@ -39,6 +39,7 @@ OUTPUTS = {
     "train_av": ["model", "face-model", "history", "gate", "losses"],
     "extract_av": ["output"],
     "modalities": ["output"],
+    "record": ["output"],
 }
 STAND_IN = """
 import json, pathlib, sys
@@ -145,7 +146,7 @@ class Workshop:
         assert done.status == 0, done.told
         blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", done.told, re.MULTILINE)
         blocks = [(name, text) for name, text in blocks if name != "all"]
-        outputs = [file for _, text in blocks for line in re.findall(r"output: (.*)", text) for file in line.split(", ")]
+        outputs = [file for _, text in blocks for line in re.findall(r"^ +output: (.*)", text, re.MULTILINE) for file in line.split(", ")]
         return Plan(Counter(name for name, _ in blocks), frozenset(file.removeprefix("results/tiny/") for file in outputs))
 
     def append(self, path: str, text: str = "\n# A comment that was not there before.\n") -> None:
