@@ -19,7 +19,8 @@ COMMANDS = (embed, verify, enroll, identify, score, export, inspect)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that `arguments` (of the command line, where None) name; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     logging.captureWarnings(True)
     args = parser().parse_args(arguments)
     try:

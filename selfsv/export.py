@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pipeline.artifacts import load_torch, read_table
 from pipeline.errors import InputError
@@ -67,7 +67,7 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, facts: dict[str, Any], 
         "provenance": content["provenance"],
         "metrics": _metrics(file),
     }
-    save_file(_tensors(model), folder / exported.WEIGHTS, metadata={"format": "pt"})
+    (folder / exported.WEIGHTS).write_bytes(save(_tensors(model), metadata={"format": "pt"}))
     (folder / exported.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if onnx:
         from selfsv.onnx_graph import write_graph  # takes long to load, and needs packages of its own

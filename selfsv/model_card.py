@@ -31,7 +31,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
 
 def escaped(text: str) -> str:
     """`text` as Markdown shows it: a corpus may be called anything."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|&~-])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>()|&~])", r"\\\1", " ".join(text.split()))
 
 
 def _header(facts: dict[str, Any]) -> str:
