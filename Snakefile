@@ -40,6 +40,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 

@@ -13,7 +13,7 @@ from pipeline.training.branch import Branch
 from pipeline.training.gated import GatedTraining
 from pipeline.training.history import write_history
 from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
-from pipeline.training.loop import fit
+from pipeline.training.loop import fit, once_more
 from pipeline.training.runtime import runtime_from
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    method.settle(lambda: once_more(method, len(corpus), runtime))
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -20,7 +20,7 @@ from pipeline.training.branch import Branch
 from pipeline.training.face_batches import AudioVisualCrops
 from pipeline.training.history import write_history
 from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
-from pipeline.training.loop import fit
+from pipeline.training.loop import fit, once_more
 from pipeline.training.runtime import runtime_from
 from pipeline.vision.augment import FaceInput
 from pipeline.vision.faces import PackedFaces
@@ -52,8 +52,9 @@ def main() -> None:
     pairs = AudioVisualCrops(crops, faces, job.face_augmentation, job.seed, stage)
     face_input = FaceInput(job.face_encoder.input_side, runtime.device)
     method = AudioVisualTraining(job.train, branches, labels, job.seed, stage, features, face_input, pairs)
-    state = state_file(args, job, f"train-av-{stage}", args.labels, faces=faces.fingerprint())
+    state = state_file(args, job, f"train-av-{stage}", args.labels, fingerprint=faces.fingerprint())
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    method.settle(lambda: once_more(method, len(corpus), runtime))
     if not runtime.group.first:
         return
     write_history(args.history, history)

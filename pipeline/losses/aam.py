@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class AamClassifier(nn.Module):
-    """One weight vector per pseudo speaker; outputs are cosines.
+    """One weight vector per speaker or pseudo speaker; outputs are cosines.
 
     Args:
         embedding: dimensions of the encoder's output.
-        classes: number of pseudo speakers.
+        classes: number of speakers.
     """
 
     def __init__(self, embedding: int, classes: int):
@@ -24,6 +24,20 @@ class AamClassifier(nn.Module):
         """[B, D] to cosines [B, classes], in float32."""
         with torch.autocast(embeddings.device.type, enabled=False):
             return F.linear(F.normalize(embeddings.float(), dim=1), F.normalize(self.weight.float(), dim=1))
+
+
+def class_means(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The mean of each class's embeddings at length 1: the weights of a classifier that already knows the classes.
+
+    Args:
+        embeddings: [N, D], of any length.
+        labels: [N] int64; each of `classes` has members.
+
+    Returns:
+        [classes, D].
+    """
+    sums = embeddings.new_zeros(classes, embeddings.shape[1]).index_add_(0, labels, F.normalize(embeddings, dim=1))
+    return sums / labels.bincount(minlength=classes).unsqueeze(1)
 
 
 def aam_logits(cosines: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:

@@ -24,6 +24,8 @@ class Model(NamedTuple):
     encoder: nn.Module
     log_mel: LogMel
     provenance: dict[str, Any]
+    encoder_settings: EncoderSettings | None  # None: nothing was learnt, and nothing can be
+    feature_settings: FeatureSettings
 
 
 def save_model(
@@ -50,11 +52,10 @@ def load_model(path: Path) -> Model:
         raise InputError(f"{path} is no model of this project")
     features = settings_of(path, FeatureSettings, content["features"])
     if content["encoder"] is None:
-        encoder: nn.Module = FbankStatistics()
-    else:
-        settings = settings_of(path, EncoderSettings, content["encoder"])
-        encoder = with_weights(path, lambda: EcapaTdnn(settings, features.mel_bins), content["weights"])
-    return Model(encoder.eval(), LogMel(features), content["provenance"])
+        return Model(FbankStatistics().eval(), LogMel(features), content["provenance"], None, features)
+    settings = settings_of(path, EncoderSettings, content["encoder"])
+    encoder = with_weights(path, lambda: EcapaTdnn(settings, features.mel_bins), content["weights"])
+    return Model(encoder.eval(), LogMel(features), content["provenance"], settings, features)
 
 
 Settings = TypeVar("Settings", bound=Section)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import load_torch, read_labels, read_table
 from pipeline.errors import InputError
 from pipeline.scoring.error_rates import operating_points
-from pipeline.scoring.systems import systems
+from pipeline.scoring.systems import LARGE_MARGIN, finetuned, systems
 from pipeline.settings.experiment import Experiment
 
 LOSSES = {"audio": "loss_clean", "face": "face_loss_clean"}
@@ -37,12 +37,22 @@ class Results:
 
     @property
     def systems(self) -> list[str]:
-        """Names of the experiment's systems, baselines first."""
-        return systems(self.settings.rounds, self.settings.baselines)
+        """Names of the experiment's systems that know no speakers, baselines first."""
+        return systems(self.settings.rounds, self.settings.baselines) + self.large_margin
+
+    @property
+    def large_margin(self) -> list[str]:
+        """The system that was tuned on the last pseudo labels, where there is one."""
+        return [LARGE_MARGIN] if self.settings.large_margin.enabled else []
+
+    @property
+    def finetuned(self) -> list[str]:
+        """Names of those that were tuned on speaker labels."""
+        return finetuned(self.settings.finetune.starts, self.settings.finetune.percent)
 
     @property
     def trained(self) -> list[str]:
-        """Names of those that were trained, in order."""
+        """Names of CA-DINO and the rounds, in order."""
         return systems(self.settings.rounds, baselines=False)
 
     @property
@@ -53,7 +63,8 @@ class Results:
     def metrics(self) -> pd.DataFrame | None:
         """A row per system, trial list and norm; only of those that the experiment has, for names become paths of score files."""
         table = optional_table(self.folder / "metrics.parquet")
-        rows = None if table is None else table[table["system"].isin(self.systems) & table["trials"].isin(list(self.settings.trials))]
+        named = [*self.systems, *self.finetuned]
+        rows = None if table is None else table[table["system"].isin(named) & table["trials"].isin(list(self.settings.trials))]
         return None if rows is None or rows.empty else rows
 
     def history(self, system: str) -> pd.DataFrame | None:

@@ -28,19 +28,22 @@ from pipeline.reporting.drawing import (
 )
 from pipeline.reporting.paper import counterparts
 from pipeline.scoring.error_rates import equal_error_rate
-from pipeline.scoring.systems import iteration, title
+from pipeline.scoring.systems import BASELINES, LARGE_MARGIN, iteration, start_title, title
 
 BINS = 60
 SMALLEST_LOSS = 1e-8  # the gate's mixture sees smaller losses as this one
 DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 MEASURES = {"nmi": "NMI", "purity": "purity"}
+PART_COLOURS = (MUTED, VERMILLION, BLUE, GREEN, PURPLE, AMBER, SKY)
 PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
 def system_line(system: str, rounds: int) -> dict[str, Any]:
-    """Colour and dashes of a system's line: baselines grey, CA-DINO warm, rounds in darkening blue."""
+    """Colour and dashes of a system's line: baselines grey, CA-DINO warm, rounds in darkening blue, what follows them purple."""
     index = iteration(system)
+    if system == LARGE_MARGIN:
+        return {"color": PURPLE, "linestyle": "-."}
     if index is None:
         return {"color": MUTED, "linestyle": ":" if system == "baseline_fbank" else "--", "linewidth": 1.5}
     return {"color": round_colour(index, rounds) if index else VERMILLION}
@@ -75,7 +78,7 @@ def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
 
 
 def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
-    baselines = metrics[metrics["iteration"].isna() & (metrics["norm"] == "cosine")].sort_values("eer")
+    baselines = metrics[metrics["system"].isin(BASELINES) & (metrics["norm"] == "cosine")].sort_values("eer")
     above = True
     for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
         axes.axhline(100 * eer, color=MUTED, linestyle=":" if system == "baseline_fbank" else "--", linewidth=1.1)
@@ -93,6 +96,27 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
             **place,
         )
         axes.update_datalim([(0, 100 * eer)])
+
+
+def eer_per_part(trials: str, rates: pd.DataFrame) -> Markup:
+    """EER over parts of a labelled corpus, a line per encoder that the tuning starts from.
+
+    Args:
+        rates: cosine rates with `start`, `percent` (0: not tuned) and `eer`.
+    """
+    parts = sorted(set(rates["percent"]))
+
+    def plot(axes: Axes) -> None:
+        for (start, rows), colour in zip(rates.groupby("start", sort=False), PART_COLOURS, strict=False):
+            rows = rows.sort_values("percent")
+            places = [parts.index(part) for part in rows["percent"]]
+            axes.plot(places, 100 * rows["eer"], marker="o", markersize=5, color=colour, label=start_title(str(start)))
+        axes.set_xticks(range(len(parts)), [str(part) if part else "none" for part in parts])
+        axes.set(xlabel="labelled utterances, %", ylabel="EER, %", xlim=(-0.25, len(parts) - 0.75))
+        axes.set_ylim(0, 1.12 * axes.dataLim.y1)
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+
+    return draw(f"labels-{trials}", f"Equal error rate per part of the labels on {trials}", plot, (4.9, 3.5))
 
 
 def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Markup:

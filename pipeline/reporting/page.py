@@ -16,9 +16,10 @@ from pipeline.reporting.collect import Results
 from pipeline.reporting.corpora import SHOWN_ROWS, corpus_summary, repeats
 from pipeline.reporting.drawing import Panel
 from pipeline.reporting.faces import cluster_faces, detection
+from pipeline.reporting.finetuning import finetuning
 from pipeline.reporting.paper import TABLES
 from pipeline.reporting.trainings import gates, training_panels, warnings
-from pipeline.scoring.systems import iteration, title
+from pipeline.scoring.systems import BASELINES, title
 
 TEMPLATE = Path(__file__).parents[2] / "workflow" / "report" / "report.html.j2"
 NORMS = (("cosine", "cosine"), ("snorm", "s-norm"))
@@ -42,6 +43,8 @@ def content(results: Results) -> dict[str, Any]:
     settings = results.settings
     metrics = results.metrics()
     corpora = [corpus_summary(results, name) for name in sorted(settings.corpora, key=lambda name: name != settings.train_corpus)]
+    trainings = [*results.trained, *results.large_margin, *results.finetuned]
+    models = [*results.systems, *results.finetuned]
     return {
         "settings": settings,
         "warnings": warnings(results),
@@ -51,6 +54,7 @@ def content(results: Results) -> dict[str, Any]:
         "headline": headline(metrics),
         "paper": paper_table(settings.modality),
         "eer": eer_panels(metrics, settings.modality),
+        "finetuning": finetuning(results, metrics),
         "det": det_panels(results, metrics),
         "gates": [found for system in results.trained[1:] if (found := gates(results, system))],
         "clusters": cluster_panels(results),
@@ -58,8 +62,8 @@ def content(results: Results) -> dict[str, Any]:
         "agreement": agreement_panel(results),
         "modalities": modality_comparison(results),
         "faces": {"detection": detection(results), "clusters": cluster_faces(results)} if results.audio_visual else None,
-        "training": [training for system in results.trained if (training := training_panels(results, system))],
-        "provenance": [(title(name), found) for name in results.systems if (found := results.provenance(name))],
+        "training": [training for system in trainings if (training := training_panels(results, system))],
+        "provenance": [(title(name), found) for name in models if (found := results.provenance(name))],
         "config": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": versions((*PACKAGES, *FACE_PACKAGES) if results.audio_visual else PACKAGES),
         "shown_rows": SHOWN_ROWS,
@@ -103,7 +107,7 @@ def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
         for system, values in wide.iterrows():
             measures = zip(wide.columns, values, lowest, strict=True)
             shown = [(f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least) for key, value, least in measures]
-            lines.append({"system": title(str(system)), "baseline": iteration(str(system)) is None, "cells": shown})
+            lines.append({"system": title(str(system)), "baseline": system in BASELINES, "cells": shown})
         size = rows[["targets", "nontargets"]].iloc[0]
         tables.append({"trials": trials, "targets": size["targets"], "nontargets": size["nontargets"], "rows": lines})
     return tables

@@ -8,13 +8,13 @@ import pandas as pd
 from pipeline.reporting import figures
 from pipeline.reporting.collect import Results
 from pipeline.reporting.drawing import Panel
-from pipeline.scoring.systems import title
+from pipeline.scoring.systems import iteration, title
 
 
 def warnings(results: Results) -> list[tuple[str, str, str]]:
     """System, epochs and text of each warning in the histories; figures aside, the same text counts as one warning."""
     found = []
-    for system in results.trained:
+    for system in [*results.trained, *results.large_margin, *results.finetuned]:
         history = results.history(system)
         if history is None or "warning" not in history:
             continue
@@ -72,7 +72,10 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
     history = results.history(system)
     if history is None:
         return None
-    panels = _pretraining(results, system, history) if system == "iter_0" else _gated_training(results, system, history)
+    if iteration(system) is None:
+        panels = _tuning(system, history)
+    else:
+        panels = _gated_training(results, system, history) if iteration(system) else _pretraining(results, system, history)
     panels.append(Panel("Learning rate", figures.curves(f"{system}-lr", history, [("learning_rate", "")], "learning rate")))
     if "utterances_per_second" in history:
         waited = history["data_wait_seconds"].sum() / max(history["seconds"].sum(), 1e-9) if "data_wait_seconds" in history else None
@@ -114,6 +117,16 @@ def _gated_training(results: Results, system: str, history: pd.DataFrame) -> lis
             "Agreement with the pseudo labels",
             figures.curves(f"{system}-accuracy", history, accuracies, "utterances, %", scale=100),
             f"How often the clean {clean} prediction is the pseudo label; noisy labels should not be learnt to 100 %.",
+        ),
+    ]
+
+
+def _tuning(system: str, history: pd.DataFrame) -> list[Panel]:
+    accuracy = figures.curves(f"{system}-accuracy", history, [("accuracy", "")], "utterances, %", scale=100)
+    return [
+        Panel("Loss", figures.curves(f"{system}-loss", history, [("loss", "")], "loss, nats")),
+        Panel(
+            "Agreement with the labels", accuracy, "How often the class with the greatest cosine is the label, on the segments learnt from."
         ),
     ]
 

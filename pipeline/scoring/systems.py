@@ -1,31 +1,65 @@
 """The systems of an experiment: the names of their folders, their order, and what people call them."""
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 BASELINES = {"baseline_fbank": "fbank statistics", "baseline_untrained": "untrained encoder"}
+LARGE_MARGIN = "large_margin"
 ROUND = re.compile(r"iter_(\d+)")
+FINETUNED = re.compile(r"finetuned_(random|iter_\d+)_(\d+)")
+
+
+class Labelled(NamedTuple):
+    """What an encoder was tuned on."""
+
+    start: str  # random, or the system whose encoder it was
+    percent: int  # of the labelled utterances
 
 
 def systems(rounds: int, baselines: bool) -> list[str]:
-    """Names of an experiment's systems, baselines first."""
+    """Names of the systems that CA-DINO and DLG-LC are about, baselines first."""
     return [*(BASELINES if baselines else ()), *(f"iter_{index}" for index in range(rounds + 1))]
 
 
+def finetuned(starts: Sequence[str], percent: Sequence[int]) -> list[str]:
+    """Names of the systems that are tuned on speaker labels; what is asked for twice is made once."""
+    return list(dict.fromkeys(f"finetuned_{start}_{part}" for start in starts for part in percent))
+
+
 def iteration(system: str) -> int | None:
-    """The number of `system`'s round; None for a baseline."""
+    """The number of `system`'s round; None for what is no round."""
     match = ROUND.fullmatch(system)
     return int(match[1]) if match else None
 
 
+def labelled(system: str) -> Labelled | None:
+    """What `system` was told of who speaks; None for all that were told nothing."""
+    match = FINETUNED.fullmatch(system)
+    return Labelled(match[1], int(match[2])) if match else None
+
+
 def title(system: str) -> str:
     """What a table or a legend calls `system`."""
-    index = iteration(system)
+    index, told = iteration(system), labelled(system)
+    if told:
+        return f"{start_title(told.start)}, {told.percent} % labelled"
     if index is None:
-        return BASELINES.get(system, system)
+        return {**BASELINES, LARGE_MARGIN: "large margin"}.get(system, system)
     return f"DLG-LC round {index}" if index else "CA-DINO"
 
 
-def order(system: str) -> tuple[int, str]:
-    """A key that sorts baselines first, then the rounds."""
-    index = iteration(system)
-    return (-1 if index is None else index, system)
+def start_title(start: str) -> str:
+    """What people call the encoder that a fine-tuning starts from."""
+    return "random weights" if start == "random" else title(start)
+
+
+def order(system: str) -> tuple[int, int, int, str]:
+    """A key that sorts baselines first, then the rounds, then what was made of them, by where it starts and how much it was told."""
+    index, told = iteration(system), labelled(system)
+    if told:
+        start = iteration(told.start)
+        return (3, -1 if start is None else start, told.percent, system)
+    if index is not None:
+        return (1, index, 0, system)
+    return (2 if system == LARGE_MARGIN else 0, 0, 0, system)

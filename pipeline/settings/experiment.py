@@ -14,6 +14,7 @@ from pipeline.settings.runtime import RuntimeSettings
 from pipeline.settings.scoring import MetricSettings, ScoreSettings
 from pipeline.settings.section import NonNegative, Section, validated
 from pipeline.settings.train import TrainSettings
+from pipeline.settings.tuning import FinetuneSettings, LargeMarginSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
@@ -27,6 +28,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pretrain.dino.teacher_temperature": 0.04,
         "pretrain.dino.teacher_temperature_epochs": 0,
         "pretrain.average_last": 1,
+        "train.average_last": 1,
+        "large_margin.enabled": False,
         "cluster.subtract_mean": False,
         "score.subtract_mean": False,
     },
@@ -38,6 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pretrain.dino.teacher_temperature": 0.07,
         "pretrain.dino.teacher_temperature_epochs": 30,
         "pretrain.average_last": 10,
+        "train.average_last": 10,
+        "large_margin.enabled": True,
         "cluster.subtract_mean": True,
         "score.subtract_mean": True,
     },
@@ -71,6 +76,8 @@ class Experiment(Section):
     pretrain: PretrainSettings = PretrainSettings()
     cluster: ClusterSettings = ClusterSettings()
     train: TrainSettings = TrainSettings()
+    large_margin: LargeMarginSettings = LargeMarginSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     faces: FaceSettings = FaceSettings()
     score: ScoreSettings = ScoreSettings()
     metrics: MetricSettings = MetricSettings()
@@ -83,6 +90,24 @@ class Experiment(Section):
         for name, trials in self.trials.items():
             if trials.corpus not in self.corpora:
                 raise ValueError(f"trials.{name}.corpus '{trials.corpus}' is not one of the corpora ({', '.join(self.corpora)})")
+        return self
+
+    @model_validator(mode="after")
+    def _finetuning_is_possible(self) -> "Experiment":
+        """Where there is any: its encoders exist, and its corpus is there, and not tested on."""
+        tuning = self.finetune
+        if not tuning.starts:
+            return self
+        made = ["random", *(f"iter_{index}" for index in range(self.rounds + 1))]
+        if unknown := [start for start in tuning.starts if start not in made]:
+            raise ValueError(f"finetune.starts: there is no '{unknown[0]}' with rounds: {self.rounds} (there are {', '.join(made)})")
+        if tuning.corpus not in self.corpora:
+            raise ValueError(f"finetune.corpus '{tuning.corpus or ''}' is not one of the corpora ({', '.join(self.corpora)})")
+        if tested := [name for name, trials in self.trials.items() if trials.corpus == tuning.corpus]:
+            raise ValueError(
+                f"finetune.corpus '{tuning.corpus}' is what trials.{tested[0]} draws on: systems would be tested on voices that they were "
+                "taught. Name the labelled recordings, without those of the trials, as a corpus of their own"
+            )
         return self
 
 

@@ -8,7 +8,7 @@ from pipeline.settings.experiment import Experiment
 from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.settings.section import NonNegative, Section
-from pipeline.settings.train import TrainSettings
+from pipeline.settings.train import AamTraining, TrainSettings
 
 
 class Job(Section):
@@ -59,3 +59,26 @@ class TrainAvJob(TrainJob):
             face_encoder=faces.encoder,
             face_augmentation=faces.augmentation,
         )
+
+
+class TuneJob(Job):
+    """An encoder that is tuned further. On which labels is no part of it: that shows in the labels."""
+
+    augmentation: AugmentationSettings
+    tune: AamTraining
+
+    @classmethod
+    def with_large_margin(cls, experiment: Experiment) -> Self:
+        """On the last pseudo labels."""
+        return cls._of(experiment, experiment.large_margin)
+
+    @classmethod
+    def on_labels(cls, experiment: Experiment) -> Self:
+        """On speaker labels. Neither the number of systems nor where they start is part of one system's job."""
+        return cls._of(experiment, experiment.finetune)
+
+    @classmethod
+    def _of(cls, experiment: Experiment, section: AamTraining) -> Self:
+        tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
+        common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
+        return cls(**common, tune=tune)

@@ -39,15 +39,23 @@ class TrainOptimiserSettings(Section):
     clip_gradient: float = Field(3.0, gt=0, description="greatest norm of the gradient [ours]")
 
 
-class TrainSettings(Section):
-    """Stage II as a whole."""
+class AamTraining(Section):
+    """What every training with AAM-softmax depends on."""
 
     epochs: Positive = Field(100, description="visits of every utterance [paper V-E1]")
     batch_size: Positive = Field(256, description="utterances per step over all devices [ours]")
-    crop_seconds: float = Field(2.0, gt=0, description="length of both segments, seconds [ours]")
+    crop_seconds: float = Field(2.0, gt=0, description="length of a segment, seconds [ours]")
     aam: AamSettings = AamSettings()
-    gate: GateSettings = GateSettings()
     optimiser: TrainOptimiserSettings = TrainOptimiserSettings()
+
+
+class TrainSettings(AamTraining):
+    """Stage II as a whole."""
+
+    average_last: Positive | None = Field(
+        None, description="checkpoints (one per epoch) averaged into a round's encoder; empty: recipe [paper 1; strong 10]"
+    )
+    gate: GateSettings = GateSettings()
 
     @model_validator(mode="after")
     def _gate_waits_for_the_margin(self) -> "TrainSettings":

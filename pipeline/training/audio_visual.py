@@ -1,5 +1,6 @@
 """Stage II on voices and faces: two encoders that share nothing but the labels (paper IV-C)."""
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ from pipeline.losses.joint_correction import JointDecision, decide_jointly
 from pipeline.losses.label_correction import Clean, decide
 from pipeline.settings.train import TrainSettings
 from pipeline.training.batches import FeatureExtractor
-from pipeline.training.branch import Branch, Lesson, learning_rate, margin
+from pipeline.training.branch import Branch, Lesson
 from pipeline.training.face_batches import AudioVisualBatch
 from pipeline.training.history import Row
+from pipeline.training.learner import learning_rate, margin
 from pipeline.vision.augment import FaceInput
 
 
@@ -86,6 +88,21 @@ class AudioVisualTraining:
         schedules = {"learning_rate": learning_rate(self.settings, epoch), "margin": margin(self.settings, epoch)}
         faces = {f"face_{name}": value for name, value in face.items() if name != "warning"}
         return {**voice, **faces, **schedules, "warning": "; ".join(warnings)}
+
+    def settle(self, batches: Callable[[], Iterable[AudioVisualBatch]]) -> None:
+        """End the training: put the averages of the last epochs in the encoders' places, where the settings ask for them.
+
+        Args:
+            batches: makes those of one more epoch; called for each modality.
+        """
+        voice, face = self.branches
+        voice.settle(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
+        face.settle(faces for batch in batches() if voice.group.total(len(batch.faces.rows)) for faces in self._both_faces(batch))
+
+    def _both_faces(self, batch: AudioVisualBatch) -> Iterator[Tensor]:
+        """The clean faces of a batch, then the augmented ones."""
+        yield self._face_input(batch.faces.clean)
+        yield self._face_input(batch.faces.augmented, batch.faces.plan)
 
     @property
     def gate_rows(self) -> list[Row]:

@@ -40,6 +40,13 @@ class TrainBatch(NamedTuple):
     augmented: Views
 
 
+class TuneBatch(NamedTuple):
+    """What fine-tuning sees in one step."""
+
+    utterances: Tensor  # [B] int64
+    augmented: Views
+
+
 class Visit(NamedTuple):
     """One batch of an epoch, before its audio is read."""
 
@@ -122,6 +129,24 @@ class TrainCrops(Dataset):
         clean = self._corpus.crop(utterance, first, self._length)
         augmented = self._corpus.crop(utterance, second, self._length)
         return [clean], [augmented], self._planner.draw(rng, 1)
+
+
+class TuneCrops(Dataset):
+    """An augmented segment of each utterance, from anywhere in it. Indexed by a `Visit`."""
+
+    def __init__(self, corpus: PackedCorpus, planner: Planner, crop_seconds: float, seed: int, stage: int):
+        self._corpus, self._planner, self._seed, self._stage = corpus, planner, seed, stage
+        self._length = round(crop_seconds * SAMPLE_RATE)
+
+    def __getitem__(self, visit: Visit) -> TuneBatch:
+        crops, plans = (list(part) for part in zip(*(self._item(visit.epoch, int(row)) for row in visit.utterances), strict=True))
+        return TuneBatch(torch.from_numpy(visit.utterances), stacked(crops, plans))
+
+    def _item(self, epoch: int, utterance: int) -> tuple[Any, ...]:
+        """The crop and its plan."""
+        rng = generator(self._seed, self._stage, epoch, utterance)
+        crop = self._corpus.crop(utterance, rng.random(), self._length)
+        return [crop], self._planner.draw(rng, 1)
 
 
 def loaded(dataset: Dataset, planned: list[Visit], workers: int, pin: bool) -> Iterator[Any]:

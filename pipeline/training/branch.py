@@ -1,20 +1,23 @@
 """One modality of stage II: an encoder and a classifier, their optimiser, and the memory that its gate is fitted to."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.losses.aam import AamClassifier, aam_loss
+from pipeline.losses.aam import AamClassifier
 from pipeline.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, Clean, Gate, gated_loss
 from pipeline.losses.loss_gate import GateFit, refit
 from pipeline.settings.train import TrainSettings
 from pipeline.training.checks import extreme_gate
+from pipeline.training.ema import WeightAverage
 from pipeline.training.history import Row
+from pipeline.training.learner import AamLearner
 from pipeline.training.runtime import Runtime
-from pipeline.training.schedules import margin_ramp, warmup_then_exponential
+from pipeline.training.statistics import reestimate
 
 SHARES = tuple(name for code, name in enumerate(DECISIONS) if code != AGREED)
 
@@ -29,7 +32,7 @@ class Lesson(NamedTuple):
     labels: Tensor  # [M] int64, what they are taught as: the pseudo label, or what was agreed on
 
 
-class Branch:
+class Branch(AamLearner):
     """What is trained on pseudo labels, and what it is told to trust.
 
     Args:
@@ -54,15 +57,12 @@ class Branch:
         several: bool = False,
     ):
         self.modality, self.settings, self._seed, self._several = modality, settings, seed, several
-        self._runtime, self.group, self._has_modality = runtime, runtime.group, has_modality
+        super().__init__(settings, encoder, AamClassifier(embedding, classes), runtime)
+        self._has_modality = has_modality
         device = runtime.device
-        self.encoder = runtime.prepared(encoder)
-        self.classifier = AamClassifier(embedding, classes).to(device)
-        optimiser = settings.optimiser
-        self._parameters = [*self.encoder.parameters(), *self.classifier.parameters()]
-        self._optimiser = torch.optim.SGD(
-            self._parameters, lr=0.0, momentum=optimiser.momentum, weight_decay=optimiser.weight_decay, fused=device.type == "cuda" or None
-        )
+        # An average of one is the encoder itself, as it is.
+        self._averages = settings.average_last if settings.average_last and settings.average_last > 1 else 0
+        self._average = WeightAverage()
         self._threshold: float | None = settings.gate.fixed_threshold if settings.gate.mode == "fixed" else None
         self.gate_rows: list[Row] = []
         # Of the last epoch; one entry per utterance, so that nothing waits for the device within it.
@@ -73,8 +73,8 @@ class Branch:
     @torch.no_grad()
     def clean(self, features: Tensor, labels: Tensor, progress: float) -> Clean:
         """What the network makes of the clean segments."""
-        cosines = self._cosines(features)
-        return Clean(aam_loss(cosines, labels, self.settings.aam.scale, margin(self.settings, progress)), cosines)
+        cosines = self.cosines(features)
+        return Clean(self.losses(cosines, labels, progress), cosines)
 
     def learn(self, lesson: Lesson, features: Tensor, progress: float) -> None:
         """One step of the optimiser on the augmented segments (Algorithm 1), and the memory of it.
@@ -83,18 +83,13 @@ class Branch:
             features: of the augmented segments.
         """
         scale = self.settings.aam.scale
-        augmented = self._cosines(features)
-        augmented_loss = aam_loss(augmented, lesson.labels, scale, margin(self.settings, progress))
+        augmented = self.cosines(features)
+        augmented_loss = self.losses(augmented, lesson.labels, progress)
         gate = self.gate(int(progress))
         losses = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate)
         items = self.group.total(len(losses))
-        self._update(losses.sum() / items, progress)
+        self.update(losses.sum() / items, progress)
         self._remember(lesson, losses.detach(), items)
-
-    def _cosines(self, features: Tensor) -> Tensor:
-        with self._runtime.autocast():
-            embeddings = self.encoder(features)
-        return self.classifier(embeddings)
 
     def gate(self, epoch: int) -> Gate:
         """The gate in force. Before its first epoch, and in mode `none`, every label counts."""
@@ -102,15 +97,6 @@ class Branch:
         closed = gate.mode != "none" and epoch >= gate.gate_start_epoch and self._threshold is not None
         threshold = self._threshold if closed and self._threshold is not None else math.inf
         return Gate(threshold, gate.confidence if gate.mode == "dlg_lc" else 1.0, gate.sharpening)
-
-    def _update(self, loss: Tensor, progress: float) -> None:
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, progress)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.group.sum_gradients(self._parameters)
-        nn.utils.clip_grad_norm_(self._parameters, self.settings.optimiser.clip_gradient)
-        self._optimiser.step()
 
     def _remember(self, lesson: Lesson, losses: Tensor, items: int) -> None:
         """Take down what became of each utterance, in whichever process.
@@ -128,6 +114,8 @@ class Branch:
 
     def end_epoch(self, epoch: int) -> Row:
         """Fit the mixture to the epoch's clean losses; from the gate's first epoch on, its crossing is the next threshold."""
+        if self._averages and epoch >= self.settings.epochs - self._averages:
+            self._average.add(self.encoder.state_dict())
         shares, used = self._shares(), self.gate(epoch).threshold
         fit = self.group.agreed(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._seed))
         self.gate_rows.append(self._gate_row(epoch, used, fit, shares))
@@ -179,6 +167,17 @@ class Branch:
         self._steps = 0
         self._sums = torch.zeros(3, device=self._runtime.device)
 
+    def settle(self, inputs: Iterable[Tensor]) -> None:
+        """Put the average of the last epochs' weights in the encoder's place, if there is to be one.
+
+        Args:
+            inputs: the batches of an epoch, from which BatchNorm takes its statistics anew. Not looked at without an average.
+        """
+        if self._averages:
+            self.encoder.load_state_dict(self._average.mean)
+            with self._runtime.autocast():
+                reestimate(self.encoder, inputs)
+
     def is_finite(self) -> bool:
         """Whether all figures of the epoch so far are finite."""
         return bool(self._sums.isfinite().all())
@@ -186,9 +185,8 @@ class Branch:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return {
-            "encoder": self.encoder.state_dict(),
-            "classifier": self.classifier.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            **super().state_dict(),
+            "average": vars(self._average),
             "threshold": self._threshold,
             "gate_rows": self.gate_rows,
             "clean_loss": self._clean_loss,
@@ -198,24 +196,10 @@ class Branch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
-        self.encoder.load_state_dict(state["encoder"])
-        self.classifier.load_state_dict(state["classifier"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        super().load_state_dict(state)
+        self._average.load(state["average"], self._runtime.device)
         self._threshold, self.gate_rows = state["threshold"], state["gate_rows"]
         self._clean_loss.copy_(state["clean_loss"])
         self._decision.copy_(state["decision"])
         self._steps = state["figures"]["steps"]
         self._sums.copy_(state["figures"]["sums"])
-
-
-def learning_rate(settings: TrainSettings, progress: float) -> float:
-    """At `progress` epochs."""
-    optimiser = settings.optimiser
-    return warmup_then_exponential(
-        progress, settings.epochs, optimiser.warmup_epochs, optimiser.learning_rate, optimiser.final_learning_rate
-    )
-
-
-def margin(settings: TrainSettings, progress: float) -> float:
-    """Of AAM, at `progress` epochs."""
-    return margin_ramp(progress, settings.aam.margin_start_epoch, settings.aam.margin_full_epoch, settings.aam.margin)

@@ -1,5 +1,7 @@
 """The teacher's weights, from the student's (paper Eq. 4), and averages of weights over time."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,3 +29,7 @@ class WeightAverage:
             value = value.detach().clone()
             blend = self.count > 1 and value.is_floating_point()
             self.mean[name] = self.mean[name].lerp(value, 1 / self.count) if blend else value
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from what `vars` gave of an average, on `device`."""
+        self.count, self.mean = state["count"], {name: value.to(device) for name, value in state["mean"].items()}

@@ -1,5 +1,6 @@
 """Stage II: a new encoder on pseudo labels, with the dynamic loss-gate and label correction (paper IV, Algorithm 1)."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch.utils.data import Dataset
 from pipeline.losses.label_correction import decide
 from pipeline.settings.train import TrainSettings
 from pipeline.training.batches import FeatureExtractor, TrainBatch
-from pipeline.training.branch import Branch, Lesson, learning_rate, margin
+from pipeline.training.branch import Branch, Lesson
 from pipeline.training.history import Row
+from pipeline.training.learner import learning_rate, margin
 
 
 class GatedTraining:
@@ -56,6 +58,14 @@ class GatedTraining:
         """Figures of the epoch."""
         schedules = {"learning_rate": learning_rate(self.settings, epoch), "margin": margin(self.settings, epoch)}
         return {**self.voice.end_epoch(epoch), **schedules}
+
+    def settle(self, batches: Callable[[], Iterable[TrainBatch]]) -> None:
+        """End the training: put the average of the last epochs in the encoder's place, where the settings ask for one.
+
+        Args:
+            batches: makes those of one more epoch.
+        """
+        self.voice.settle(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
 
     @property
     def gate_rows(self) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What both training scripts read: the packed corpus, the augmentation banks, the options."""
+"""What the training scripts read: the packed corpus, the augmentation banks, the options."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import artifacts
 from pipeline.artifacts import content_hash
@@ -16,7 +16,8 @@ from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.features import LogMel
 from pipeline.command import parser
 from pipeline.errors import InputError
-from pipeline.settings.jobs import Job, PretrainJob, TrainJob
+from pipeline.models.model_file import load_model
+from pipeline.settings.jobs import Job, PretrainJob, TrainJob, TuneJob
 from pipeline.training.batches import FeatureExtractor
 from pipeline.training.runtime import Runtime, add_arguments, add_data_arguments
 from pipeline.training.state import StateFile
@@ -39,12 +40,24 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
     return made
 
 
-def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob, runtime: Runtime) -> Inputs:
+def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | TuneJob, runtime: Runtime) -> Inputs:
     """Open the corpus and the banks that `args` name."""
     noise, rirs = load_bank(args.noise), load_bank(args.rirs)
     planner = Planner(job.augmentation, noise.kind.numpy(), len(rirs.start))
     features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(job.features), runtime.device)
     return Inputs(PackedCorpus(args.manifest, args.audio), planner, features)
+
+
+def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, TuneJob]:
+    """The encoder of the model in the file at `path`, and `job` with that model's settings: it may come from another experiment.
+
+    Raises:
+        InputError: the file is damaged, or has no encoder that could be trained.
+    """
+    model = load_model(path)
+    if model.encoder_settings is None:
+        raise InputError(f"{path} holds nothing that can be trained: start from the model of a round, iter_0 or later")
+    return model.encoder, job.model_copy(update={"encoder": model.encoder_settings, "features": model.feature_settings})
 
 
 def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
@@ -59,13 +72,14 @@ def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.to_numpy("int64"))
 
 
-def state_file(args: argparse.Namespace, job: Job, stage: str, *labels: Path, faces: str = "") -> StateFile:
+def state_file(args: argparse.Namespace, job: Job, stage: str, *files: Path, fingerprint: str = "") -> StateFile:
     """The state that belongs to these settings and inputs.
 
     The audio itself stands for itself through its manifest, which names every utterance, its place and its length.
 
     Args:
-        faces: the fingerprint of the faces, where there are any.
+        files: what else the training depends on, such as its labels.
+        fingerprint: of what stands in no file of its own, such as the faces of the utterances that are trained on.
     """
-    texts = [job.to_json(), *([faces] if faces else [])]
-    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *labels], *texts))
+    texts = [job.to_json(), *([fingerprint] if fingerprint else [])]
+    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *files], *texts))

@@ -37,7 +37,7 @@ Taken = TypeVar("Taken", bound=UtteranceBatch, contravariant=True)
 
 
 class Method(Protocol[Taken]):
-    """What is trained: CA-DINO or DLG-LC. Its state is all that a restart needs beyond the loop's own counters."""
+    """What is trained: CA-DINO, DLG-LC, or a tuning of either. Its state is all that a restart needs beyond the loop's own counters."""
 
     name: str  # of the stage, for files and logs
     stage: int  # 0: pretraining, i: round i; part of every random draw
@@ -133,6 +133,12 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
                 counters.epoch, counters.step, counters.seconds, counters.waited = counters.epoch + 1, 0, 0.0, 0.0
             save()
     return counters.rows
+
+
+def once_more(method: Method[Batch], utterances: int, runtime: Runtime) -> Iterator[Batch]:
+    """The batches of an epoch after the last, to look at and not to learn from."""
+    planned = visits(method.seed, method.stage, method.epochs, utterances, method.batch_size, runtime.group.size)
+    yield from _batches(method.begin_epoch(method.epochs), planned, runtime)
 
 
 @contextmanager

@@ -229,8 +229,7 @@ class Pretraining:
         self._optimiser.load_state_dict(state["optimiser"])
         self.centre = state["centre"].to(device)
         self._labels, self._clustered_in = state["labels"], state["clustered_in"]
-        vars(self._average).update(state["average"])
-        self._average.mean = {name: value.to(device) for name, value in self._average.mean.items()}
+        self._average.load(state["average"], device)
         figures = state["figures"]
         self._steps, self._sums, self._mean_output = figures["steps"], figures["sums"].to(device), figures["mean_output"].to(device)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.losses.aam import AamClassifier, aam_loss
+from pipeline.losses.aam import AamClassifier, aam_loss, class_means
 
 SCALE, MARGIN = 32.0, 0.2
 
@@ -49,3 +49,9 @@ def test_classifier_outputs_cosines():
     classifier, embeddings = AamClassifier(6, 4), torch.randn(3, 6)
     expected = F.cosine_similarity(embeddings.unsqueeze(1), classifier.weight.unsqueeze(0), dim=2)
     torch.testing.assert_close(classifier(embeddings), expected)
+
+
+def test_class_means_are_those_of_unit_vectors():
+    embeddings = torch.tensor([[3.0, 4.0], [0.0, 2.0], [5.0, 0.0]])
+    means = class_means(embeddings, torch.tensor([1, 1, 0]), 2)
+    torch.testing.assert_close(means, torch.tensor([[1.0, 0.0], [0.3, 0.9]]))

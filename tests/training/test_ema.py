@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline.training.ema import WeightAverage, update_teacher
 from pipeline.training.schedules import cosine
+from pipeline.training.statistics import reestimate
 
 
 def network(seed: int) -> nn.Module:
@@ -54,3 +55,28 @@ def test_average_is_the_mean_of_all_checkpoints():
         average.add(state)
     torch.testing.assert_close(average.mean["0.weight"], torch.stack([state["0.weight"] for state in states]).mean(dim=0))
     assert average.mean["1.num_batches_tracked"] == 3
+
+
+def two_norms() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.3))
+
+
+def test_statistics_are_the_means_over_the_batches():
+    """By hand: the second layer's are of what comes out of the first, normalised batch by batch as in training."""
+    network, batches = two_norms().eval(), [torch.randn(8, 3) * 2 + 5, torch.randn(6, 3) - 1]
+    network[2].running_mean.fill_(7.0)  # what was there is forgotten
+    normalised = [(batch - batch.mean(0)) / (batch.var(0, correction=0) + 1e-5).sqrt() for batch in batches]
+    inner = [batch @ network[1].weight.T + network[1].bias for batch in normalised]
+    reestimate(network, batches)
+    for norm, seen in ((network[0], batches), (network[2], inner)):
+        torch.testing.assert_close(norm.running_mean, torch.stack([batch.mean(0) for batch in seen]).mean(0).detach())
+        torch.testing.assert_close(norm.running_var, torch.stack([batch.var(0) for batch in seen]).mean(0).detach())
+    assert network[2].momentum == 0.3 and not network.training
+
+
+def test_statistics_stay_without_a_batch():
+    network = two_norms()
+    network[0].running_mean.fill_(2.0)
+    reestimate(network, [])
+    assert network[0].running_mean.tolist() == [2.0, 2.0, 2.0]

@@ -146,7 +146,8 @@ NOISE_ALONE = AugmentationSettings(reverberation=0.0)
 STILL = {"optimiser": {"learning_rate": 1e-6, "final_learning_rate": 1e-6}}
 TRAININGS: dict[str, Callable[[Workshop], Any]] = {
     "cluster-aware": METHODS["cluster-aware"],
-    "gated": lambda workshop: workshop.gated(**STILL),
+    "gated": lambda workshop: workshop.gated(average_last=2, **STILL),
+    "tuning": lambda workshop: workshop.tuning(**STILL),
     "audio-visual": lambda workshop: workshop.audio_visual(**STILL),
 }
 
@@ -172,14 +173,17 @@ def test_two_processes_train_as_one(name, packed, banks, packed_faces, tmp_path)
 
 def outcome(method, rows) -> dict[str, Any]:
     """What a training leaves behind, as plain tensors and numbers."""
-    branches = [] if hasattr(method, "centre") else getattr(method, "branches", None) or [method.voice]
-    optimisers = [branch._optimiser for branch in branches] or [method._optimiser]
+    branches = getattr(method, "branches", None) or ([method.voice] if hasattr(method, "voice") else [])
+    learners = branches or [getattr(method, "learner", method)]
+    optimisers = [learner._optimiser for learner in learners]
     figures = ("loss", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
     found: dict[str, Any] = {
         "weights": dict(weights(method)),
         "figures": [[row[name] for name in figures if name in row] for row in rows],
         "momentum": [torch.cat([slot["momentum_buffer"].flatten() for slot in one.state.values()]) for one in optimisers],
     }
+    if hasattr(method, "learner"):
+        return found
     if not branches:
         return {**found, "centre": method.centre, "clusters": method._labels}
     found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]

@@ -26,6 +26,7 @@ STAGES = (
     "extract",
     "cluster",
     "train",
+    "large_margin",
     "videos",
     "faces",
     "face_manifest",
@@ -44,6 +45,13 @@ COMMON = {
 def test_no_code_of_training_knows_the_file(stage):
     for file in source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "pipeline" / "settings"):
         assert "speakers.parquet" not in Path(file).read_text(encoding="utf-8"), file
+
+
+def test_what_reads_labels_is_used_by_fine_tuning_alone():
+    """And by no stage that the self-supervised systems come from."""
+    reader = REPOSITORY / "pipeline" / "training" / "labelled.py"
+    scripts = [path for path in sorted((REPOSITORY / "pipeline").glob("*.py")) if path.name != "__init__.py"]
+    assert [path.stem for path in scripts if reader in source_files(path, REPOSITORY)] == ["finetune"]
 
 
 def test_no_training_stage_opens_the_file(packed, banks, tmp_path):

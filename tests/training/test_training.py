@@ -55,7 +55,7 @@ def test_a_terminated_training_ends_as_if_it_had_never_been(name, workshop, tmp_
     rows = workshop.trained(resumed, tmp_path / "killed")
     assert_same(weights(resumed), weights(undisturbed))
     assert without_time(rows) == without_time(expected)
-    if name in ("gated", "audio-visual"):
+    if hasattr(resumed, "gate_rows"):
         assert resumed.gate_rows == undisturbed.gate_rows
 
 

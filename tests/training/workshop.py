@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,18 +21,20 @@ from pipeline.settings.encoder import EncoderSettings
 from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.settings.section import validated
-from pipeline.settings.train import TrainSettings
+from pipeline.settings.train import AamTraining, TrainSettings
 from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops
+from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops
 from pipeline.training.branch import Branch
 from pipeline.training.extraction import extract_embeddings
 from pipeline.training.face_batches import AudioVisualCrops
 from pipeline.training.gated import GatedTraining
 from pipeline.training.group import Group
-from pipeline.training.loop import fit
+from pipeline.training.learner import AamLearner
+from pipeline.training.loop import fit, once_more
 from pipeline.training.pretraining import Pretraining
 from pipeline.training.runtime import Runtime
 from pipeline.training.state import StateFile
+from pipeline.training.tuning import FINETUNING, Tuning, fresh_classifier
 from pipeline.vision.augment import FaceInput
 from pipeline.vision.faces import PackedFaces
 
@@ -49,6 +52,7 @@ TRAIN: dict[str, Any] = {
     "aam": {"margin_start_epoch": 0, "margin_full_epoch": 1},
     "gate": {"mode": "dlg_lc", "gate_start_epoch": 2},
 }
+TUNE: dict[str, Any] = {"epochs": 3, "batch_size": 8, "crop_seconds": 1.0, "aam": {"margin_start_epoch": 0, "margin_full_epoch": 1}}
 
 
 @dataclass
@@ -96,6 +100,15 @@ class Workshop:
         voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), 1, self.runtime())
         return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
 
+    def tuning(self, **changes: Any) -> Tuning:
+        """Fine-tuning on the talkers, from random weights."""
+        settings = validated(AamTraining, {**TUNE, **changes})
+        encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(12, 6, 1, FINETUNING)
+        learner = AamLearner(settings, encoder, classifier, self.runtime())
+        crops = TuneCrops(self.corpus, self.planner, settings.crop_seconds, 1, FINETUNING)
+        labels = torch.from_numpy(pd.factorize(np.array(self.packed.speakers))[0])
+        return Tuning("tuning", settings, learner, labels, 1, FINETUNING, self.features, crops)
+
     def segments(self, settings: TrainSettings) -> TrainCrops:
         return TrainCrops(self.corpus, self.planner, settings.crop_seconds, 1, 1)
 
@@ -115,12 +128,18 @@ class Workshop:
         return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, CPU), pairs)
 
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
-        return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), folder / "tensorboard")
+        runtime = self.runtime(workers)
+        rows = fit(method, len(self.corpus), runtime, StateFile(folder, "test", "key"), folder / "tensorboard")
+        if hasattr(method, "settle"):
+            method.settle(lambda: once_more(method, len(self.corpus), runtime))
+        return rows
 
 
 def weights(method) -> dict[str, Tensor]:
     if isinstance(method, Pretraining):
         return method.exported()
+    if isinstance(method, Tuning):
+        return method.learner.encoder.state_dict()
     if isinstance(method, GatedTraining):
         return method.voice.encoder.state_dict()
     return {f"{branch.modality}.{name}": value for branch in method.branches for name, value in branch.encoder.state_dict().items()}
@@ -142,5 +161,7 @@ METHODS = {
     "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE),
     "all-but-same": lambda workshop: workshop.pretraining(dino={"pairing": "all_but_same", "cosine_weight": 0.0}),
     "gated": lambda workshop: workshop.gated(),
-    "audio-visual": lambda workshop: workshop.audio_visual(),
+    "averaged": lambda workshop: workshop.gated(average_last=2),
+    "audio-visual": lambda workshop: workshop.audio_visual(average_last=2),
+    "tuning": lambda workshop: workshop.tuning(),
 }

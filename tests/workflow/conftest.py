@@ -28,6 +28,8 @@ OUTPUTS = {
     "extract": ["output"],
     "cluster": ["output"],
     "train": ["model", "history", "gate", "losses"],
+    "large_margin": ["model", "history"],
+    "finetune": ["model", "history"],
     "score": ["output"],
     "quality": ["output"],
     "metrics": ["output"],

@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from pipeline.scoring import systems as names
 from workflow.environment import prepare
 from workflow.imports import source_files
 from workflow.liveness import claim
@@ -21,8 +22,10 @@ TRAIN = EXPERIMENT.train_corpus
 SHARDS = range(EXPERIMENT.pack.shards)
 ROUNDS = [f"iter_{i}" for i in range(EXPERIMENT.rounds + 1)]
 TRAINED = ROUNDS[1:] if EXPERIMENT.initial_model else ROUNDS
-BASELINES = ["baseline_fbank", "baseline_untrained"] if EXPERIMENT.baselines else []
-SYSTEMS = BASELINES + ROUNDS
+LARGE_MARGIN = [names.LARGE_MARGIN] if EXPERIMENT.large_margin.enabled else []
+SYSTEMS = names.systems(EXPERIMENT.rounds, EXPERIMENT.baselines) + LARGE_MARGIN
+# Told of speakers, they are scored beside the others, and nothing else is made of them.
+FINETUNED = names.finetuned(EXPERIMENT.finetune.starts, EXPERIMENT.finetune.percent)
 
 AUDIO_VISUAL = EXPERIMENT.modality == "audio_visual"
 COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities else []
@@ -36,12 +39,14 @@ TRAINING_GPUS |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f
 
 wildcard_constraints:
     experiment=re.escape(EXPERIMENT.experiment),
-    system=r"baseline_fbank|baseline_untrained|iter_(?:0|[1-9]\d*)",
+    system=r"baseline_fbank|baseline_untrained|iter_(?:0|[1-9]\d*)|large_margin|finetuned_(?:random|iter_(?:0|[1-9]\d*))_[1-9]\d*",
     kind="fbank|untrained",
     corpus="|".join(map(re.escape, EXPERIMENT.corpora)),
     trials="|".join(map(re.escape, EXPERIMENT.trials)) or "none",
     shard=r"0|[1-9]\d*",
     i=r"[1-9]\d*",
+    start=r"random|iter_(?:0|[1-9]\d*)",
+    percent=r"[1-9]\d*",
 
 
 @cache
@@ -89,6 +94,11 @@ def test_corpus(wildcards):
 def previous_labels(wildcards):
     """The pseudo labels of the round before."""
     return f"results/{wildcards.experiment}/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+
+def start_of_finetuning(wildcards):
+    """The model whose encoder is tuned; none where it begins with random weights."""
+    return [] if wildcards.start == "random" else f"results/{wildcards.experiment}/{wildcards.start}/model.pt"
 
 
 def modality_of_labels(wildcards):

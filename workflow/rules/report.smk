@@ -23,7 +23,7 @@ rule record:
 rule metrics:
     input:
         code=code("metrics"),
-        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
+        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
     output:
         "results/{experiment}/metrics.parquet",
     log:
@@ -52,7 +52,7 @@ rule report:
         scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
         labels=of_systems("results/{experiment}/{system}/pseudo_labels.parquet"),
         quality=of_systems("results/{experiment}/{system}/cluster_quality.parquet"),
-        history=of_systems("results/{experiment}/{system}/history.parquet", TRAINED),
+        history=of_systems("results/{experiment}/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),
         gate=of_systems("results/{experiment}/{system}/gate.parquet", ROUNDS[1:]),
         losses=of_systems("results/{experiment}/{system}/losses.parquet", ROUNDS[1:]),
         faces=f"results/{{experiment}}/data/{TRAIN}/faces.parquet" if AUDIO_VISUAL else [],

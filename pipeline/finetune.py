@@ -1,0 +1,56 @@
+"""Rule `finetune`: an encoder tuned on a part of a labelled corpus (paper VI-B, Table VI). The one training that is told who speaks."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.command import run
+from pipeline.errors import InputError
+from pipeline.models.ecapa import untrained
+from pipeline.models.model_file import save_model
+from pipeline.settings.jobs import TuneJob
+from pipeline.training.batches import LEAST_BATCH, TuneCrops
+from pipeline.training.history import write_history
+from pipeline.training.inputs import open_inputs, read_encoder, state_file, training_parser
+from pipeline.training.labelled import draw_labelled
+from pipeline.training.learner import AamLearner
+from pipeline.training.loop import fit
+from pipeline.training.runtime import runtime_from
+from pipeline.training.tuning import FINETUNING, Tuning, fresh_classifier
+
+
+def main() -> None:
+    """Tune, then write the history and, last, the model."""
+    made = training_parser(__doc__, inputs=("speakers",), outputs=("history", "model"))
+    made.add_argument("--start", type=Path, help="the model whose encoder is tuned; without one it begins with random weights")
+    made.add_argument("--percent", type=int, required=True, help="of the labelled utterances")
+    args = made.parse_args()
+    job, runtime = TuneJob.read(args.settings), runtime_from(args)
+    if args.start:
+        encoder, job = read_encoder(args.start, job)
+    else:
+        encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
+    whole, planner, features = open_inputs(args, job, runtime)
+    part = draw_labelled(args.speakers, whole.utterances, args.percent, job.seed, FINETUNING)
+    corpus = whole.only(part.drawn)
+    if len(corpus) < max(LEAST_BATCH, runtime.group.size):
+        raise InputError(f"{len(corpus)} labelled utterances are too few for {runtime.group.size} processes: lower runtime.gpus")
+
+    classifier = fresh_classifier(job.encoder.embedding, part.speakers, job.seed, FINETUNING)
+    learner = AamLearner(job.tune, encoder, classifier, runtime)
+    crops = TuneCrops(corpus, planner, job.tune.crop_seconds, job.seed, FINETUNING)
+    labels = torch.from_numpy(part.labels)
+    method = Tuning(f"fine-tuning on {args.percent} %", job.tune, learner, labels, job.seed, FINETUNING, features, crops)
+    system = args.model.absolute().parent.name.replace(".", "_")
+    state = state_file(args, job, system, *([args.start] if args.start else []), fingerprint=part.fingerprint())
+    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    if not runtime.group.first:
+        return
+    write_history(args.history, history)
+    labelled = {"percent": args.percent, "utterances": len(corpus), "speakers": part.speakers}
+    provenance = {"stage": "finetune", "labels": labelled, "seed": job.seed, "config_hash": state.key}
+    save_model(args.model, job.encoder, job.features, learner.encoder.state_dict(), **provenance)
+
+
+if __name__ == "__main__":
+    run(main)
