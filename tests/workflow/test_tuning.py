@@ -1,0 +1,133 @@
+"""Fine-tuning in the workflow: off unless asked for, beside the other systems where it is, and never a way back for labels."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from pipeline.settings.experiment import resolve
+from pipeline.settings.jobs import TuneJob
+from tests.workflow.conftest import REPOSITORY, Workshop, build
+
+AFTER = {"extract", "cluster", "score", "metrics", "report"}
+LABELLED = {"layout": "folder", "path": "labelled/voices"}
+FINETUNE = {"corpus": "labelled", "starts": ["random", "iter_0", "iter_2"], "percent": [10, 100]}
+
+
+def tuning(workshop: Workshop, finetune: dict[str, object] | None = None, **changes: object) -> None:
+    """Ask for six systems that are told labels."""
+    workshop.configure(corpora={"labelled": LABELLED}, finetune={**FINETUNE, **(finetune or {})}, **changes)
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory, server) -> Workshop:
+    """A workshop in which both kinds of tuning are done; not to be changed."""
+    workshop = build(tmp_path_factory.mktemp("tuned") / "it's done", server)
+    tuning(workshop, large_margin={"enabled": True})
+    workshop.run()
+    return workshop
+
+
+def calls(workshop: Workshop) -> list[tuple[str, dict[str, str], list[str]]]:
+    """Stage, options and all arguments of each call."""
+    lines = map(json.loads, (workshop.folder / "calls.jsonl").read_text().splitlines())
+    return [(stage, dict(pairwise(arguments)), arguments) for stage, arguments in lines]
+
+
+def test_without_being_asked_for_it_costs_nothing(finished):
+    assert not {"finetune", "large_margin"} & {stage for stage, _, _ in calls(finished)}
+
+
+def test_systems_are_made_beside_the_others(workshop):
+    tuning(workshop)
+    plan = workshop.plan()
+    data = {"listing": 1, "pack": 2, "manifest": 1}
+    assert plan.rules == {**data, "finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1}
+    assert not {file for file in plan.outputs if file.startswith(("iter_", "baseline_"))}
+
+
+def test_each_starts_where_its_name_says(tuned):
+    found = {options["--model"].split("/")[2]: options for stage, options, _ in calls(tuned) if stage == "finetune"}
+    starts = {name: options.get("--start") for name, options in found.items()}
+    expected = {"random": None, "iter_0": "results/tiny/iter_0/model.pt", "iter_2": "results/tiny/iter_2/model.pt"}
+    assert starts == {f"finetuned_{start}_{percent}": path for start, path in expected.items() for percent in (10, 100)}
+    assert {options["--percent"] for name, options in found.items() if name.endswith("_10")} == {"10"}
+    for options in found.values():
+        assert options["--manifest"] == "results/tiny/data/labelled/manifest.parquet"
+        TuneJob.read(options["--settings"])
+
+
+def test_labels_go_to_fine_tuning_and_no_further(tuned):
+    """No other training is given the file, none but its own is given anything that was tuned on it."""
+    knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers" in argument for argument in arguments)}
+    assert knowing == {"listing", "quality", "finetune"}
+    given = [options["--speakers"] for stage, options, _ in calls(tuned) if stage == "finetune"]
+    assert set(given) == {"results/tiny/data/labelled/speakers.parquet"}
+    for stage, _, arguments in calls(tuned):
+        if stage in ("pretrain", "train", "large_margin"):
+            assert not [argument for argument in arguments if "finetuned" in argument or "labelled" in argument]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"epochs": 7}, {"finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1}),
+        ({"percent": [10, 50, 100]}, {"finetune": 3, "extract": 6, "cluster": 3, "score": 3, "metrics": 1, "report": 1}),
+        ({"starts": ["random"]}, {"metrics": 1, "report": 1}),
+    ],
+    ids=["a setting of the training", "another part", "fewer starts"],
+)
+def test_a_change_reruns_nothing_of_what_knows_no_labels(tuned, tmp_path, changes, rules):
+    workshop = Workshop(shutil.copytree(tuned.folder, tmp_path / tuned.folder.name), tuned.server)
+    tuning(workshop, changes, large_margin={"enabled": True})
+    plan = workshop.plan()
+    assert plan.rules == rules
+    assert not {file for file in plan.outputs if file.startswith(("iter_", "baseline_", "large_margin", "data/"))}
+
+
+def test_a_large_margin_adds_one_system(workshop):
+    workshop.configure(large_margin={"enabled": True})
+    plan = workshop.plan()
+    assert plan.rules == {"large_margin": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1}
+    assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", "metrics.parquet", "report.html"}
+
+
+def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):
+    [options] = [options for stage, options, _ in calls(tuned) if stage == "large_margin"]
+    last = "results/tiny/iter_2"
+    assert (options["--start"], options["--labels"]) == (f"{last}/model.pt", f"{last}/pseudo_labels.parquet")
+    assert options["--embeddings"] == f"{last}/embeddings/train.parquet"
+    TuneJob.read(options["--settings"])
+
+
+@pytest.mark.parametrize(
+    ("finetune", "named"),
+    [
+        ({"starts": ["iter_3"]}, "finetune.starts: there is no 'iter_3' with rounds: 2"),
+        ({"starts": ["iter_x"]}, "finetune.starts.0"),
+        ({"corpus": None}, "finetune.corpus '' is not one of the corpora"),
+        ({"corpus": "elsewhere"}, "finetune.corpus 'elsewhere' is not one of the corpora"),
+        ({"corpus": "test"}, "finetune.corpus 'test' is what trials.some draws on"),
+        ({"percent": [0]}, "finetune.percent.0"),
+        ({"percent": [110]}, "finetune.percent.0"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(fresh, finetune, named):
+    tuning(fresh, finetune)
+    done = fresh.snakemake("--dry-run", "--configfile", "overlay.yaml")
+    assert done.status == 1
+    assert named in done.told
+    assert "Traceback" not in done.told
+
+
+def test_the_paper_has_neither_and_the_demo_switches_the_strong_recipes_off():
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    paper = resolve(config)
+    assert (paper.train.average_last, paper.large_margin.enabled, paper.finetune.starts) == (1, False, ())
+    assert resolve({**config, "recipe": "strong"}).large_margin.enabled
+    update_config(config, yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text()))
+    demo = resolve(config)
+    assert (demo.recipe, demo.train.average_last, demo.large_margin.enabled, demo.finetune.starts) == ("strong", 1, False, ())
