@@ -8,7 +8,7 @@ import torch
 from pipeline.errors import InputError, SettingsError
 from pipeline.models.model_file import load_model
 from pipeline.scoring.cohort import read_cohort
-from pipeline.scoring.systems import order
+from pipeline.scoring.systems import iteration, order
 from pipeline.settings.experiment import Experiment
 from selfsv import exported
 from selfsv.speaker_model import Background, SpeakerModel
@@ -70,7 +70,7 @@ def model_file(path: Path) -> Path:
         return path
     if (path / MODEL).is_file():
         return path / MODEL
-    rounds = [file for file in path.glob(f"iter_*/{MODEL}") if order(file.parent.name)[0] >= 0]
+    rounds = [file for file in path.glob(f"iter_*/{MODEL}") if iteration(file.parent.name) is not None]
     if rounds:
         return max(rounds, key=lambda file: order(file.parent.name))
     if path.is_dir():

@@ -12,7 +12,7 @@ from pipeline.settings.experiment import resolve
 from pipeline.settings.jobs import TuneJob
 from tests.workflow.conftest import REPOSITORY, Workshop, build
 
-AFTER = {"extract", "cluster", "score", "metrics", "report"}
+AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}
 LABELLED = {"layout": "folder", "path": "labelled/voices"}
 FINETUNE = {"corpus": "labelled", "starts": ["random", "iter_0", "iter_2"], "percent": [10, 100]}
 
@@ -45,7 +45,7 @@ def test_systems_are_made_beside_the_others(workshop):
     tuning(workshop)
     plan = workshop.plan()
     data = {"listing": 1, "pack": 2, "manifest": 1}
-    assert plan.rules == {**data, "finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1}
+    assert plan.rules == {**data, "finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1, "record": 1}
     assert not {file for file in plan.outputs if file.startswith(("iter_", "baseline_"))}
 
 
@@ -74,9 +74,9 @@ def test_labels_go_to_fine_tuning_and_no_further(tuned):
 @pytest.mark.parametrize(
     ("changes", "rules"),
     [
-        ({"epochs": 7}, {"finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1}),
-        ({"percent": [10, 50, 100]}, {"finetune": 3, "extract": 6, "cluster": 3, "score": 3, "metrics": 1, "report": 1}),
-        ({"starts": ["random"]}, {"metrics": 1, "report": 1}),
+        ({"epochs": 7}, {"finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1, "record": 1}),
+        ({"percent": [10, 50, 100]}, {"finetune": 3, "extract": 6, "cluster": 3, "score": 3, "metrics": 1, "report": 1, "record": 1}),
+        ({"starts": ["random"]}, {"metrics": 1, "report": 1, "record": 1}),
     ],
     ids=["a setting of the training", "another part", "fewer starts"],
 )
@@ -91,8 +91,8 @@ def test_a_change_reruns_nothing_of_what_knows_no_labels(tuned, tmp_path, change
 def test_a_large_margin_adds_one_system(workshop):
     workshop.configure(large_margin={"enabled": True})
     plan = workshop.plan()
-    assert plan.rules == {"large_margin": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1}
-    assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", "metrics.parquet", "report.html"}
+    assert plan.rules == {"large_margin": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
+    assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", "metrics.parquet", "report.html", "settings.json"}
 
 
 def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):
