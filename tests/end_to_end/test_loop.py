@@ -11,18 +11,22 @@ import torch
 from tests.cut import HOSTILE, SETTINGS, WALL_TIME, finished, overlay_for
 
 ROUNDS = SETTINGS["rounds"]
+# What can be made of the rounds' encoders, in one epoch each.
+SHORT = {"epochs": 1, "batch_size": 16, "crop_seconds": 1.0}
+TUNING = {"large_margin": {"enabled": True, **SHORT}, "finetune": {"corpus": "train", "starts": ["random"], "percent": [50], **SHORT}}
+TUNED = ("large_margin", "finetuned_random_50")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("first run")
-    return finished(folder, overlay_for(folder))
+    return finished(folder, overlay_for(folder, **TUNING))
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory, results) -> Path:
     folder = tmp_path_factory.mktemp("second run")
-    return finished(folder, overlay_for(folder, runtime={"device": "cpu", "threads": 1, "workers": 2}))
+    return finished(folder, overlay_for(folder, **TUNING, runtime={"device": "cpu", "threads": 1, "workers": 2}))
 
 
 COLUMNS = {
@@ -32,6 +36,7 @@ COLUMNS = {
     "iter_0/pseudo_labels.parquet": ["utterance", "label", "similarity"],
     "iter_2/losses.parquet": ["utterance", "loss_clean", "decision"],
     "iter_2/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
+    "finetuned_random_50/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
 }
 
 
@@ -42,7 +47,7 @@ def test_artifacts_keep_their_contract(name, results):
 
 def test_every_system_is_scored(results):
     metrics = pd.read_parquet(results / "metrics.parquet")
-    systems = {"baseline_fbank", "baseline_untrained", *(f"iter_{i}" for i in range(ROUNDS + 1))}
+    systems = {"baseline_fbank", "baseline_untrained", *(f"iter_{i}" for i in range(ROUNDS + 1)), *TUNED}
     assert set(metrics["system"]) == systems and set(metrics["norm"]) == {"cosine", "snorm"}
     assert metrics["eer"].between(0, 1).all() and metrics["min_dcf"].between(0, 1).all()
 
@@ -61,6 +66,12 @@ def test_models_load_as_plain_tensors_and_say_where_they_come_from(results):
     content = torch.load(results / "iter_2" / "model.pt", weights_only=True)
     assert content["encoder"]["channels"] == 16
     assert {"stage", "iteration", "seed", "config_hash", "code_version"} <= content["provenance"].keys()
+
+
+def test_a_tuned_model_says_what_it_was_told(results):
+    told, untold = (torch.load(results / system / "model.pt", weights_only=True)["provenance"] for system in reversed(TUNED))
+    ok = (pd.read_parquet(results / "data" / "train" / "manifest.parquet")["status"] == "ok").sum()
+    assert told["labels"] == {"percent": 50, "utterances": round(ok / 2), "speakers": 12} and "labels" not in untold
 
 
 def test_each_round_learns_the_labels_of_the_one_before(results):

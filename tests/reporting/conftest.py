@@ -11,7 +11,7 @@ import pytest
 from pipeline.artifacts import write_table
 from pipeline.metrics import measured
 from pipeline.reporting.collect import Results
-from pipeline.scoring.systems import systems
+from pipeline.scoring.systems import LARGE_MARGIN, finetuned, systems
 from pipeline.settings.experiment import Experiment, resolve
 from pipeline.settings.scoring import MetricSettings
 
@@ -123,7 +123,9 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
         known = pd.DataFrame({"utterance": table["utterance"], "speaker": np.arange(size) % SPEAKERS})
         write_table(folder / "data" / corpus / "speakers.parquet", known.astype({"speaker": str}))
     rows = []
-    for place, system in enumerate(systems(experiment.rounds, experiment.baselines)):
+    told = finetuned(experiment.finetune.starts, experiment.finetune.percent)
+    tuned = [*([LARGE_MARGIN] if experiment.large_margin.enabled else []), *told]
+    for place, system in enumerate([*systems(experiment.rounds, experiment.baselines), *tuned]):
         labels = generator.choice(CLUSTERS, UTTERANCES, p=generator.dirichlet(np.full(CLUSTERS, 6))).astype(np.int32)
         write_table(folder / system / "pseudo_labels.parquet", pd.DataFrame({"label": labels}))
         quality = {"system": system, "clusters": CLUSTERS, "largest": 90, "smallest": 3, "empty": 0}
@@ -139,6 +141,9 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
         if index:
             write_table(system / "gate.parquet", gate())
             write_table(system / "losses.parquet", losses())
+    for system in tuned:
+        columns = ["epoch", "learning_rate", "utterances_per_second", "data_wait_seconds", "seconds", "warning", "loss", "accuracy"]
+        write_table(folder / system / "history.parquet", history(1, "")[columns])
     if rows:
         write_table(folder / "metrics.parquet", pd.DataFrame(rows).astype({"iteration": "Int64"}))
     return Results(folder, experiment)

@@ -232,7 +232,6 @@ def test_tuning_learns(workshop, tmp_path):
     no_margin = {"margin": 0.0, "margin_start_epoch": 0, "margin_full_epoch": 1}
     rows = workshop.trained(workshop.tuning(epochs=20, aam=no_margin, optimiser=optimiser), tmp_path)
     assert np.mean([row["loss"] for row in rows[-5:]]) < 0.6 * rows[0]["loss"]
-    assert rows[-1]["accuracy"] > 0.5
 
 
 def test_a_round_ends_as_the_mean_of_its_last_checkpoints(workshop, tmp_path):

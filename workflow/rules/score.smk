@@ -1,4 +1,4 @@
-"""Scores on the trial lists and the quality of the clusters. Only here are speakers known, and nothing flows back."""
+"""Scores on the trial lists and the quality of the clusters. Speakers are known here, and nothing flows back (see also `finetune`)."""
 
 
 rule score:
