@@ -1,5 +1,6 @@
 """Reading and writing the files that pass between stages: whole or not at all."""
 
+import errno
 import hashlib
 import os
 import socket
@@ -90,9 +91,22 @@ def write_text(path: Path, text: str) -> None:
 
 def save_torch(path: Path, value: Any) -> None:
     """`value` (tensors and plain containers) as a Torch file at `path`, atomically."""
+    write_atomically(path, lambda file: _torch_save(value, file, path))
+
+
+def _torch_save(value: Any, place: BinaryIO | Path, path: Path) -> None:
+    """`torch.save`, which reports a write that failed as a RuntimeError that does not say so.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
     import torch
 
-    write_atomically(path, lambda file: torch.save(value, file))
+    try:
+        torch.save(value, place)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, or it fails ({reason})", str(path)) from None
 
 
 def load_torch(path: Path, *, mmap: bool = False) -> Any:
@@ -237,7 +251,7 @@ class FlatTensor:
         # `torch.save` puts the file's own name into the file: it must not vary if a file is to be made twice alike. And
         # given a name and not a file, it writes from the map without a copy in memory.
         finished = Path(self._folder.name) / self._path.name
-        torch.save(mapped, finished)
+        _torch_save(mapped, finished, self._path)
         with open(finished, "rb") as file:
             os.fsync(file.fileno())
         finished.replace(self._path)
