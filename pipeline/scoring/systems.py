@@ -59,7 +59,7 @@ def order(system: str) -> tuple[int, int, int, str]:
     index, told = iteration(system), labelled(system)
     if told:
         start = iteration(told.start)
-        return (3, -1 if start is None else start, told.percent, system)
+        return (2, -1 if start is None else start, told.percent, system)
     if index is not None:
-        return (1, index, 0, system)
-    return (2 if system == LARGE_MARGIN else 0, 0, 0, system)
+        return (0, index, 0, system)
+    return (1 if system == LARGE_MARGIN else -1, 0, 0, system)
