@@ -48,7 +48,8 @@ def main() -> None:
         return
     write_history(args.history, history)
     labelled = {"percent": args.percent, "utterances": len(corpus), "speakers": part.speakers}
-    provenance = {"stage": "finetune", "labels": labelled, "seed": job.seed, "config_hash": state.key}
+    start = args.start.absolute().parent.name if args.start else "random"
+    provenance = {"stage": "finetune", "start": start, "labels": labelled, "seed": job.seed, "config_hash": state.key}
     save_model(args.model, job.encoder, job.features, learner.encoder.state_dict(), **provenance)
 
 
