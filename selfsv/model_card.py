@@ -45,15 +45,25 @@ def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:
     stage = f" ({title(facts['system'])})" if facts.get("system") else ""
     return (
         f"A speaker-verification model{stage}: an ECAPA-TDNN of {encoder['channels']} channels that turns speech at 16 kHz into an "
-        f"embedding of {encoder['embedding']} dimensions; recordings of one speaker lie close together. It was trained without speaker "
-        "labels: CA-DINO, then rounds of clustering and training with a dynamic loss-gate and label correction "
-        "(Han, Chen, Qian, [arXiv 2304.05754](https://arxiv.org/abs/2304.05754))."
+        f"embedding of {encoder['embedding']} dimensions; recordings of one speaker lie close together. {_training(config['provenance'])}"
     )
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    method = "CA-DINO, then rounds of clustering and training with a dynamic loss-gate and label correction"
+    paper = "Han, Chen, Qian, [arXiv 2304.05754](https://arxiv.org/abs/2304.05754)"
+    labels = provenance.get("labels")
+    if not labels:
+        return f"It was trained without speaker labels: {method} ({paper})."
+    told = f"on {labels['utterances']:,} utterances of {labels['speakers']:,} speakers **with labels**"
+    if provenance.get("start") == "random":
+        return f"It was trained {told}, from random weights."
+    return f"It was trained without speaker labels first ({method}; {paper}), then tuned {told}."
 
 
 def _data(corpora: dict[str, dict[str, float]]) -> str:
     rows = [f"| {escaped(name)} | {row['utterances']:,} | {row['hours']:,.1f} |" for name, row in corpora.items()]
-    return "\n".join(["Used for training, without labels:", "", "| corpus | utterances | hours |", "|---|---|---|", *rows])
+    return "\n".join(["What training without labels used:", "", "| corpus | utterances | hours |", "|---|---|---|", *rows])
 
 
 def _recipe(settings: dict[str, Any]) -> str:

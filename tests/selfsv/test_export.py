@@ -17,11 +17,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
 from pipeline.audio.decoding import decode
+from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.audio import FeatureSettings
 from selfsv.export import export
 from tests.conftest import REPOSITORY, recordings
-from tests.selfsv.conftest import experiment_in, recording
+from tests.selfsv.conftest import ENCODER, experiment_in, recording
 
 TRAINING_ONLY = ["faiss", "jinja2", "matplotlib", "pyroomacoustics", "snakemake", "tensorboard", "torchvision", "facenet_pytorch", "onnx"]
 NAME, LICENCE = "a model", "cc-by-4.0"
@@ -108,6 +109,30 @@ def test_the_card_holds_its_header_and_the_metrics(packed, tmp_path):
     assert "| 7.91 | 0.500 | 10 | 20 |" in text and "50.00" not in text
     assert "<b>" not in text and "\nmore: true" not in text
     assert str(tmp_path) not in text and str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected", "absent"),
+    [
+        ({"stage": "train"}, "trained without speaker labels:", "with labels"),
+        (
+            {"stage": "finetune", "start": "iter_0", "labels": {"percent": 10, "utterances": 122, "speakers": 38}},
+            "then tuned on 122 utterances of 38 speakers **with labels**",
+            "labels: CA-DINO",
+        ),
+        (
+            {"stage": "finetune", "start": "random", "labels": {"percent": 100, "utterances": 1225, "speakers": 38}},
+            "It was trained on 1,225 utterances of 38 speakers **with labels**, from random weights",
+            "without speaker labels",
+        ),
+    ],
+)
+def test_the_card_says_who_was_labelled(tmp_path, provenance, expected, absent):
+    features = FeatureSettings()
+    save_model(tmp_path / "model.pt", ENCODER, features, untrained(ENCODER, features.mel_bins, 1, 1).state_dict(), **provenance)
+    export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert expected in text and absent not in text
 
 
 def test_a_bare_model_is_exported_without_a_background(experiment, tmp_path):
