@@ -30,9 +30,15 @@ NAME, LICENCE = "a model", "cc-by-4.0"
 
 @pytest.fixture(scope="module")
 def folder(experiment, tmp_path_factory) -> Path:
-    """The experiment's last round, exported with its graph."""
+    """The experiment's last round, exported with its graph as a user does it.
+
+    In a process of its own: after torch.export no process can be forked any more that is to compute gradients, as other tests do.
+    """
     place = tmp_path_factory.mktemp("exported") / "model"
-    export(experiment.folder, place, name=NAME, licence=LICENCE, onnx=True)
+    command = [sys.executable, "-m", "selfsv", "export", experiment.folder, "--into", place, "--name", NAME, "--licence", LICENCE, "--onnx"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "model.onnx" in done.stdout, done.stderr
     return place
 
 
