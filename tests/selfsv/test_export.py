@@ -81,6 +81,7 @@ def test_the_graph_takes_batches_and_extremes(folder):
 
 def test_the_graph_says_what_it_is(folder):
     facts = onnxruntime.InferenceSession(folder / "model.onnx").get_modelmeta().custom_metadata_map
+    assert str(REPOSITORY).encode() not in (folder / "model.onnx").read_bytes()  # nor where it was made
     assert facts == {"name": NAME, "licence": LICENCE, "sample_rate": "16000", "fingerprint": selfsv.load(folder, "cpu").fingerprint}
 
 
