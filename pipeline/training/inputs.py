@@ -69,7 +69,7 @@ def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
     labels = artifacts.read_labels(path).set_index("utterance")["label"].reindex(utterances)
     if labels.isna().any():
         raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
-    return torch.from_numpy(labels.to_numpy("int64"))
+    return torch.tensor(labels.to_numpy("int64"))  # a copy: pandas gives away what may not be written to
 
 
 def state_file(args: argparse.Namespace, job: Job, stage: str, *files: Path, fingerprint: str = "") -> StateFile:
