@@ -23,7 +23,8 @@ def main() -> None:
     settings = ClusterSettings.read(args.settings)
     faiss.omp_set_num_threads(args.threads)
     utterances, embeddings = read_embeddings(args.embeddings)
-    voices = centred_unit(embeddings, bool(settings.subtract_mean))
+    prepared = partial(centred_unit, subtract_mean=bool(settings.subtract_mean), whitening=settings.whitening)
+    voices = prepared(embeddings)
     del embeddings  # as large as the voices
     cluster = partial(
         spherical_kmeans,
@@ -36,7 +37,7 @@ def main() -> None:
     columns = {}
     if args.modality == "joint":
         faces = read_face_embeddings(args.embeddings)
-        found = joint_clustering(voices, centred_unit(faces, bool(settings.subtract_mean)), cluster)
+        found = joint_clustering(voices, prepared(faces), cluster)
         columns = {"has_face": np.isfinite(faces).all(axis=1)}
     else:
         found = cluster(voices)

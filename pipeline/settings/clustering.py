@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.settings.section import Positive, Section
+from pipeline.settings.section import Fraction, Positive, Section
 
 
 class ClusterSettings(Section):
@@ -15,3 +15,7 @@ class ClusterSettings(Section):
         256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]"
     )
     subtract_mean: bool | None = Field(None, description="subtract the corpus's mean embedding first; empty: recipe [paper no; strong yes]")
+    whitening: Fraction = Field(
+        0.0,
+        description="how far the variances of the embeddings' principal directions are made alike first: 0 not at all, 1 wholly [paper none]",
+    )

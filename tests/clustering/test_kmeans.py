@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from pipeline.clustering import kmeans
@@ -55,13 +56,27 @@ def test_mean_subtraction():
     np.testing.assert_allclose(unit, centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("subtract_mean", [False, True])
-def test_chunks_make_no_difference(monkeypatch, subtract_mean):
+def test_whitening():
+    points = np.random.default_rng(6).normal(size=(300, 24)) * np.geomspace(1, 20, 24) + 3
+    whole = PCA(whiten=True).fit_transform(points)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    unit = centred_unit(points, subtract_mean=False, whitening=1.0)
+    np.testing.assert_allclose(unit @ unit.T, whole @ whole.T, atol=1e-4)  # cosines: axes may be turned
+    pca = PCA().fit(points)
+    half = pca.transform(points) / pca.explained_variance_**0.25
+    half /= np.linalg.norm(half, axis=1, keepdims=True)
+    unit = centred_unit(points, subtract_mean=True, whitening=0.5)
+    np.testing.assert_allclose(unit @ unit.T, half @ half.T, atol=1e-4)
+
+
+@pytest.mark.parametrize(("subtract_mean", "whitening"), [(False, 0.0), (True, 0.0), (True, 0.5)])
+def test_chunks_make_no_difference(monkeypatch, subtract_mean, whitening):
     points = directions(5)[0] + 1
     points[::7] = np.nan  # rows without a face
-    whole = centred_unit(points, subtract_mean)
+    whole = centred_unit(points, subtract_mean, whitening)
     monkeypatch.setattr(kmeans, "CHUNK", 9)
-    np.testing.assert_allclose(centred_unit(points, subtract_mean), whole, atol=1e-6)
+    again = centred_unit(points, subtract_mean, whitening)
+    np.testing.assert_allclose(again @ again[1], whole @ whole[1], atol=1e-6)  # cosines: axes may be turned
     np.testing.assert_array_equal(np.isnan(whole).all(axis=1), np.arange(len(points)) % 7 == 0)
 
 

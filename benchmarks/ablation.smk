@@ -1,0 +1,202 @@
+"""Ablations: rows of the paper's tables on a small corpus, each trained from several seeds.
+
+    make demo-av
+    snakemake --cores 2 --snakefile benchmarks/ablation.smk --configfile demo/config.yaml benchmarks/ablation.yaml
+
+The last overlay has a section `ablation`, which says what is compared; each row is an overlay of its own on all else. Data, and
+what pseudo labels are made of, are those of finished experiments. Like the main workflow it goes on where it was stopped.
+"""
+
+import os
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+from snakemake.utils import update_config
+
+REPOSITORY = Path(workflow.basedir).parent
+sys.path.insert(0, str(REPOSITORY))
+
+from pipeline.settings.experiment import resolve
+from pipeline.settings.jobs import PretrainJob, TrainJob
+from workflow.environment import prepare
+
+
+configfile: os.path.join(REPOSITORY, "config.yaml")
+
+
+prepare(REPOSITORY)
+
+overlay = workflow.config_settings.overwrite_config
+config.update({key: overlay[key] for key in ("corpora", "trials") if key in overlay})
+ABLATION = config.pop("ablation")
+COMMON = resolve(config)
+SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]
+LISTS = list(COMMON.trials)
+# Both stages' rows by the folder that they are kept in.
+PRETRAINED = {f"pretraining/{row}": changes for row, changes in ABLATION["pretraining"].items()}
+ROUNDS = {
+    f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
+}
+FOLDER = f"results/{COMMON.experiment}"
+ON = f"--device {COMMON.runtime.device} --precision {COMMON.runtime.precision} --workers {COMMON.runtime.workers}"
+
+
+def changed(changes, seed="seed_1"):
+    """The experiment with a row's changes."""
+    values = deepcopy(config)
+    update_config(values, {**(changes or {}), "seed": int(seed.removeprefix("seed_"))})
+    return resolve(values)
+
+
+def packed(corpus):
+    """The shards of a corpus, in their order."""
+    return expand("{data}/{corpus}/audio-{shard}.pt", data=ABLATION["data"], corpus=corpus, shard=range(COMMON.pack.shards))
+
+
+wildcard_constraints:
+    row="|".join(map(re.escape, [*PRETRAINED, *ROUNDS])),
+    seed="|".join(SEEDS),
+    labels="|".join(ABLATION["labels"]),
+    corpus="|".join(COMMON.corpora),
+
+
+localrules:
+    table,
+
+
+rule table:
+    default_target: True
+    input:
+        expand(f"{FOLDER}/{{row}}/{{seed}}/scores/{{trials}}.parquet", row=[*PRETRAINED, *ROUNDS], seed=SEEDS, trials=LISTS),
+        expand(f"{FOLDER}/labels/{{labels}}.parquet", labels=ABLATION["labels"]),
+        speakers=f"{ABLATION['data']}/{COMMON.train_corpus}/speakers.parquet",
+    output:
+        f"{FOLDER}/ablation.parquet",
+    params:
+        settings=COMMON.metrics.to_json(),
+        folder=FOLDER,
+        script=REPOSITORY / "benchmarks" / "ablation_table.py",
+    shell:
+        "python {params.script:q} --settings {params.settings:q} --folder {params.folder:q} --speakers {input.speakers:q} --output {output:q}"
+
+
+rule labels:
+    input:
+        embeddings=lambda wildcards: ABLATION["labels"][wildcards.labels]["embeddings"],
+    output:
+        f"{FOLDER}/labels/{{labels}}.parquet",
+    params:
+        settings=lambda wildcards: changed(ABLATION["labels"][wildcards.labels].get("changes")).cluster.to_json(),
+        modality=lambda wildcards: ABLATION["labels"][wildcards.labels].get("modality", "audio"),
+        shuffled=lambda wildcards: ABLATION["labels"][wildcards.labels].get("shuffled", 0.0),
+        script=REPOSITORY / "benchmarks" / "shuffle_labels.py",
+    shell:
+        "python -m pipeline.cluster --settings {params.settings:q} --seed 1 --embeddings {input.embeddings:q}"
+        " --modality {params.modality} --output {output:q} --threads 1"
+        " && python {params.script:q} {output:q} --share {params.shuffled}"
+
+
+rule pretrain:
+    input:
+        manifest=f"{ABLATION['data']}/{COMMON.train_corpus}/manifest.parquet",
+        audio=packed(COMMON.train_corpus),
+        noise=f"{ABLATION['data']}/noise.pt",
+        rirs=f"{ABLATION['data']}/rirs.pt",
+    output:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+        history=f"{FOLDER}/{{row}}/{{seed}}/history.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/train.log",
+    wildcard_constraints:
+        row="|".join(map(re.escape, PRETRAINED)),
+    threads: COMMON.runtime.threads
+    resources:
+        gpu=int(COMMON.runtime.device != "cpu"),
+    params:
+        settings=lambda wildcards: PretrainJob.of(changed(PRETRAINED[wildcards.row], wildcards.seed)).to_json(),
+        state=f"{FOLDER}/state",
+        on=ON,
+    shell:
+        "python -m pipeline.pretrain --settings {params.settings:q} --manifest {input.manifest:q} --audio {input.audio:q}"
+        " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --history {output.history:q}"
+        " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+rule train:
+    input:
+        labels=lambda wildcards: f"{FOLDER}/labels/{wildcards.row.split('/')[1]}.parquet",
+        manifest=rules.pretrain.input.manifest,
+        audio=rules.pretrain.input.audio,
+        noise=rules.pretrain.input.noise,
+        rirs=rules.pretrain.input.rirs,
+    output:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+        history=f"{FOLDER}/{{row}}/{{seed}}/history.parquet",
+        gate=f"{FOLDER}/{{row}}/{{seed}}/gate.parquet",
+        losses=f"{FOLDER}/{{row}}/{{seed}}/losses.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/train.log",
+    wildcard_constraints:
+        row="|".join(map(re.escape, ROUNDS)),
+    threads: COMMON.runtime.threads
+    resources:
+        gpu=int(COMMON.runtime.device != "cpu"),
+    params:
+        settings=lambda wildcards: TrainJob.of(changed(ROUNDS[wildcards.row], wildcards.seed)).to_json(),
+        state=f"{FOLDER}/state",
+        on=ON,
+    shell:
+        "python -m pipeline.train --settings {params.settings:q} --iteration 1 --labels {input.labels:q}"
+        " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
+        " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
+        " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+rule extract:
+    input:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+        manifest=f"{ABLATION['data']}/{{corpus}}/manifest.parquet",
+        audio=lambda wildcards: packed(wildcards.corpus),
+    output:
+        f"{FOLDER}/{{row}}/{{seed}}/embeddings/{{corpus}}.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/extract-{{corpus}}.log",
+    threads: COMMON.runtime.threads
+    resources:
+        gpu=int(COMMON.runtime.device != "cpu"),
+    params:
+        on=ON,
+    shell:
+        "python -m pipeline.extract --settings '{{}}' --model {input.model:q} --manifest {input.manifest:q} --audio {input.audio:q}"
+        " --output {output:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+rule cluster:
+    input:
+        f"{FOLDER}/{{row}}/{{seed}}/embeddings/{COMMON.train_corpus}.parquet",
+    output:
+        f"{FOLDER}/{{row}}/{{seed}}/pseudo_labels.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/cluster.log",
+    params:
+        settings=COMMON.cluster.to_json(),
+    shell:
+        "python -m pipeline.cluster --settings {params.settings:q} --seed 1 --embeddings {input:q} --output {output:q} --threads 1 2> {log:q}"
+
+
+rule score:
+    input:
+        trials=lambda wildcards: COMMON.trials[wildcards.trials].path,
+        embeddings=lambda wildcards: f"{FOLDER}/{wildcards.row}/{wildcards.seed}/embeddings/{COMMON.trials[wildcards.trials].corpus}.parquet",
+        train_embeddings=rules.cluster.input[0],
+        pseudo_labels=rules.cluster.output[0],
+    output:
+        f"{FOLDER}/{{row}}/{{seed}}/scores/{{trials}}.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/score-{{trials}}.log",
+    params:
+        settings=COMMON.score.to_json(),
+    shell:
+        "python -m pipeline.score --settings {params.settings:q} --trials {input.trials:q} --embeddings {input.embeddings:q}"
+        " --train-embeddings {input.train_embeddings:q} --pseudo-labels {input.pseudo_labels:q} --output {output:q} 2> {log:q}"

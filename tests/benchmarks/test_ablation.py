@@ -1,0 +1,79 @@
+"""The ablations: what is planned, labels that are wrong on purpose, and the table."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks.ablation_table import agreement, markdown, trusted
+from benchmarks.shuffle_labels import shuffled
+
+REPOSITORY = Path(__file__).parents[2]
+TABLE = REPOSITORY / "benchmarks" / "ablation.yaml"
+
+
+def test_every_row_is_trained_with_every_seed(tmp_path):
+    """A dry run on finished experiments, of which only the files' names are there; all rows are valid settings."""
+    plan = yaml.safe_load(TABLE.read_text())["ablation"]
+    data = tmp_path / plan["data"]
+    names = [f"{corpus}/{name}" for corpus in ("train", "test") for name in ("audio-0.pt", "audio-1.pt", "manifest.parquet")]
+    sources = [tmp_path / labels["embeddings"] for labels in plan["labels"].values()]
+    for path in [data / name for name in [*names, "noise.pt", "rirs.pt", "train/speakers.parquet"]] + sources:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "demo").symlink_to(REPOSITORY / "demo")
+    overlays = [REPOSITORY / "demo" / "config.yaml", TABLE]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--snakefile", REPOSITORY / "benchmarks" / "ablation.smk"]
+    done = subprocess.run([*command, "--cores", "2", "--configfile", *overlays], cwd=tmp_path, capture_output=True, text=True, check=True)
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)}
+    seeds, pretrained = len(plan["seeds"]), len(plan["pretraining"])
+    rounds = len({(labels, row) for part in plan["rounds"] for labels in part["labels"] for row in part["rows"]})
+    assert jobs["pretrain"] == seeds * pretrained
+    assert jobs["train"] == seeds * rounds
+    assert jobs["labels"] == len(plan["labels"])
+    assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2 == seeds * (pretrained + rounds)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_labels_is_shuffled(share):
+    labels = np.repeat(np.arange(50), 20)
+    table = pd.DataFrame({"utterance": [f"u{row}" for row in range(1000)], "label": labels})
+    made = shuffled(table, share)
+    assert made["shuffled"].mean() == pytest.approx(share)
+    assert (made["label"] == labels)[~made["shuffled"]].all()
+    assert (np.bincount(made["label"]) == 20).all()  # shuffled, not replaced
+    # Chance leaves one in fifty as it was.
+    assert (made["label"] != labels).mean() == pytest.approx(0.98 * share, abs=0.02)
+
+
+def test_trusted_labels_are_counted_apart(tmp_path):
+    names, decisions = list("abcd"), ["reliable", "dropped", "reliable", "corrected"]
+    pd.DataFrame({"utterance": names, "decision": decisions}).to_parquet(tmp_path / "losses.parquet")
+    wrong = pd.DataFrame({"utterance": names[::-1], "label": 0, "shuffled": [True, True, False, False]})
+    wrong.to_parquet(tmp_path / "labels.parquet")
+    found = trusted(tmp_path / "losses.parquet", tmp_path / "labels.parquet")
+    assert found == {"trusted": 0.5, "trusted_kept": 0.5, "trusted_shuffled": 0.5}
+
+
+def test_agreement_knows_no_names(tmp_path):
+    """Clusters that are the speakers under other numbers agree wholly."""
+    pd.DataFrame({"utterance": list("abcd"), "label": [1, 1, 0, 0]}).to_parquet(tmp_path / "labels.parquet")
+    speakers = pd.DataFrame({"utterance": list("dcba"), "speaker": ["x", "x", "y", "y"]})
+    assert agreement(tmp_path / "labels.parquet", speakers) == pytest.approx(1.0)
+
+
+def test_means_and_deviations():
+    rows = pd.DataFrame(
+        [
+            {"row": "one", "seed": seed, "norm": norm, "eer": eer, "min_dcf": 0.5, "nmi": 0.9, "trusted": 0.25}
+            for seed, eer in ((1, 0.10), (2, 0.14))
+            for norm in ("cosine", "snorm")
+        ]
+    )
+    *_, line = markdown(rows).splitlines()
+    assert line.split(" | ") == ["| one", "2", "12.00 ± 2.83", "12.00 ± 2.83", "0.500 ± 0.000", "0.900 ± 0.000", "25 ± 0 |"]
