@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.device import add_device_arguments, device_from
 from pipeline.errors import InputError
 from pipeline.models.synchronised import synchronise
+from pipeline.training.compilation import compile_forward, keep_kernels
 from pipeline.training.group import Group, joined, local_processes, local_rank
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -40,10 +41,10 @@ class Runtime:
         return module.to(self.device)
 
     def prepared(self, module: Module) -> Module:
-        """`module` as `placed`, and compiled where that is asked for and there is a GPU."""
+        """`module` as `placed`, and compiled where that is asked for."""
         module = self.placed(module)
-        if self.compile and self.device.type == "cuda":
-            module.compile()
+        if self.compile:
+            compile_forward(module)
         return module
 
 
@@ -76,7 +77,8 @@ def own_gpu() -> torch.device:
 def runtime_from(args: argparse.Namespace) -> Runtime:
     """The runtime that the options of `add_arguments` ask for, with the process set up for it.
 
-    Cores and workers are the job's: processes of one machine share them.
+    Cores and workers are the job's: processes of one machine share them. The encoder is compiled on a GPU alone: on the CPU
+    that takes longer than it saves, and rounds differently.
 
     Raises:
         InputError: a GPU was asked for and there is none.
@@ -85,8 +87,11 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     if processes > 1:
         torch.set_num_threads(max(1, args.threads // processes))
         device = own_gpu() if device.type == "cuda" else device
+    compiles = bool(args.compile) and device.type == "cuda"
+    if compiles and "state" in args:
+        keep_kernels(args.state / "compiled")
     bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and device.type == "cuda")
     workers, group = -(-args.workers // processes), joined(device)
     if not group.first:
         logging.disable(logging.WARNING)  # the first process speaks for all
-    return Runtime(device, workers, bfloat16, bool(args.compile), 60 * args.checkpoint_minutes, group)
+    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group)

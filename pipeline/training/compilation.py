@@ -1,0 +1,41 @@
+"""`torch.compile` for encoders: few graphs, and kernels that outlive the job."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> None:
+    """Let `module` run compiled, by one graph for each length of crop and way of running (with and without gradients).
+
+    Left to itself, torch takes whatever differs between two calls to vary freely: the number of frames with it, once it has
+    seen crops of two lengths. Here the batch alone varies, as it does by one within an epoch. Whole utterances (those that
+    come with `lengths`) are of any number of frames, and share one graph.
+
+    Args:
+        module: takes [B, ...], and perhaps lengths [B].
+    """
+    forward = torch.compile(module.forward, dynamic=False, backend=backend)
+
+    def marked(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(inputs, 0)
+        if lengths is None:
+            return forward(inputs)
+        torch._dynamo.maybe_mark_dynamic(inputs, 1)
+        torch._dynamo.maybe_mark_dynamic(lengths, 0)
+        return forward(inputs, lengths)
+
+    module.forward = marked
+
+
+def keep_kernels(folder: Path) -> None:
+    """Have compiled kernels kept in `folder`, unless the environment names a place: the next job need not compile them anew.
+
+    torch's own place is on the node, and often in its memory.
+    """
+    os.environ.setdefault(KERNELS, str(folder.absolute()))

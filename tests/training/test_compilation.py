@@ -1,0 +1,126 @@
+"""How often the encoder is compiled, that it is compiled as a whole, and where the kernels are kept."""
+
+import argparse
+import os
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
+
+from pipeline.models.ecapa import EcapaTdnn, untrained
+from pipeline.settings.encoder import EncoderSettings
+from pipeline.training.compilation import KERNELS, compile_forward
+from pipeline.training.runtime import add_arguments, runtime_from
+
+ENCODER = EncoderSettings(channels=8, dilations=(2,), mfa_channels=12, bottleneck=4, embedding=6, embedding_batchnorm=False)
+LONG, SHORT = 40, 30
+BATCHES = (4, 3, 4, 5)  # an epoch's sizes differ by one, the next epoch's, and the parts of several processes', by more
+
+
+@pytest.fixture
+def graphs() -> CompileCounterWithBackend:
+    """Counts what is compiled."""
+    torch._dynamo.reset()
+    counters.clear()
+    return CompileCounterWithBackend("eager")
+
+
+def encoder() -> EcapaTdnn:
+    return untrained(ENCODER, 80, 1, 0)
+
+
+def pretraining_steps(student: nn.Module, teacher: nn.Module, batches: tuple[int, ...] = BATCHES) -> None:
+    """The encoder's calls in a few steps of CA-DINO."""
+    for batch in batches:
+        long = torch.randn(2 * batch, LONG, 80)
+        with torch.no_grad():
+            teacher(long)
+        (student(long).sum() + student(torch.randn(4 * batch, SHORT, 80)).sum()).backward()
+
+
+def compiled_pair(graphs: CompileCounterWithBackend) -> tuple[nn.Module, nn.Module]:
+    student = encoder()
+    teacher = deepcopy(student).requires_grad_(False)
+    for module in (student, teacher):
+        compile_forward(module, graphs)
+    return student, teacher
+
+
+def test_pretraining_compiles_three_graphs_and_breaks_none(graphs):
+    student, teacher = compiled_pair(graphs)
+    pretraining_steps(student, teacher)
+    assert graphs.frame_count == 3  # the student on long and on short crops, the teacher on long ones
+    assert not counters["graph_break"]
+
+
+def test_whole_utterances_of_any_length_share_a_graph(graphs):
+    """Clustering extracts with the teacher in the midst of training: the training's graphs must survive that."""
+    student, teacher = compiled_pair(graphs)
+    pretraining_steps(student, teacher, (4,))
+    teacher.eval()
+    with torch.inference_mode():
+        for batch, frames in ((3, 50), (4, 61), (2, 75), (5, 98), (7, 120), (3, 133), (6, 140), (2, 155), (3, 160)):
+            teacher(torch.randn(batch, frames, 80), torch.randint(10, frames, (batch,)))
+    teacher.train()
+    assert graphs.frame_count == 4
+    pretraining_steps(student, teacher)
+    assert graphs.frame_count == 4
+    assert not counters["graph_break"]
+
+
+def test_a_round_compiles_two_graphs(graphs):
+    network = encoder()
+    compile_forward(network, graphs)
+    for batch in BATCHES:
+        features = torch.randn(batch, SHORT, 80)
+        with torch.no_grad():
+            network(features)
+        network(features).sum().backward()
+    assert graphs.frame_count == 2
+    assert not counters["graph_break"]
+
+
+def test_a_compiled_encoder_computes_the_same_and_is_saved_alike(graphs):
+    plain, features = encoder(), torch.randn(3, SHORT, 80)
+    compiled = deepcopy(plain)
+    compile_forward(compiled, graphs)
+    torch.testing.assert_close(compiled(features), plain(features))
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    lengths = torch.tensor([30, 20, 11])
+    torch.testing.assert_close(compiled.eval()(features, lengths), plain.eval()(features, lengths))
+
+
+def runtime(options: list[str], **more: object):
+    made = argparse.ArgumentParser()
+    add_arguments(made)
+    return runtime_from(argparse.Namespace(**vars(made.parse_args(options)), **more))
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """A machine that has a GPU, as far as the options see; and its environment left as it was."""
+    monkeypatch.setenv(KERNELS, "")
+    monkeypatch.delenv(KERNELS)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def test_the_workflow_compiles_on_a_gpu_alone(pretended_gpu, tmp_path):
+    assert runtime(["--device", "cuda", "--compile", "1"], state=tmp_path).compile
+    assert not runtime(["--device", "cuda", "--compile", "0"], state=tmp_path).compile
+    assert not runtime(["--device", "cpu", "--compile", "1"], state=tmp_path).compile
+
+
+def test_kernels_are_kept_beside_the_state(pretended_gpu, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runtime(["--device", "cuda", "--compile", "1"], state=Path("state"))
+    assert os.environ[KERNELS] == str(tmp_path / "state" / "compiled")
+
+
+def test_a_place_that_the_user_names_is_left(pretended_gpu, tmp_path, monkeypatch):
+    monkeypatch.setenv(KERNELS, "elsewhere")
+    runtime(["--device", "cuda", "--compile", "1"], state=tmp_path)
+    assert os.environ[KERNELS] == "elsewhere"
