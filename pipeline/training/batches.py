@@ -1,6 +1,6 @@
 """Batches of crops: data workers copy int16 samples from the memory map and draw what is to be done with them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,7 +149,7 @@ class TuneCrops(Dataset):
         return [crop], self._planner.draw(rng, 1)
 
 
-def loaded(dataset: Dataset, planned: list[Visit], workers: int, pin: bool) -> Iterator[Any]:
+def loaded(dataset: Dataset, planned: Iterable[Visit], workers: int, pin: bool) -> Iterator[Any]:
     """The batches of `planned` in order, read ahead by `workers` processes."""
     ahead: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
     return iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=pin, **ahead))

@@ -1,0 +1,130 @@
+"""A made-up corpus in the pipeline's own files, for the measurements of speed: packed audio, banks, faces.
+
+What is heard and seen in it does not matter to the time that a training takes; sizes and layout do, and are those of the stages.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.artifacts import FlatTensor, read_table, write_table
+from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.audio.decoding import RATE
+from pipeline.audio.noise_bank import corpus_source, noise_segments, synthetic_sources
+from pipeline.audio.packing import manifest_of, merge_manifests, write_shard
+from pipeline.audio.synthesis import finished_response, noise_of_colour, simulated_responses
+from pipeline.settings.data import NoiseSettings
+from pipeline.vision.faces import PackedFaces
+from pipeline.vision.images import encoded
+from pipeline.vision.packing import FACES, Face, face_rows
+
+SHARDS = 8
+POOL_SECONDS = 120  # of sound that utterances are cut from
+FACES_EACH = 8  # per utterance: one a second
+DIFFERENT_FACES = 500
+SEED = 1
+
+
+class Size(NamedTuple):
+    """How much is made up."""
+
+    utterances: int
+    seconds: float  # of each utterance
+    noise_minutes: float  # of each kind
+    rooms: int
+
+
+class Corpus(NamedTuple):
+    """Where it lies."""
+
+    manifest: Path
+    audio: list[Path]
+    noise: Path
+    rirs: Path
+    faces: Path
+    images: list[Path]
+
+    def opened(self) -> PackedCorpus:
+        """Its voices."""
+        return PackedCorpus(self.manifest, self.audio)
+
+    def opened_faces(self, voices: PackedCorpus) -> PackedFaces:
+        """Its faces."""
+        return PackedFaces(self.faces, self.images, voices.utterances)
+
+
+def corpus_in(folder: Path, size: Size, processes: int) -> Corpus:
+    """The corpus in `folder`, made there unless an earlier run has left it."""
+    folder = folder / "-".join(f"{value:g}" for value in size)
+    shards = range(SHARDS)
+    made = Corpus(
+        folder / "manifest.parquet",
+        [folder / f"audio-{shard}.pt" for shard in shards],
+        folder / "noise.pt",
+        folder / "rirs.pt",
+        folder / "faces.parquet",
+        [folder / f"faces-{shard}.pt" for shard in shards],
+    )
+    if not (folder / "made").exists():
+        write_voices(made, size)
+        write_banks(made, size, processes)
+        write_faces(made)
+        (folder / "made").touch()
+    return made
+
+
+def write_voices(corpus: Corpus, size: Size) -> None:
+    """Utterances of equal length, cut from a pool of pink noise with swells, packed as the stage `pack` does."""
+    rng = np.random.default_rng(SEED)
+    pool = noise_of_colour(POOL_SECONDS * RATE, 1.0, rng) * (1.2 + np.sin(np.arange(POOL_SECONDS * RATE) / RATE * 12))
+    pool = (pool / np.abs(pool).max() * 30000).astype(np.int16)
+    names = np.array([f"id{row // 40:05d}/{row // 7:08d}/{row % 7:05d}" for row in range(size.utterances)])
+    shard = np.arange(size.utterances) * SHARDS // size.utterances
+    listing = pd.DataFrame({"utterance": names, "path": names, "session": [name.rpartition("/")[0] for name in names], "shard": shard})
+    parts = [(listing[shard == number], path) for number, path in enumerate(corpus.audio)]
+    manifests = [manifest_of(rows, write_shard(path, utterances(len(rows), pool, size.seconds, rng))) for rows, path in parts]
+    write_table(corpus.manifest, merge_manifests(manifest.to_pandas() for manifest in manifests))
+
+
+def utterances(count: int, pool: np.ndarray, seconds: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """[num_samples] int16 pieces of the pool."""
+    length = round(seconds * RATE)
+    for start in rng.integers(len(pool) - length, size=count):
+        yield pool[start : start + length]
+
+
+def write_banks(corpus: Corpus, size: Size, processes: int) -> None:
+    """The banks that the stages `noise` and `rirs` make where there are no recordings."""
+    settings = NoiseSettings(minutes_per_kind=size.noise_minutes)
+    sources = {**synthetic_sources(settings, SEED), "speech": corpus_source(corpus.opened())}
+    save_bank(corpus.noise, bank_of(noise_segments(sources, settings, SEED, processes), NOISE_KINDS))
+    responses = simulated_responses(size.rooms, 1.0, SEED, processes)
+    save_bank(corpus.rirs, bank_of((("room", finished_response(response, 1.0)) for response in responses), RIR_KINDS))
+
+
+def write_faces(corpus: Corpus) -> None:
+    """Smooth random images, a few hundred different ones, packed as the stage `faces` does."""
+    rng = np.random.default_rng(SEED)
+    faces = [Face(0.0, 1.0, np.zeros((5, 2), np.float32), image) for image in images(rng)]
+    names = read_table(corpus.manifest, ["utterance"])["utterance"].to_numpy()
+    tables = []
+    for shard, (part, path) in enumerate(zip(np.array_split(names, SHARDS), corpus.images, strict=True)):
+        rows = []
+        with FlatTensor(path, np.uint8) as flat:
+            for name in part:
+                chosen = [faces[pick] for pick in rng.integers(len(faces), size=FACES_EACH)]
+                rows += face_rows(name, shard, chosen, [flat.append(np.frombuffer(face.image, np.uint8)) for face in chosen])
+        tables.append(pa.Table.from_pylist(rows, FACES))
+    write_table(corpus.faces, pa.concat_tables(tables))
+
+
+def images(rng: np.random.Generator) -> Iterator[bytes]:
+    """JPEGs of [112, 96, 3]: blurred noise and some grain, which code into about as much as a face does."""
+    for _ in range(DIFFERENT_FACES):
+        coarse = np.kron(rng.integers(40, 216, (14, 12, 3)), np.ones((8, 8, 1)))
+        yield encoded((coarse + rng.integers(-8, 9, coarse.shape)).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,319 @@
+"""Where the time of a step of CA-DINO goes, beside the least that arithmetic and memory allow; and what several GPUs would exchange."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measuring import copy_rate, product_rate, typical_seconds
+from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from pipeline.models.ecapa import untrained
+from pipeline.settings.experiment import Experiment
+from pipeline.training.batches import FeatureExtractor, PretrainBatch, PretrainCrops, Visit
+from pipeline.training.ema import update_teacher
+from pipeline.training.group import Group
+from pipeline.training.pretraining import Pretraining
+from pipeline.training.runtime import Runtime
+
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
+FREE = {"_unsafe_view", "empty", "empty_like", "new_empty", "empty_strided", "lift_fresh"}  # move nothing
+H100_PEAK = 990e12  # bfloat16 operations per second, without sparsity
+PROGRESS = 5.0  # epochs
+COUNTED = (4, 8)  # utterances: what is counted at both is extrapolated
+HOST_LATENCY = 100e-6  # seconds of one message between the processes' CPUs; assumed, not measured
+Part = Callable[[], object]
+Figures = dict[str, Any]
+
+
+def pretraining(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops) -> Pretraining:
+    """CA-DINO, which never clusters."""
+    network = untrained(experiment.encoder, experiment.features.mel_bins, 1, 0)
+    made = Pretraining(
+        experiment.pretrain, network, experiment.encoder.embedding, 1, runtime, features, lambda _: crops, lambda _: np.empty(0)
+    )
+    made.begin_epoch(0)
+    return made
+
+
+def batch_of(crops: PretrainCrops, utterances: int, device: torch.device) -> PretrainBatch:
+    """One batch as the loader gives it."""
+    batch: PretrainBatch = crops[Visit(0, np.arange(utterances))]
+    if device.type == "cuda":
+        long, short = (views._replace(crops=views.crops.pin_memory()) for views in (batch.long, batch.short))
+        return batch._replace(long=long, short=short)
+    return batch
+
+
+# Parts of a step ------------------------------------------------------------------------------------------------------
+
+
+def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch) -> dict[str, Part]:
+    """The parts of `Pretraining.step`, each to be carried out by itself, any number of times."""
+    device, dino, both = features.device, method.settings.dino, (batch.long, batch.short)
+    moved = [views.crops.flatten(0, 1).to(device) for views in both]
+    plans = [type(views.plan)(*(field.flatten() for field in views.plan)) for views in both if views.plan is not None]
+    waves = [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)]
+    long, short = (features._log_mel(wave) for wave in waves)
+    views = len(batch.long.crops)
+    autocast, student, teacher = method._runtime.autocast, method.student, method.teacher
+    with torch.no_grad(), autocast():
+        seen = teacher.encoder(long)
+        embeddings = torch.cat([student.encoder(part).unflatten(0, (-1, len(batch.utterances))) for part in (long, short)])
+        logits = teacher.head(seen).unflatten(0, (views, -1))
+
+    def teacher_encoder() -> None:
+        with torch.no_grad(), autocast():
+            teacher.encoder(long)
+
+    def student_encoder() -> None:
+        with autocast():
+            outputs = torch.cat([student.encoder(long), student.encoder(short)])
+        outputs.backward(torch.ones_like(outputs))
+        student.encoder.zero_grad(set_to_none=True)
+
+    def teacher_head() -> None:
+        with torch.no_grad(), autocast():
+            teacher.head(seen)
+
+    def student_head_and_loss() -> None:
+        leaf = embeddings.detach().requires_grad_()
+        targets = teacher_probabilities(logits, method.centre, 0.04)
+        with autocast():
+            outputs = student.head(leaf[views:].flatten(0, 1)).unflatten(0, (-1, len(batch.utterances)))
+        loss = dino_loss(outputs, targets, dino.student_temperature, dino.pairing or "short_to_long")
+        (loss + dino.cosine_weight * cosine_consistency(leaf, views)).backward()
+        student.head.zero_grad(set_to_none=True)
+
+    def figures_and_centre() -> None:
+        with torch.no_grad():
+            mean = logits.float().flatten(0, -2).mean(dim=0)
+            updated_centre(method.centre, mean[None], dino.centre_momentum)
+            targets = torch.softmax(logits.float(), dim=-1)
+            entropy(targets), targets.flatten(0, 1).mean(dim=0)
+            entropy(torch.softmax(students.float() / dino.student_temperature, dim=-1))
+
+    with torch.no_grad(), autocast():
+        students = student.head(embeddings[views:].flatten(0, 1))
+
+    def optimiser_and_average() -> None:
+        for parameter in student.parameters():
+            parameter.grad = gradients[parameter]
+        nn.utils.clip_grad_norm_(student.parameters(), method.settings.optimiser.clip_gradient)
+        method._optimiser.step()
+        update_teacher(teacher, student, 0.996)
+        method._optimiser.zero_grad(set_to_none=True)
+
+    gradients = {parameter: torch.zeros_like(parameter) for parameter in student.parameters()}
+    return {
+        "copies": lambda: [views.crops.to(device, non_blocking=True) for views in both],
+        "augmentation": lambda: [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)],
+        "features": lambda: [features._log_mel(wave) for wave in waves],
+        "teacher_encoder": teacher_encoder,
+        "student_encoder_forward_and_backward": student_encoder,
+        "teacher_head": teacher_head,
+        "student_head_and_loss_forward_and_backward": student_head_and_loss,
+        "figures_and_centre": figures_and_centre,
+        "optimiser_and_average": optimiser_and_average,
+    }
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write when none is fused with another, and of matrix products alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.every, self.products = 0.0, 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        if not func.is_view and name not in FREE:
+            moved = float(sum(map(nbytes, tree_leaves((args, kwargs, result)))))
+            self.every += moved
+            self.products += moved if name in PRODUCTS else 0.0
+        return result
+
+
+def nbytes(value: object) -> int:
+    """Of a tensor; what an expanded one repeats lies in memory once."""
+    return min(value.numel() * value.element_size(), value.untyped_storage().nbytes()) if isinstance(value, Tensor) else 0
+
+
+class Count(NamedTuple):
+    """Of one part."""
+
+    operations: float  # floating point, a multiply-add being two
+    bytes_unfused: float
+    bytes_of_products: float
+
+
+def counted(part: Part) -> Count:
+    """What a part of a network that is not compiled does; `part` has run before, so that nothing is set up in it."""
+    with FlopCounterMode(display=False) as operations, Traffic() as traffic:
+        part()
+    return Count(float(operations.get_total_flops()), traffic.every, traffic.products)
+
+
+def counts(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int) -> dict[str, Count]:
+    """Of every part at `utterances` per step: counted at two small sizes, as everything is constant or grows in proportion."""
+    method = pretraining(experiment, replace(runtime, compile=False), features, crops)
+    found = []
+    for size in COUNTED:
+        made = parts(method, features, batch_of(crops, size, runtime.device))
+        found.append({name: counted(part) for name, part in made.items()})
+    few, more = COUNTED
+
+    def extrapolated(low: float, high: float) -> float:
+        return low + (high - low) * (utterances - few) / (more - few)
+
+    return {name: Count(*map(extrapolated, found[0][name], found[1][name])) for name in found[0]}
+
+
+def parts_of_pretraining(
+    experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int
+) -> Figures:
+    """Milliseconds of each part by itself, of the whole step, and the floors of each."""
+    device, dtype = runtime.device, torch.bfloat16 if runtime.bfloat16 else torch.float32
+    arithmetic, memory = product_rate(device, dtype), copy_rate(device)
+    expected = counts(experiment, runtime, features, crops, utterances)
+    method, batch = pretraining(experiment, runtime, features, crops), batch_of(crops, utterances, device)
+    whole = typical_seconds(lambda: method.step(batch, PROGRESS), device)
+    found = {
+        name: floors(typical_seconds(part, device), expected[name], arithmetic, memory)
+        for name, part in parts(method, features, batch).items()
+    }
+    operations = sum(count.operations for count in expected.values())
+    if device.type == "cuda" and "H100" in torch.cuda.get_device_name():
+        found["of_the_paper_peak"] = {"whole_step_share": round(operations / whole / H100_PEAK, 4)}
+    return {
+        "utterances": utterances,
+        "whole_step_milliseconds": milliseconds(whole),
+        "sum_of_parts_milliseconds": round(sum(part.get("milliseconds", 0) for part in found.values()), 2),
+        "gigaflop_per_utterance": round(operations / utterances / 1e9, 2),
+        "flop_per_second": float(f"{operations / whole:.3g}"),
+        "share_of_measured_matrix_product_rate": round(operations / whole / arithmetic, 4),
+        "parts": found,
+    }
+
+
+def floors(seconds: float, count: Count, arithmetic: float, memory: float) -> Figures:
+    """A part's time beside what its arithmetic would take at the rate of a large matrix product, and its traffic at that of a copy.
+
+    The least traffic is that of matrix products whose neighbours are all fused into them; the greatest that of operations each of
+    which reads its inputs from memory and writes its outputs to it.
+    """
+    return {
+        "milliseconds": milliseconds(seconds),
+        "gigaflop": round(count.operations / 1e9, 2),
+        "floor_arithmetic_milliseconds": milliseconds(count.operations / arithmetic),
+        "floor_traffic_of_products_milliseconds": milliseconds(count.bytes_of_products / memory),
+        "traffic_unfused_milliseconds": milliseconds(count.bytes_unfused / memory),
+    }
+
+
+def milliseconds(seconds: float) -> float:
+    """Rounded to what can be trusted."""
+    return float(f"{1000 * seconds:.4g}")
+
+
+# Several GPUs ---------------------------------------------------------------------------------------------------------
+
+
+class PretendedGroup(Group):
+    """One of several processes, as far as the training sees: everything is done but sending, and what would be sent is written down."""
+
+    def __init__(self, size: int):
+        super().__init__(0, size)
+        self.between_devices: list[int] = []  # bytes of each message
+        self.between_hosts = 0
+
+    def _met(self, number: int, operation: Any) -> int:
+        self.between_hosts += 1
+        return number
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return _Noted.apply(tensor, self.between_devices)
+
+    def sum_gradients(self, parameters: Any) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        self.between_devices.append(nbytes(together))
+        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+class _Noted(torch.autograd.Function):
+    """Writes down a message forth, and the one back."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, messages: list[int]) -> Tensor:
+        context.messages = messages
+        messages.append(nbytes(tensor))
+        return tensor.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        context.messages.append(nbytes(gradient))
+        return gradient.clone(), None
+
+
+def many_gpus(
+    experiment: Experiment,
+    runtime: Runtime,
+    features: FeatureExtractor,
+    crops: PretrainCrops,
+    utterances: int,
+    link: float,
+    latency: float,
+) -> Figures:
+    """What a step of CA-DINO sends, and how much faster several GPUs would be if sending took as long as said.
+
+    The time of a step without sending is measured on this device, with the BatchNorm that several processes have, on the part of
+    the batch that each would see. Sending is not hidden behind computing, which is how the training does it.
+
+    Args:
+        link: GB/s one way.
+        latency: of one message, microseconds.
+    """
+    group = PretendedGroup(2)
+    alone = pretraining(experiment, replace(runtime, compile=False, group=group), features, crops)
+    alone.step(batch_of(crops, COUNTED[0], runtime.device), PROGRESS)
+    hosts = group.between_hosts + 1  # the loop's own, on whether to save
+    sizes = list(group.between_devices)
+    one = step_seconds(experiment, runtime, features, crops, utterances)
+
+    def sending(gpus: int) -> float:
+        device = sum(1e-6 * latency + 2 * (gpus - 1) / gpus * size / (1e9 * link) for size in sizes)
+        return device + hosts * HOST_LATENCY
+
+    def of(gpus: int) -> Figures:
+        grouped = replace(runtime, group=PretendedGroup(gpus))
+        same_batch = step_seconds(experiment, grouped, features, crops, max(2, utterances // gpus))
+        larger_batch = step_seconds(experiment, grouped, features, crops, utterances)
+        return {
+            "sending_milliseconds": milliseconds(sending(gpus)),
+            "efficiency_same_batch": round(one / (gpus * (same_batch + sending(gpus))), 3),
+            "efficiency_batch_grows": round(one / (larger_batch + sending(gpus)), 3),
+        }
+
+    return {
+        "megabytes_per_step": round(sum(sizes) / 1e6, 2),
+        "megabytes_of_gradients": round(max(sizes) / 1e6, 2),
+        "messages_between_devices": len(sizes),
+        "messages_between_hosts": hosts,
+        "step_milliseconds_of_one": milliseconds(one),
+        "assumed": {"link_gigabytes_per_second": link, "latency_microseconds": latency, "host_latency_microseconds": 1e6 * HOST_LATENCY},
+        "gpus": {str(gpus): of(gpus) for gpus in (2, 4, 8)},
+    }
+
+
+def step_seconds(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int) -> float:
+    """Of the whole step."""
+    method, batch = pretraining(experiment, runtime, features, crops), batch_of(crops, utterances, runtime.device)
+    return typical_seconds(lambda: method.step(batch, PROGRESS), runtime.device)
