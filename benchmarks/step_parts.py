@@ -12,10 +12,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import copy_rate, product_rate, typical_seconds
+from benchmarks.speed_trainings import Bench, Figures, pretraining
 from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
-from pipeline.models.ecapa import untrained
-from pipeline.settings.experiment import Experiment
-from pipeline.training.batches import FeatureExtractor, PretrainBatch, PretrainCrops, Visit
+from pipeline.training.batches import FeatureExtractor, PretrainBatch, Visit
 from pipeline.training.ema import update_teacher
 from pipeline.training.group import Group
 from pipeline.training.pretraining import Pretraining
@@ -28,23 +27,19 @@ PROGRESS = 5.0  # epochs
 COUNTED = (4, 8)  # utterances: what is counted at both is extrapolated
 HOST_LATENCY = 100e-6  # seconds of one message between the processes' CPUs; assumed, not measured
 Part = Callable[[], object]
-Figures = dict[str, Any]
 
 
-def pretraining(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops) -> Pretraining:
-    """CA-DINO, which never clusters."""
-    network = untrained(experiment.encoder, experiment.features.mel_bins, 1, 0)
-    made = Pretraining(
-        experiment.pretrain, network, experiment.encoder.embedding, 1, runtime, features, lambda _: crops, lambda _: np.empty(0)
-    )
+def training(bench: Bench, runtime: Runtime) -> Pretraining:
+    """CA-DINO in the midst of an epoch."""
+    made = pretraining(bench._replace(runtime=runtime))
     made.begin_epoch(0)
     return made
 
 
-def batch_of(crops: PretrainCrops, utterances: int, device: torch.device) -> PretrainBatch:
+def batch_of(bench: Bench, utterances: int) -> PretrainBatch:
     """One batch as the loader gives it."""
-    batch: PretrainBatch = crops[Visit(0, np.arange(utterances))]
-    if device.type == "cuda":
+    batch: PretrainBatch = bench.crops[Visit(0, np.arange(utterances))]
+    if bench.runtime.device.type == "cuda":
         long, short = (views._replace(crops=views.crops.pin_memory()) for views in (batch.long, batch.short))
         return batch._replace(long=long, short=short)
     return batch
@@ -160,46 +155,46 @@ def counted(part: Part) -> Count:
     return Count(float(operations.get_total_flops()), traffic.every, traffic.products)
 
 
-def counts(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int) -> dict[str, Count]:
-    """Of every part at `utterances` per step: counted at two small sizes, as everything is constant or grows in proportion."""
-    method = pretraining(experiment, replace(runtime, compile=False), features, crops)
+def counts(bench: Bench) -> dict[str, Count]:
+    """Of every part of a step: counted at two small sizes, as everything is constant or grows in proportion."""
+    method = training(bench, replace(bench.runtime, compile=False))
     found = []
     for size in COUNTED:
-        made = parts(method, features, batch_of(crops, size, runtime.device))
+        made = parts(method, bench.features, batch_of(bench, size))
         found.append({name: counted(part) for name, part in made.items()})
     few, more = COUNTED
 
     def extrapolated(low: float, high: float) -> float:
-        return low + (high - low) * (utterances - few) / (more - few)
+        return low + (high - low) * (bench.args.batch_size - few) / (more - few)
 
     return {name: Count(*map(extrapolated, found[0][name], found[1][name])) for name in found[0]}
 
 
-def parts_of_pretraining(
-    experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int
-) -> Figures:
+def parts_of_pretraining(bench: Bench) -> Figures:
     """Milliseconds of each part by itself, of the whole step, and the floors of each."""
-    device, dtype = runtime.device, torch.bfloat16 if runtime.bfloat16 else torch.float32
+    device, dtype = bench.runtime.device, torch.bfloat16 if bench.runtime.bfloat16 else torch.float32
     arithmetic, memory = product_rate(device, dtype), copy_rate(device)
-    expected = counts(experiment, runtime, features, crops, utterances)
-    method, batch = pretraining(experiment, runtime, features, crops), batch_of(crops, utterances, device)
+    expected = counts(bench)
+    method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
     whole = typical_seconds(lambda: method.step(batch, PROGRESS), device)
-    found = {
-        name: floors(typical_seconds(part, device), expected[name], arithmetic, memory)
-        for name, part in parts(method, features, batch).items()
-    }
+    seconds = {name: typical_seconds(part, device) for name, part in parts(method, bench.features, batch).items()}
+    found = {name: floors(value, expected[name], arithmetic, memory) for name, value in seconds.items()}
     operations = sum(count.operations for count in expected.values())
-    if device.type == "cuda" and "H100" in torch.cuda.get_device_name():
-        found["of_the_paper_peak"] = {"whole_step_share": round(operations / whole / H100_PEAK, 4)}
     return {
-        "utterances": utterances,
+        "utterances": bench.args.batch_size,
         "whole_step_milliseconds": milliseconds(whole),
-        "sum_of_parts_milliseconds": round(sum(part.get("milliseconds", 0) for part in found.values()), 2),
-        "gigaflop_per_utterance": round(operations / utterances / 1e9, 2),
+        "sum_of_parts_milliseconds": milliseconds(sum(seconds.values())),
+        "gigaflop_per_utterance": round(operations / bench.args.batch_size / 1e9, 2),
         "flop_per_second": float(f"{operations / whole:.3g}"),
         "share_of_measured_matrix_product_rate": round(operations / whole / arithmetic, 4),
+        "share_of_the_paper_peak": round(operations / whole / H100_PEAK, 4) if is_h100(device) else None,
         "parts": found,
     }
+
+
+def is_h100(device: torch.device) -> bool:
+    """Whether the peak that its data sheet names is known here."""
+    return device.type == "cuda" and "H100" in torch.cuda.get_device_name()
 
 
 def floors(seconds: float, count: Count, arithmetic: float, memory: float) -> Figures:
@@ -226,10 +221,38 @@ def milliseconds(seconds: float) -> float:
 
 
 class PretendedGroup(Group):
-    """One of several processes, as far as the training sees: everything is done but sending, and what would be sent is written down."""
+    """One of several processes, as far as the training sees: everything is done but sending."""
 
-    def __init__(self, size: int):
-        super().__init__(0, size)
+    def _met(self, number: int, operation: Any) -> int:
+        return number
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return _Copied.apply(tensor)
+
+    def sum_gradients(self, parameters: Any) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+class _Copied(torch.autograd.Function):
+    """What a sum over processes does beside sending."""
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        return tensor.contiguous().clone()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient.contiguous().clone()
+
+
+class NotedGroup(PretendedGroup):
+    """Writes down what would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 2)
         self.between_devices: list[int] = []  # bytes of each message
         self.between_hosts = 0
 
@@ -241,11 +264,7 @@ class PretendedGroup(Group):
         return _Noted.apply(tensor, self.between_devices)
 
     def sum_gradients(self, parameters: Any) -> None:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        self.between_devices.append(nbytes(together))
-        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        self.between_devices.append(sum(nbytes(parameter.grad) for parameter in parameters))
 
 
 class _Noted(torch.autograd.Function):
@@ -260,18 +279,10 @@ class _Noted(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         context.messages.append(nbytes(gradient))
-        return gradient.clone(), None
+        return gradient, None
 
 
-def many_gpus(
-    experiment: Experiment,
-    runtime: Runtime,
-    features: FeatureExtractor,
-    crops: PretrainCrops,
-    utterances: int,
-    link: float,
-    latency: float,
-) -> Figures:
+def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
     """What a step of CA-DINO sends, and how much faster several GPUs would be if sending took as long as said.
 
     The time of a step without sending is measured on this device, with the BatchNorm that several processes have, on the part of
@@ -281,21 +292,20 @@ def many_gpus(
         link: GB/s one way.
         latency: of one message, microseconds.
     """
-    group = PretendedGroup(2)
-    alone = pretraining(experiment, replace(runtime, compile=False, group=group), features, crops)
-    alone.step(batch_of(crops, COUNTED[0], runtime.device), PROGRESS)
+    group = NotedGroup()
+    training(bench, replace(bench.runtime, compile=False, group=group)).step(batch_of(bench, COUNTED[0]), PROGRESS)
     hosts = group.between_hosts + 1  # the loop's own, on whether to save
     sizes = list(group.between_devices)
-    one = step_seconds(experiment, runtime, features, crops, utterances)
+    one = step_seconds(bench, bench.runtime, bench.args.batch_size)
 
     def sending(gpus: int) -> float:
         device = sum(1e-6 * latency + 2 * (gpus - 1) / gpus * size / (1e9 * link) for size in sizes)
         return device + hosts * HOST_LATENCY
 
     def of(gpus: int) -> Figures:
-        grouped = replace(runtime, group=PretendedGroup(gpus))
-        same_batch = step_seconds(experiment, grouped, features, crops, max(2, utterances // gpus))
-        larger_batch = step_seconds(experiment, grouped, features, crops, utterances)
+        grouped = replace(bench.runtime, group=PretendedGroup(0, gpus))
+        same_batch = step_seconds(bench, grouped, max(2, bench.args.batch_size // gpus))
+        larger_batch = step_seconds(bench, grouped, bench.args.batch_size)
         return {
             "sending_milliseconds": milliseconds(sending(gpus)),
             "efficiency_same_batch": round(one / (gpus * (same_batch + sending(gpus))), 3),
@@ -313,7 +323,7 @@ def many_gpus(
     }
 
 
-def step_seconds(experiment: Experiment, runtime: Runtime, features: FeatureExtractor, crops: PretrainCrops, utterances: int) -> float:
+def step_seconds(bench: Bench, runtime: Runtime, utterances: int) -> float:
     """Of the whole step."""
-    method, batch = pretraining(experiment, runtime, features, crops), batch_of(crops, utterances, runtime.device)
+    method, batch = training(bench, runtime), batch_of(bench, utterances)
     return typical_seconds(lambda: method.step(batch, PROGRESS), runtime.device)

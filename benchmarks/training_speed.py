@@ -19,85 +19,54 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import faiss
 import numpy as np
 import torch
-import yaml
 from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
-from benchmarks.measuring import copy_rate, processor, product_rate, synchronised
-from benchmarks.speed_corpus import Size, corpus_in
+from benchmarks.measuring import synchronised
+from benchmarks.speed_trainings import (
+    Bench,
+    Endless,
+    Figures,
+    audio_visual,
+    forget_graphs,
+    gated,
+    graphs,
+    machine,
+    opened,
+    parser,
+    planned,
+    pretraining,
+    sizes,
+    with_sizes,
+)
 from benchmarks.step_parts import many_gpus, parts_of_pretraining
-from pipeline.audio.augment import Augmenter, Planner
-from pipeline.audio.banks import load_bank
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.device import keep_freed_memory
 from pipeline.losses.loss_gate import refit
 from pipeline.models.ecapa import untrained
-from pipeline.models.resnet34 import untrained_face_encoder
 from pipeline.scoring.cosine import cosine_scores, unit_length
 from pipeline.scoring.snorm import cohort_statistics, normalised_scores
-from pipeline.settings.experiment import Experiment, resolve
-from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, Visit, loaded, visits
-from pipeline.training.branch import Branch
+from pipeline.training.batches import PretrainCrops, loaded
 from pipeline.training.compilation import KERNELS
 from pipeline.training.extraction import extract_embeddings
-from pipeline.training.face_batches import AudioVisualCrops
-from pipeline.training.gated import GatedTraining
 from pipeline.training.loop import Method
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import Runtime
-from pipeline.vision.augment import FaceInput
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 VOXCELEB2 = 1_091_251  # utterances
 VOXCELEB2_SECONDS = 265e9 / 2 / 16_000
-TESTED, TRIALS = 145_160, 581_480  # utterances and trials of Vox1-E
+PAPER = {"embeddings": VOXCELEB2, "tested": 145_160, "trials": 581_480, "clusters": [7_500, 10_000]}  # trials of Vox1-E
+LITTLE = {"embeddings": 20_000, "tested": 2_000, "trials": 20_000, "clusters": [400]}
 WARM_UP = 8  # steps that do not count: compilation, the allocator, the workers' head start
 STAGES = ("loader", "pretrain", "round", "audio_visual", "first_step", "parts", "many_gpus", "extract", "kmeans", "gate", "snorm")
 EPOCH_WITH_GATE = 50  # in the midst of a round
-Figures = dict[str, Any]
-
-SMALL = {
-    "utterances": 400,
-    "noise_minutes": 1.0,
-    "rooms": 12,
-    "channels": 32,
-    "mfa_channels": 48,
-    "prototypes": 512,
-    "face_width": 4,
-    "face_side": 64,
-    "batch_size": 16,
-    "embeddings": 20_000,
-    "tested": 2_000,
-    "trials": 20_000,
-    "clusters": [100],
-    "budget": 4.0,
-    "workers": 1,
-}
-
-
-class Bench(NamedTuple):
-    """What the stages share."""
-
-    args: argparse.Namespace
-    experiment: Experiment
-    runtime: Runtime
-    crops: PretrainCrops
-    segments: TrainCrops
-    faces: AudioVisualCrops
-    features: FeatureExtractor
-    labels: np.ndarray
 
 
 def main() -> None:
@@ -118,161 +87,16 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--into", type=Path, required=True, help="a folder for the corpus and the compiled kernels")
-    made.add_argument("--save", type=Path, default=REPOSITORY / "benchmarks" / "training_speed.json")
+    made = parser(__doc__, "training_speed.json")
     made.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
-    made.add_argument("--small", action="store_true", help="other defaults for all sizes")
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--threads", type=int, default=min(8, os.cpu_count() or 1))
-    made.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU")
-    made.add_argument("--compile", type=int, choices=[0, 1], help="default: on a GPU")
-    made.add_argument("--budget", type=float, default=60.0, help="seconds of steady state per stage")
-    made.add_argument("--batch-size", type=int, default=256)
-    made.add_argument("--workers", type=int, default=7, help="with the training process: 8 cores")
-    made.add_argument("--utterances", type=int, default=40_000)
-    made.add_argument("--seconds", type=float, default=8.0, help="of an utterance")
-    made.add_argument("--noise-minutes", type=float, default=60.0)
-    made.add_argument("--rooms", type=int, default=300)
-    for name, value in (("channels", 512), ("mfa-channels", 1536), ("prototypes", 65_536), ("face-width", 32), ("face-side", 224)):
-        made.add_argument(f"--{name}", type=int, default=value)
-    for name, value in (("embeddings", VOXCELEB2), ("tested", TESTED), ("trials", TRIALS)):
-        made.add_argument(f"--{name}", type=int, default=value)
-    made.add_argument("--clusters", type=int, nargs="+", default=[7_500, 10_000], help="of k-means; the first: classes of a round")
+    made.add_argument("--budget", type=float, help="seconds of steady state per stage")
+    for name in ("embeddings", "tested", "trials"):
+        made.add_argument(f"--{name}", type=int)
+    made.add_argument("--clusters", type=int, nargs="+", help="of k-means; the first: the cohort of the s-norm")
     made.add_argument("--link", type=float, default=450.0, help="between GPUs, one way, GB/s")
     made.add_argument("--latency", type=float, default=20.0, help="of one message between GPUs, microseconds; assumed, not measured")
     made.add_argument("--only-first-step", action="store_true", help=argparse.SUPPRESS)
-    if "--small" in sys.argv:
-        made.set_defaults(**SMALL)
-    return made.parse_args()
-
-
-def opened(args: argparse.Namespace) -> Bench:
-    """The corpus, and what the training scripts open of it."""
-    torch.set_num_threads(args.threads)
-    if args.device == "cpu":
-        keep_freed_memory()
-    os.environ.setdefault(KERNELS, str(args.into.absolute() / "compiled"))
-    experiment = experiment_of(args)
-    corpus = corpus_in(args.into, Size(args.utterances, args.seconds, args.noise_minutes, args.rooms), args.threads)
-    voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
-    runtime = runtime_of(args)
-    planner = Planner(experiment.augmentation, noise.kind.numpy(), len(rirs))
-    segments = TrainCrops(voices, planner, experiment.train.crop_seconds, 1, 1)
-    return Bench(
-        args,
-        experiment,
-        runtime,
-        PretrainCrops(voices, planner, experiment.pretrain.crops, 1, None),
-        segments,
-        AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
-        FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
-        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.clusters[0], len(voices) // 2)),
-    )
-
-
-def experiment_of(args: argparse.Namespace) -> Experiment:
-    """The default configuration, at the sizes asked for."""
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    config["encoder"] |= {"channels": args.channels, "mfa_channels": args.mfa_channels}
-    config["pretrain"]["head"] |= {"prototypes": args.prototypes}
-    config["faces"]["encoder"] |= {"width": args.face_width, "input_side": args.face_side}
-    for stage in ("pretrain", "train"):
-        config[stage]["batch_size"] = args.batch_size
-    return resolve(config)
-
-
-def runtime_of(args: argparse.Namespace) -> Runtime:
-    """As the workflow sets it, but compiled on the CPU, too, where that is asked for."""
-    device = torch.device(args.device)
-    on_gpu = device.type == "cuda"
-    bfloat16 = on_gpu if args.precision is None else args.precision == "bfloat16"
-    return Runtime(device, args.workers, bfloat16, on_gpu if args.compile is None else bool(args.compile), 600.0)
-
-
-def machine(bench: Bench) -> Figures:
-    """What it ran on, and how fast that is at the two things that bound a step from below."""
-    device, dtype = bench.runtime.device, torch.bfloat16 if bench.runtime.bfloat16 else torch.float32
-    return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
-        "cores": os.cpu_count(),
-        "threads": bench.args.threads,
-        "workers": bench.args.workers,
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "faiss": f"{faiss.__version__}, {faiss.get_num_gpus()} GPUs",
-        "precision": str(dtype).removeprefix("torch."),
-        "compiled": bench.runtime.compile,
-        "date": date.today().isoformat(),
-        "matrix_product_flop_per_second": product_rate(device, dtype),
-        "copy_bytes_per_second": copy_rate(device),
-    }
-
-
-def sizes(args: argparse.Namespace) -> Figures:
-    """The options that say how large everything was."""
-    return {name: value for name, value in vars(args).items() if name not in ("into", "save", "stages", "only_first_step")}
-
-
-# Trainings, as their scripts make them --------------------------------------------------------------------------------
-
-
-def pretraining(bench: Bench) -> Pretraining:
-    """CA-DINO."""
-    settings, encoder = bench.experiment.pretrain, bench.experiment.encoder
-    network = untrained(encoder, bench.experiment.features.mel_bins, 1, 0)
-    return Pretraining(settings, network, encoder.embedding, 1, bench.runtime, bench.features, lambda _: bench.crops, _no_extraction)
-
-
-def _no_extraction(_: torch.nn.Module) -> np.ndarray:
-    raise AssertionError("no epoch that is measured clusters")
-
-
-def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int, *, several: bool) -> Branch:
-    """One modality of a round, whose gate is closed as in most of its epochs."""
-    everyone = np.ones(len(bench.labels), bool)
-    classes = int(bench.labels.max()) + 1
-    made = Branch(modality, bench.experiment.train, encoder, embedding, classes, everyone, 1, bench.runtime, several=several)
-    made._threshold = 1.0
-    return made
-
-
-def voice_branch(bench: Bench, *, several: bool) -> Branch:
-    """The voice's."""
-    settings = bench.experiment.encoder
-    return branch(bench, "audio", untrained(settings, bench.experiment.features.mel_bins, 1, 1), settings.embedding, several=several)
-
-
-def gated(bench: Bench) -> GatedTraining:
-    """DLG-LC on voices."""
-    labels = torch.from_numpy(bench.labels)
-    return GatedTraining(bench.experiment.train, voice_branch(bench, several=False), labels, 1, 1, bench.features, bench.segments)
-
-
-def audio_visual(bench: Bench) -> AudioVisualTraining:
-    """DLG-LC on voices and faces."""
-    settings, labels = bench.experiment.faces.encoder, torch.from_numpy(bench.labels)
-    face = branch(bench, "face", untrained_face_encoder(settings, 1, 1), settings.embedding, several=True)
-    branches = Branches(voice_branch(bench, several=True), face)
-    face_input = FaceInput(settings.input_side, bench.runtime.device)
-    return AudioVisualTraining(bench.experiment.train, branches, labels, 1, 1, bench.features, face_input, bench.faces)
-
-
-def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[Visit]:
-    """The batches of many epochs on end, so that the workers never start anew."""
-    for number in range(epoch, epoch + epochs):
-        yield from visits(1, 0, number, len(bench.labels), bench.args.batch_size)
-
-
-class Endless:
-    """A sampler of as many visits as are asked for."""
-
-    def __init__(self, bench: Bench, epoch: int):
-        self._bench, self._epoch = bench, epoch
-
-    def __iter__(self) -> Iterator[Visit]:
-        return planned(self._bench, self._epoch)
+    return with_sizes(made, {"budget": 60.0, **PAPER}, {"budget": 4.0, **LITTLE})
 
 
 # Stages ---------------------------------------------------------------------------------------------------------------
@@ -296,6 +120,7 @@ def steady(bench: Bench, method: Method, epoch: int) -> Figures:
         "data_wait_share": round(waited / seconds, 4),
         "steps": steps,
         "first_step_seconds": round(first, 2),
+        "graphs_compiled": graphs(),
         "first_batch_seconds": round(first_batch, 2),
         "peak_megabytes": peak_megabytes(bench),
         "finite": method.is_finite(),
@@ -412,6 +237,7 @@ def first_step(bench: Bench) -> Figures:
 
 def extraction(bench: Bench) -> Figures:
     """Whole utterances, as many as the budget allows."""
+    forget_graphs()
     encoder = bench.runtime.prepared(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
     log_mel, voices = LogMel(bench.experiment.features), bench.crops._corpus
 
@@ -480,10 +306,8 @@ MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "round": lambda bench: steady(bench, gated(bench), EPOCH_WITH_GATE),
     "audio_visual": lambda bench: steady(bench, audio_visual(bench), EPOCH_WITH_GATE),
     "first_step": first_steps,
-    "parts": lambda bench: parts_of_pretraining(bench.experiment, bench.runtime, bench.features, bench.crops, bench.args.batch_size),
-    "many_gpus": lambda bench: many_gpus(
-        bench.experiment, bench.runtime, bench.features, bench.crops, bench.args.batch_size, bench.args.link, bench.args.latency
-    ),
+    "parts": parts_of_pretraining,
+    "many_gpus": lambda bench: many_gpus(bench, bench.args.link, bench.args.latency),
     "extract": extraction,
     "kmeans": clusterings,
     "gate": gate,

@@ -1,0 +1,242 @@
+"""The trainings that the measurements of speed and of precision look at: made as their scripts make them, on a made-up corpus."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+import torch
+import yaml
+from torch._dynamo.utils import counters
+
+from benchmarks.measuring import copy_rate, processor, product_rate
+from benchmarks.speed_corpus import Size, corpus_in
+from pipeline.audio.augment import Augmenter, Planner
+from pipeline.audio.banks import load_bank
+from pipeline.audio.features import LogMel
+from pipeline.device import keep_freed_memory
+from pipeline.models.ecapa import untrained
+from pipeline.models.resnet34 import untrained_face_encoder
+from pipeline.settings.experiment import Experiment, resolve
+from pipeline.training.audio_visual import AudioVisualTraining, Branches
+from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, Visit, visits
+from pipeline.training.branch import Branch
+from pipeline.training.compilation import KERNELS
+from pipeline.training.face_batches import AudioVisualCrops
+from pipeline.training.gated import GatedTraining
+from pipeline.training.pretraining import Pretraining
+from pipeline.training.runtime import Runtime
+from pipeline.vision.augment import FaceInput
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+Figures = dict[str, Any]
+
+FULL = {
+    "utterances": 40_000,
+    "noise_minutes": 60.0,
+    "rooms": 300,
+    "channels": 512,
+    "mfa_channels": 1536,
+    "prototypes": 65_536,
+    "face_width": 32,
+    "face_side": 224,
+    "batch_size": 256,
+    "classes": 7_500,
+    "workers": 7,  # with the training process: 8 cores
+}
+SMALL = {
+    "utterances": 400,
+    "noise_minutes": 1.0,
+    "rooms": 12,
+    "channels": 32,
+    "mfa_channels": 48,
+    "prototypes": 512,
+    "face_width": 4,
+    "face_side": 64,
+    "batch_size": 16,
+    "classes": 100,
+    "workers": 1,
+}
+
+
+def parser(description: str | None, save: str) -> argparse.ArgumentParser:
+    """The options that all of these measurements have; `with_sizes` parses them."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--into", type=Path, required=True, help="a folder for the corpus and the compiled kernels")
+    made.add_argument("--save", type=Path, default=REPOSITORY / "benchmarks" / save)
+    made.add_argument("--small", action="store_true", help="other defaults for all sizes")
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--threads", type=int, default=min(8, os.cpu_count() or 1))
+    made.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU")
+    made.add_argument("--compile", type=int, choices=[0, 1], help="default: on a GPU")
+    made.add_argument("--dilations", type=int, nargs="+", default=[2, 3, 4], help="of the encoder's blocks")
+    made.add_argument("--seconds", type=float, default=8.0, help="of an utterance")
+    for name, value in FULL.items():
+        made.add_argument(f"--{name.replace('_', '-')}", type=type(value))
+    return made
+
+
+def with_sizes(made: argparse.ArgumentParser, full: Figures, small: Figures) -> argparse.Namespace:
+    """The command line, with the sizes that it does not name."""
+    made.set_defaults(**({**SMALL, **small} if "--small" in sys.argv else {**FULL, **full}))
+    return made.parse_args()
+
+
+class Bench(NamedTuple):
+    """What the measurements share."""
+
+    args: argparse.Namespace
+    experiment: Experiment
+    runtime: Runtime
+    crops: PretrainCrops
+    segments: TrainCrops
+    faces: AudioVisualCrops
+    features: FeatureExtractor
+    labels: np.ndarray
+
+
+def opened(args: argparse.Namespace) -> Bench:
+    """The corpus, and what the training scripts open of it."""
+    torch.set_num_threads(args.threads)
+    if args.device == "cpu":
+        keep_freed_memory()
+    os.environ.setdefault(KERNELS, str(args.into.absolute() / "compiled"))
+    experiment = experiment_of(args)
+    corpus = corpus_in(args.into, Size(args.utterances, args.seconds, args.noise_minutes, args.rooms), args.threads)
+    voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
+    runtime = runtime_of(args)
+    planner = Planner(experiment.augmentation, noise.kind.numpy(), len(rirs))
+    segments = TrainCrops(voices, planner, experiment.train.crop_seconds, 1, 1)
+    return Bench(
+        args,
+        experiment,
+        runtime,
+        PretrainCrops(voices, planner, experiment.pretrain.crops, 1, None),
+        segments,
+        AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
+        FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
+        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices) // 2)),
+    )
+
+
+def experiment_of(args: argparse.Namespace) -> Experiment:
+    """The default configuration, at the sizes asked for."""
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    config["encoder"] |= {"channels": args.channels, "mfa_channels": args.mfa_channels, "dilations": args.dilations}
+    config["pretrain"]["head"] |= {"prototypes": args.prototypes}
+    config["faces"]["encoder"] |= {"width": args.face_width, "input_side": args.face_side}
+    for stage in ("pretrain", "train"):
+        config[stage]["batch_size"] = args.batch_size
+    return resolve(config)
+
+
+def runtime_of(args: argparse.Namespace) -> Runtime:
+    """As the workflow sets it, but compiled on the CPU, too, where that is asked for."""
+    device = torch.device(args.device)
+    on_gpu = device.type == "cuda"
+    bfloat16 = on_gpu if args.precision is None else args.precision == "bfloat16"
+    return Runtime(device, args.workers, bfloat16, on_gpu if args.compile is None else bool(args.compile), 600.0)
+
+
+def machine(bench: Bench) -> Figures:
+    """What it ran on, and how fast that is at the two things that bound a step from below."""
+    device, dtype = bench.runtime.device, torch.bfloat16 if bench.runtime.bfloat16 else torch.float32
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
+        "cores": os.cpu_count(),
+        "threads": bench.args.threads,
+        "workers": bench.args.workers,
+        "load": round(os.getloadavg()[0], 1),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "faiss": f"{faiss.__version__}, {faiss.get_num_gpus()} GPUs",
+        "precision": str(dtype).removeprefix("torch."),
+        "compiled": bench.runtime.compile,
+        "date": date.today().isoformat(),
+        "matrix_product_flop_per_second": product_rate(device, dtype),
+        "copy_bytes_per_second": copy_rate(device),
+    }
+
+
+def sizes(args: argparse.Namespace) -> Figures:
+    """The options that say how large everything was."""
+    return {name: value for name, value in vars(args).items() if name not in ("into", "save", "stages", "only_first_step")}
+
+
+# Trainings, as their scripts make them --------------------------------------------------------------------------------
+
+
+def pretraining(bench: Bench) -> Pretraining:
+    """CA-DINO."""
+    forget_graphs()
+    settings, encoder = bench.experiment.pretrain, bench.experiment.encoder
+    network = untrained(encoder, bench.experiment.features.mel_bins, 1, 0)
+    return Pretraining(settings, network, encoder.embedding, 1, bench.runtime, bench.features, lambda _: bench.crops, _no_extraction)
+
+
+def forget_graphs() -> None:
+    """A job makes one training. Several in one process would meet torch's limit of graphs for one function, and run uncompiled."""
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def graphs() -> int:
+    """Compiled since then."""
+    return int(counters["stats"]["unique_graphs"])
+
+
+def _no_extraction(_: torch.nn.Module) -> np.ndarray:
+    raise AssertionError("no epoch that is measured clusters")
+
+
+def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int, *, several: bool) -> Branch:
+    """One modality of a round, whose gate is closed as in most of its epochs."""
+    everyone = np.ones(len(bench.labels), bool)
+    classes = int(bench.labels.max()) + 1
+    made = Branch(modality, bench.experiment.train, encoder, embedding, classes, everyone, 1, bench.runtime, several=several)
+    made._threshold = 1.0
+    return made
+
+
+def voice_branch(bench: Bench, *, several: bool) -> Branch:
+    """The voice's."""
+    settings = bench.experiment.encoder
+    return branch(bench, "audio", untrained(settings, bench.experiment.features.mel_bins, 1, 1), settings.embedding, several=several)
+
+
+def gated(bench: Bench) -> GatedTraining:
+    """DLG-LC on voices."""
+    forget_graphs()
+    labels = torch.from_numpy(bench.labels)
+    return GatedTraining(bench.experiment.train, voice_branch(bench, several=False), labels, 1, 1, bench.features, bench.segments)
+
+
+def audio_visual(bench: Bench) -> AudioVisualTraining:
+    """DLG-LC on voices and faces."""
+    forget_graphs()
+    settings, labels = bench.experiment.faces.encoder, torch.from_numpy(bench.labels)
+    face = branch(bench, "face", untrained_face_encoder(settings, 1, 1), settings.embedding, several=True)
+    branches = Branches(voice_branch(bench, several=True), face)
+    face_input = FaceInput(settings.input_side, bench.runtime.device)
+    return AudioVisualTraining(bench.experiment.train, branches, labels, 1, 1, bench.features, face_input, bench.faces)
+
+
+def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[Visit]:
+    """The batches of many epochs on end, so that the workers never start anew."""
+    for number in range(epoch, epoch + epochs):
+        yield from visits(1, 0, number, len(bench.labels), bench.args.batch_size)
+
+
+class Endless:
+    """A sampler of as many visits as are asked for."""
+
+    def __init__(self, bench: Bench, epoch: int):
+        self._bench, self._epoch = bench, epoch
+
+    def __iter__(self) -> Iterator[Visit]:
+        return planned(self._bench, self._epoch)
