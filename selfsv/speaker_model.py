@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.audio.augment import normalise_peak
+from pipeline.audio.augment import FULL_SCALE, normalise_peak
 from pipeline.audio.decoding import RATE, load_utterance, resample
 from pipeline.audio.features import LogMel
 from pipeline.errors import InputError
@@ -146,7 +146,8 @@ class SpeakerModel:
         lengths = np.array([len(samples) for samples in recordings], dtype=np.int64)
         for batch in by_length(lengths, SECONDS_PER_BATCH[self.device.type] * RATE):
             waves, ends = (value.to(self.device) for value in padded([recordings[row] for row in batch]))
-            embeddings = self.encoder(self.log_mel(normalise_peak(waves), ends), self.log_mel.frames(ends)).float().cpu().numpy()
+            speech = normalise_peak(waves.float() / FULL_SCALE)
+            embeddings = self.encoder(self.log_mel(speech, ends), self.log_mel.frames(ends)).float().cpu().numpy()
             found.update((usable[row], embedding) for row, embedding in zip(batch, embeddings, strict=True))
         for index, (path, samples) in enumerate(chunk):
             reason = samples if isinstance(samples, str) else ""

@@ -1,6 +1,7 @@
 """Embeddings of whole, clean utterances."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 from pipeline.audio.augment import FULL_SCALE, normalise_peak
 from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.features import SAMPLE_RATE, LogMel
+from pipeline.parallel import ordered_map
 from pipeline.training.runtime import Runtime
 
 SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
+READERS = {"cpu": 1, "cuda": 4}  # threads that copy samples: a GPU is through with a batch before one has copied the next
 Progress = Callable[[list[np.ndarray], int], Iterable[np.ndarray]]
 
 
@@ -39,16 +42,18 @@ def extract_embeddings(
     encoder.eval()
     log_mel = log_mel.to(runtime.device)
     batches = runtime.group.part(by_length(corpus.num_samples, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE))
+    read = partial(_read, corpus, runtime.device.type == "cuda")
     parts = []
-    for indices in progress(batches, len(batches)):
-        waves, lengths = padded([corpus.samples(index) for index in indices])
-        waves, lengths = waves.to(runtime.device, non_blocking=True), lengths.to(runtime.device)
+    for _, (waves, lengths) in zip(progress(batches, len(batches)), ordered_map(read, batches, READERS[runtime.device.type]), strict=True):
+        lengths = lengths.to(runtime.device, non_blocking=True)
+        speech = normalise_peak(waves.to(runtime.device, non_blocking=True).float() / FULL_SCALE)
+        features = log_mel(speech, lengths)  # in float32, as in training
         with runtime.autocast():
-            parts.append(encoder(log_mel(normalise_peak(waves), lengths), log_mel.frames(lengths)).float().cpu())
+            parts.append(encoder(features, log_mel.frames(lengths)).float())
     encoder.train(training)
     together = torch.zeros(len(corpus), runtime.group.largest(parts[0].shape[1] if parts else 0))
     for indices, part in zip(batches, parts, strict=True):
-        together[torch.from_numpy(indices)] = part
+        together[torch.from_numpy(indices)] = part.cpu()
     embeddings = runtime.group.sum(together).numpy()
     if not np.isfinite(embeddings).all():
         raise FloatingPointError("the encoder gives embeddings that are not finite")
@@ -70,10 +75,20 @@ def _packed(order: np.ndarray, num_samples: np.ndarray, samples_per_batch: int) 
             start = end
 
 
-def padded(samples: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """int16 waveforms as [B, N] float32 at full scale 1, zero after their ends, and their lengths [B] in samples."""
+def _read(corpus: PackedCorpus, pin: bool, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The utterances at `indices`, padded."""
+    return padded([corpus.samples(index) for index in indices], pin=pin)
+
+
+def padded(samples: list[np.ndarray], *, pin: bool = False) -> tuple[Tensor, Tensor]:
+    """int16 waveforms as [B, N] int16, zero after their ends, and their lengths [B] in samples.
+
+    Args:
+        pin: in memory that a GPU copies from by itself.
+    """
     lengths = torch.tensor([len(wave) for wave in samples])
-    waves = torch.zeros(len(samples), int(lengths.max()))
-    for row, wave in zip(waves, samples, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave.astype(np.float32))
-    return waves / FULL_SCALE, lengths
+    waves = torch.empty(len(samples), int(lengths.max()), dtype=torch.int16, pin_memory=pin)
+    for row, wave in zip(waves.numpy(), samples, strict=True):
+        row[: len(wave)] = wave
+        row[len(wave) :] = 0
+    return waves, lengths
