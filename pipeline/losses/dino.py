@@ -53,8 +53,9 @@ def cosine_consistency(embeddings: Tensor, long_views: int) -> Tensor:
     """
     unit = F.normalize(embeddings, dim=-1)
     cosines = torch.einsum("lbd,sbd->lsb", unit[:long_views], unit)
-    others = ~torch.eye(long_views, len(unit), dtype=torch.bool, device=unit.device)
-    return (1 - cosines[others]).mean()
+    # Picked by index, not by a mask on the device: how much a mask picks would have to be waited for.
+    others = torch.nonzero(~torch.eye(long_views, len(unit), dtype=torch.bool)).to(unit.device, non_blocking=True)
+    return (1 - cosines[others[:, 0], others[:, 1]]).mean()
 
 
 def entropy(probabilities: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class SynchronisedNorm(nn.Module):
     def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [C] over everything but channels, of all processes' [..., C]; the running ones follow."""
         over = tuple(range(values.ndim - 1))
-        here = values.new_tensor([values.numel() / values.shape[-1]])
+        here = values.new_full((1,), values.numel() / values.shape[-1])  # a copy from the CPU would be waited for
         count, total = self._add_up(torch.cat([here, values.sum(over)])).split([1, values.shape[-1]])
         mean = total / count
         variance = self._add_up((values - mean).square().sum(over)) / count

@@ -95,7 +95,8 @@ def _each(values: Tensor) -> Tensor:
 
 def luma(pixels: Tensor) -> Tensor:
     """[B, 3, H, W] to grey [B, 1, H, W]."""
-    return torch.einsum("bchw,c->bhw", pixels, pixels.new_tensor(LUMA)).unsqueeze(1)
+    weights = torch.tensor(LUMA).to(pixels.device, non_blocking=True)  # made on the device, it would be waited for
+    return torch.einsum("bchw,c->bhw", pixels, weights).unsqueeze(1)
 
 
 def blend(pixels: Tensor, other: Tensor, factor: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ def shift_hue(pixels: Tensor, shift: Tensor) -> Tensor:
     )
     sector = sector + 6 * shift.view(-1, 1, 1)
     # Back to colours: each channel is the value, less the chroma times how far its own hue is from this one.
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
+    offsets = torch.tensor([5.0, 3.0, 1.0]).to(pixels.device, non_blocking=True).view(1, 3, 1, 1)
     k = (offsets + sector.unsqueeze(1)) % 6
     return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
 
