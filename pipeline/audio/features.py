@@ -45,10 +45,9 @@ class LogMel(nn.Module):
         """
         frames = (waves * FULL_SCALE).unfold(1, self.frame, self.shift)
         frames = frames - frames.mean(dim=2, keepdim=True)
-        previous = torch.cat([frames[:, :, :1], frames[:, :, :-1]], dim=2)
-        spectrum = torch.fft.rfft((frames - PREEMPHASIS * previous) * self.window, n=self.fft_size)
-        power = spectrum.real.square() + spectrum.imag.square()
-        features = (power @ self.mel).clamp(min=SMALLEST_ENERGY).log()
+        spectrum = torch.fft.rfft(self._windowed(frames))
+        power = spectrum.real.square().add_(spectrum.imag.square())
+        features = (power @ self.mel).clamp_(min=SMALLEST_ENERGY).log_()
         if not self.mean_normalise:
             return features
         if lengths is None:
@@ -56,6 +55,18 @@ class LogMel(nn.Module):
         counts = self.frames(lengths)
         inside = (torch.arange(features.shape[1], device=features.device) < counts.unsqueeze(1)).unsqueeze(2)
         return features - (features * inside).sum(dim=1, keepdim=True) / counts.view(-1, 1, 1)
+
+    def _windowed(self, frames: Tensor) -> Tensor:
+        """[B, T, frame] to [B, T, fft_size]: pre-emphasised, under the window, and zero beyond it.
+
+        Written where it is needed and changed in place: what features cost is mostly the way to memory and back.
+        """
+        padded = frames.new_zeros(*frames.shape[:2], self.fft_size)
+        changed = padded[:, :, : self.frame]
+        torch.mul(frames[:, :, :-1], -PREEMPHASIS, out=changed[:, :, 1:])
+        torch.mul(frames[:, :, :1], -PREEMPHASIS, out=changed[:, :, :1])  # before the first sample comes itself
+        changed.add_(frames).mul_(self.window)
+        return padded
 
     def frames(self, samples: Tensor) -> Tensor:
         """Numbers of frames of waveforms of these numbers of samples."""
