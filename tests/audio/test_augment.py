@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from pipeline.audio.augment import NOTHING, Augmenter, Plan, Planner, add_noise, normalise_peak, reverberate
+from pipeline.audio.augment import NOTHING, Augmenter, Plan, Planner, add_noise, normalise_peak, number_type, reverberate
 from pipeline.audio.banks import Bank
 from pipeline.settings.audio import AugmentationSettings
 
@@ -88,3 +88,17 @@ def test_drawn_plans_follow_the_settings():
     assert 5 <= snr_db.min() < 5.1 and 19.9 < snr_db.max() <= 20
     assert start.min() >= 0 and start.max() < 1
     assert set(np.unique(rir)) == set(range(-1, 50))
+
+
+def test_noise_that_ends_within_a_crop_starts_again(augmenter):
+    crops = torch.zeros(1, 50_000, dtype=torch.int16)
+    crops[0, 0] = 32767
+    noise = augmenter(crops, plan(noise=[0], rir=[NOTHING], snr_db=-60.0))[0]
+    np.testing.assert_allclose(noise[1:30_000], noise[20_001:50_000], atol=1e-6)
+
+
+def test_large_banks_are_numbered_widely():
+    """A bank of gibibytes, as far as its size goes: 32 bits would not count to its end and a crop beyond."""
+    none = torch.empty(0, dtype=torch.int64)
+    kinds = [Bank(torch.empty(size, dtype=torch.int16, device="meta"), none, none, none, ()) for size in (1000, 2**30 - 1, 2**30)]
+    assert [number_type(large) for large in kinds] == [torch.int32, torch.int32, torch.int64]
