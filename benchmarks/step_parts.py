@@ -13,8 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import copy_rate, product_rate, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
+from pipeline.audio.features import LogMel
 from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from pipeline.training.batches import FeatureExtractor, PretrainBatch, Visit
+from pipeline.training.compilation import compile_forward
 from pipeline.training.ema import update_teacher
 from pipeline.training.group import Group
 from pipeline.training.pretraining import Pretraining
@@ -215,6 +217,47 @@ def floors(seconds: float, count: Count, arithmetic: float, memory: float) -> Fi
 def milliseconds(seconds: float) -> float:
     """Rounded to what can be trusted."""
     return float(f"{1000 * seconds:.4g}")
+
+
+# What is not compiled today ----------------------------------------------------------------------------------------
+
+
+def candidates(bench: Bench) -> Figures:
+    """What compiling more than the encoder would save: features, and the loss on the logits of all prototypes, forward and backward."""
+    device, batch = bench.runtime.device, batch_of(bench, bench.args.batch_size)
+    waves = [torch.randn(views.crops.flatten(0, 1).shape, device=device) for views in (batch.long, batch.short)]
+    plain, compiled = (LogMel(bench.experiment.features).to(device) for _ in range(2))
+    compile_forward(compiled)
+    loss = torch.compile(loss_of_logits, dynamic=False)
+    shape = (len(batch.short.crops), bench.args.batch_size, bench.args.prototypes)
+    logits, targets = torch.randn(shape, device=device), torch.softmax(torch.randn(2, *shape[1:], device=device), dim=-1)
+    logits = logits.bfloat16() if bench.runtime.bfloat16 else logits
+
+    def gradient_by(function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        leaf = logits.detach().requires_grad_()
+        function(leaf, targets).backward()
+        return leaf.grad
+
+    return {
+        "features": versus(lambda: [plain(wave) for wave in waves], lambda: [compiled(wave) for wave in waves], device),
+        "loss": versus(lambda: [gradient_by(loss_of_logits)], lambda: [gradient_by(loss)], device),
+    }
+
+
+def loss_of_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Of the student, at the paper's temperature and pairing."""
+    return dino_loss(logits, targets, 0.1, "short_to_long")
+
+
+def versus(plain: Callable[[], list[Tensor]], compiled: Callable[[], list[Tensor]], device: torch.device) -> Figures:
+    """Both times, and the greatest difference of the outcomes as a share of their greatest value."""
+    pairs = list(zip(plain(), compiled(), strict=True))
+    difference = max(float((one - other).abs().max() / one.abs().max()) for one, other in pairs)
+    return {
+        "milliseconds": milliseconds(typical_seconds(plain, device)),
+        "compiled_milliseconds": milliseconds(typical_seconds(compiled, device)),
+        "greatest_difference": float(f"{difference:.2g}"),
+    }
 
 
 # Several GPUs ---------------------------------------------------------------------------------------------------------

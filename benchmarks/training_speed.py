@@ -47,7 +47,7 @@ from benchmarks.speed_trainings import (
     sizes,
     with_sizes,
 )
-from benchmarks.step_parts import many_gpus, parts_of_pretraining
+from benchmarks.step_parts import candidates, many_gpus, parts_of_pretraining
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
@@ -65,7 +65,6 @@ VOXCELEB2_SECONDS = 265e9 / 2 / 16_000
 PAPER = {"embeddings": VOXCELEB2, "tested": 145_160, "trials": 581_480, "clusters": [7_500, 10_000]}  # trials of Vox1-E
 LITTLE = {"embeddings": 20_000, "tested": 2_000, "trials": 20_000, "clusters": [400]}
 WARM_UP = 8  # steps that do not count: compilation, the allocator, the workers' head start
-STAGES = ("loader", "pretrain", "round", "audio_visual", "first_step", "parts", "many_gpus", "extract", "kmeans", "gate", "snorm")
 EPOCH_WITH_GATE = 50  # in the midst of a round
 
 
@@ -88,7 +87,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__, "training_speed.json")
-    made.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
+    made.add_argument("--stages", nargs="+", choices=MEASURES, default=list(MEASURES), metavar="STAGE", help=", ".join(MEASURES))
     made.add_argument("--budget", type=float, help="seconds of steady state per stage")
     for name in ("embeddings", "tested", "trials"):
         made.add_argument(f"--{name}", type=int)
@@ -307,6 +306,7 @@ MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "audio_visual": lambda bench: steady(bench, audio_visual(bench), EPOCH_WITH_GATE),
     "first_step": first_steps,
     "parts": parts_of_pretraining,
+    "candidates": candidates,
     "many_gpus": lambda bench: many_gpus(bench, bench.args.link, bench.args.latency),
     "extract": extraction,
     "kmeans": clusterings,

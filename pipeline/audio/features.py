@@ -63,9 +63,8 @@ class LogMel(nn.Module):
         """
         padded = frames.new_zeros(*frames.shape[:2], self.fft_size)
         changed = padded[:, :, : self.frame]
-        torch.mul(frames[:, :, :-1], -PREEMPHASIS, out=changed[:, :, 1:])
-        torch.mul(frames[:, :, :1], -PREEMPHASIS, out=changed[:, :, :1])  # before the first sample comes itself
-        changed.add_(frames).mul_(self.window)
+        changed[:, :, 1:], changed[:, :, :1] = frames[:, :, :-1], frames[:, :, :1]  # before the first sample comes itself
+        changed.mul_(-PREEMPHASIS).add_(frames).mul_(self.window)
         return padded
 
     def frames(self, samples: Tensor) -> Tensor:
