@@ -1,13 +1,13 @@
 """How fast everything that takes hours is: pretraining, rounds, extraction, clustering, and what feeds them.
 
-    python benchmarks/training_speed.py --into FOLDER               # a GPU: the paper's sizes, half an hour, 15 GB
+    python benchmarks/training_speed.py --into FOLDER               # a GPU: the paper's sizes, 10 GB
     python benchmarks/training_speed.py --into FOLDER --small       # to see on a CPU whether it runs
 
 A made-up corpus is packed into FOLDER with the stages' own functions; trainings then run as their scripts run them, from the
 files to the update of the weights, with data workers reading ahead. Steps before the steady state do not count. Seconds waited
 for data are those of the training process: a GPU that still has work queued does not idle meanwhile, so they bound its idleness
-from above. Prints JSON and saves it; from the rates follows how many hours the paper's whole recipe would take. Options make
-everything smaller; `--stages` names what to measure.
+from above. Prints JSON and saves it after each stage; from the rates follows how many hours the paper's whole recipe would take.
+Options make everything smaller; `--stages` names what to measure, and `--add` keeps what earlier calls have saved.
 """
 
 import argparse
@@ -75,7 +75,8 @@ def main() -> None:
     if args.only_first_step:
         print(json.dumps(first_step(bench)))
         return
-    outcome: Figures = {"machine": machine(bench), "sizes": sizes(args), "stages": {}}
+    known = json.loads(args.save.read_text())["stages"] if args.add else {}
+    outcome: Figures = {"machine": machine(bench), "sizes": sizes(args), "stages": known}
     for name in args.stages:
         outcome["stages"][name] = MEASURES[name](bench)
         print(json.dumps({name: outcome["stages"][name]}), file=sys.stderr, flush=True)
@@ -88,6 +89,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__, "training_speed.json")
     made.add_argument("--stages", nargs="+", choices=MEASURES, default=list(MEASURES), metavar="STAGE", help=", ".join(MEASURES))
+    made.add_argument("--add", action="store_true", help="to the stages that an earlier call has saved")
     made.add_argument("--budget", type=float, help="seconds of steady state per stage")
     for name in ("embeddings", "tested", "trials"):
         made.add_argument(f"--{name}", type=int)
@@ -95,7 +97,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--link", type=float, default=450.0, help="between GPUs, one way, GB/s")
     made.add_argument("--latency", type=float, default=20.0, help="of one message between GPUs, microseconds; assumed, not measured")
     made.add_argument("--only-first-step", action="store_true", help=argparse.SUPPRESS)
-    return with_sizes(made, {"budget": 60.0, **PAPER}, {"budget": 4.0, **LITTLE})
+    return with_sizes(made, {"budget": 30.0, **PAPER}, {"budget": 4.0, **LITTLE})
 
 
 # Stages ---------------------------------------------------------------------------------------------------------------
@@ -300,18 +302,18 @@ def snorm(bench: Bench) -> Figures:
 
 
 MEASURES: dict[str, Callable[[Bench], Figures]] = {
-    "loader": loader,
     "pretrain": lambda bench: steady(bench, pretraining(bench), 5),  # beyond the epoch in which the head's last layer stands still
     "round": lambda bench: steady(bench, gated(bench), EPOCH_WITH_GATE),
     "audio_visual": lambda bench: steady(bench, audio_visual(bench), EPOCH_WITH_GATE),
-    "first_step": first_steps,
-    "parts": parts_of_pretraining,
-    "candidates": candidates,
-    "many_gpus": lambda bench: many_gpus(bench, bench.args.link, bench.args.latency),
     "extract": extraction,
-    "kmeans": clusterings,
+    "parts": parts_of_pretraining,
     "gate": gate,
     "snorm": snorm,
+    "loader": loader,
+    "candidates": candidates,
+    "many_gpus": lambda bench: many_gpus(bench, bench.args.link, bench.args.latency),
+    "first_step": first_steps,
+    "kmeans": clusterings,
 }
 
 
