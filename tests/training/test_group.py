@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from joblib import Parallel, delayed
 from torch import nn
 
 from pipeline.audio.corpus import PackedCorpus
@@ -25,24 +25,24 @@ PROCESSES = 2
 
 
 def together(work: Callable[[Group], Any], folder: Path, processes: int = PROCESSES) -> list[Any]:
-    """What `work` returns in each of several processes that form a group."""
+    """What `work` returns in each of several processes that form a group.
+
+    They are fresh ones, kept from test to test: torch forbids gradients in a fork of a process that has compiled or exported.
+    """
     folder.mkdir(exist_ok=True)
-    context = get_context("fork")
-    workers = [context.Process(target=_member, args=(work, folder, rank, processes)) for rank in range(processes)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(240)
-        assert worker.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(processes)]
+    members = (delayed(_member)(work, folder, rank, processes) for rank in range(processes))
+    return Parallel(n_jobs=processes, batch_size=1, pre_dispatch="all", timeout=240, max_nbytes=None)(members)
 
 
-def _member(work: Callable[[Group], Any], folder: Path, rank: int, processes: int) -> None:
+def _member(work: Callable[[Group], Any], folder: Path, rank: int, processes: int) -> Any:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
-    torch.save(work(Group(rank, processes)), folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    try:
+        found = work(Group(rank, processes))
+        dist.barrier()
+        return found
+    finally:
+        dist.destroy_process_group()
 
 
 def test_meetings(tmp_path):
@@ -119,9 +119,8 @@ def test_extraction_is_shared(packed, tmp_path):
         np.testing.assert_array_equal(member, expected)
 
 
-def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path, monkeypatch):
+def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
     """In double precision, in which nothing hides behind rounding."""
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(7, 100, 80, generator=generator, dtype=torch.float64).cumsum(1)
     outward = torch.randn(7, 12, generator=generator, dtype=torch.float64)
@@ -131,7 +130,9 @@ def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path, monkeypatc
         if group.size > 1:
             synchronise(encoder, group.sum)
         part = np.array_split(np.arange(7), group.size)[group.rank]
-        (encoder(features[part]) * outward[part]).sum().backward()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch.Tensor, "float", torch.Tensor.double)
+            (encoder(features[part]) * outward[part]).sum().backward()
         group.sum_gradients(encoder.parameters())
         return {name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None}
 
