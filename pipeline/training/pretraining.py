@@ -234,9 +234,12 @@ class Pretraining:
         self._steps, self._sums, self._mean_output = figures["steps"], figures["sums"].to(device), figures["mean_output"].to(device)
 
 
-def sgd(network: nn.Module, settings: PretrainSettings, *, fused: bool) -> torch.optim.SGD:
+def sgd(network: DinoNetwork, settings: PretrainSettings, *, fused: bool) -> torch.optim.SGD:
     """SGD with weight decay on matrices only, not on biases and norms."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    last = network.head.prototypes.weight
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1 and parameter is not last]
     plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.optimiser.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    decay = settings.optimiser.weight_decay
+    # The last layer may start to move after the others: the fused step takes the momenta of a group to begin together.
+    groups = [{"params": part, "weight_decay": weight} for part, weight in ((decayed, decay), (plain, 0.0), ([last], decay))]
     return torch.optim.SGD(groups, lr=0.0, momentum=settings.optimiser.momentum, fused=fused or None)

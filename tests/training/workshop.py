@@ -64,6 +64,7 @@ class Workshop:
     packed_faces: Any
     group: Group = field(default_factory=Group)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    device: torch.device = CPU
     corpus: PackedCorpus = field(init=False)
     planner: Planner = field(init=False)
     features: FeatureExtractor = field(init=False)
@@ -72,14 +73,14 @@ class Workshop:
         noise, rirs = map(load_bank, self.banks)
         self.corpus = PackedCorpus(*self.packed.paths)
         self.planner = Planner(self.augmentation, noise.kind.numpy(), len(rirs))
-        self.features = FeatureExtractor(Augmenter(noise, rirs, CPU), LogMel(FeatureSettings()), CPU)
+        self.features = FeatureExtractor(Augmenter(noise, rirs, self.device), LogMel(FeatureSettings()), self.device)
 
     @staticmethod
-    def runtime_of(group: Group, workers: int = 0) -> Runtime:
-        return Runtime(CPU, workers, bfloat16=False, compile=False, checkpoint_seconds=1e9, group=group)
+    def runtime_of(group: Group, workers: int = 0, device: torch.device = CPU) -> Runtime:
+        return Runtime(device, workers, bfloat16=False, compile=False, checkpoint_seconds=1e9, group=group)
 
     def runtime(self, workers: int = 0) -> Runtime:
-        return self.runtime_of(self.group, workers)
+        return self.runtime_of(self.group, workers, self.device)
 
     def pretraining(self, seen: list[ClusterPartners | None] | None = None, **changes: Any) -> Pretraining:
         settings = validated(PretrainSettings, {**PRETRAIN, **changes})
@@ -125,7 +126,7 @@ class Workshop:
             )
         )
         pairs = AudioVisualCrops(self.segments(settings), faces, FaceAugmentationSettings(), 1, 1)
-        return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, CPU), pairs)
+        return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, self.device), pairs)
 
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
         runtime = self.runtime(workers)

@@ -1,0 +1,60 @@
+"""What a GPU would refuse or wait for, found without one."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.models.projection_head import ProjectionHead
+from pipeline.settings.pretrain import PretrainSettings
+from pipeline.settings.section import validated
+from pipeline.training.batches import visits
+from pipeline.training.pretraining import DinoNetwork, sgd
+from tests.training import workshop as workshops
+from tests.training.pretended_gpu import GPU, pretended_gpu
+from tests.training.workshop import METHODS, PRETRAIN, Workshop
+
+UTTERANCES, EPOCHS = 24, 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_steps_stay_on_the_gpu_and_wait_for_nothing(name, packed, banks, packed_faces, monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(UTTERANCES, 12)).astype(np.float32)
+    monkeypatch.setattr(workshops, "extract_embeddings", lambda *_: embeddings)
+    with pretended_gpu(monkeypatch):
+        method = METHODS[name](Workshop(packed, banks, packed_faces, device=GPU))
+        for epoch in range(EPOCHS):  # the last layer begins to move in the second, the gate and its corrections in the third
+            crops = method.begin_epoch(epoch)
+            for step, visit in enumerate(visits(1, method.stage, epoch, UTTERANCES, method.batch_size)):
+                method.step(crops[visit], epoch + step / 3)
+
+
+@pytest.mark.parametrize("misuse", ["place", "value", "copy"])
+def test_the_pretended_gpu_refuses(misuse, monkeypatch):
+    with pretended_gpu(monkeypatch):
+        there, here = torch.zeros(3, device=GPU), torch.arange(3)
+        with pytest.raises((RuntimeError, AssertionError)):
+            {"place": lambda: there + here, "value": lambda: bool(there.sum() > 0), "copy": there.cpu}[misuse]()
+        assert (there + here.to(GPU)).device == GPU
+        assert here[here > 0].tolist() == [1, 2]
+
+
+def test_the_fused_step_of_the_gpu_is_the_plain_one_when_the_last_layer_starts_later():
+    torch.manual_seed(1)
+    settings = validated(PretrainSettings, PRETRAIN)
+    plain = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
+    fused = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
+    fused.load_state_dict(plain.state_dict())
+    optimisers = sgd(plain, settings, fused=False), sgd(fused, settings, fused=True)
+    for step in range(4):
+        inputs = torch.randn(5, 7)
+        for network, optimiser in zip((plain, fused), optimisers, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = 0.1
+            optimiser.zero_grad(set_to_none=True)
+            network.head(network.encoder(inputs)).square().mean().backward()
+            if step < 2:
+                network.head.prototypes.weight.grad = None
+            optimiser.step()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(fused.state_dict()[name], value, msg=name)
