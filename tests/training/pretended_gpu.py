@@ -41,6 +41,8 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch, "load", unset_fake_temporarily()(torch.load))
     monkeypatch.setattr(nn.Module, "to", moved)
     monkeypatch.setattr(Tensor, "backward", with_gradients)
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     with FakeTensorMode(allow_non_fake_inputs=True), PretendedGpu():
         yield
 

@@ -17,6 +17,7 @@ from tests.training.workshop import METHODS, PRETRAIN, Workshop
 UTTERANCES, EPOCHS = 24, 3
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # torch's own, where it sets what autograd keeps
 @pytest.mark.parametrize("name", METHODS)
 def test_steps_stay_on_the_gpu_and_wait_for_nothing(name, packed, banks, packed_faces, monkeypatch):
     embeddings = np.random.default_rng(0).normal(size=(UTTERANCES, 12)).astype(np.float32)
@@ -36,6 +37,8 @@ def test_the_pretended_gpu_refuses(misuse, monkeypatch):
         with pytest.raises((RuntimeError, AssertionError)):
             {"place": lambda: there + here, "value": lambda: bool(there.sum() > 0), "copy": there.cpu}[misuse]()
         assert (there + here.to(GPU)).device == GPU
+        with torch.autocast(GPU.type, torch.bfloat16):
+            assert (there[None] @ there[:, None]).dtype == torch.bfloat16
         assert here[here > 0].tolist() == [1, 2]
 
 

@@ -77,7 +77,7 @@ class Workshop:
 
     @staticmethod
     def runtime_of(group: Group, workers: int = 0, device: torch.device = CPU) -> Runtime:
-        return Runtime(device, workers, bfloat16=False, compile=False, checkpoint_seconds=1e9, group=group)
+        return Runtime(device, workers, bfloat16=device != CPU, compile=False, checkpoint_seconds=1e9, group=group)
 
     def runtime(self, workers: int = 0) -> Runtime:
         return self.runtime_of(self.group, workers, self.device)
