@@ -20,5 +20,5 @@ class RuntimeSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU"
     )
-    compile: bool = Field(True, description="torch.compile the encoder on a GPU")
+    compile: Literal["auto"] | bool = Field("auto", description="torch.compile the encoder; auto: on a GPU")
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")

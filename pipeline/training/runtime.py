@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_arguments(parser)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--compile", type=int, choices=[0, 1], default=0)
+    parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
 
 
@@ -77,8 +77,8 @@ def own_gpu() -> torch.device:
 def runtime_from(args: argparse.Namespace) -> Runtime:
     """The runtime that the options of `add_arguments` ask for, with the process set up for it.
 
-    Cores and workers are the job's: processes of one machine share them. The encoder is compiled on a GPU alone: on the CPU
-    that takes longer than it saves, and rounds differently.
+    Cores and workers are the job's: processes of one machine share them. Unless asked otherwise, the encoder is compiled on a GPU
+    alone: on the CPU that takes minutes, which only large encoders and hours of training win back, and rounds differently.
 
     Raises:
         InputError: a GPU was asked for and there is none.
@@ -87,7 +87,7 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     if processes > 1:
         torch.set_num_threads(max(1, args.threads // processes))
         device = own_gpu() if device.type == "cuda" else device
-    compiles = bool(args.compile) and device.type == "cuda"
+    compiles = args.compile == "true" or (args.compile == "auto" and device.type == "cuda")
     if compiles and "state" in args:
         keep_kernels(args.state / "compiled")
     bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and device.type == "cuda")

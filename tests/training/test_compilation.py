@@ -108,19 +108,28 @@ def pretended_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
-def test_the_workflow_compiles_on_a_gpu_alone(pretended_gpu, tmp_path):
-    assert runtime(["--device", "cuda", "--compile", "1"], state=tmp_path).compile
-    assert not runtime(["--device", "cuda", "--compile", "0"], state=tmp_path).compile
-    assert not runtime(["--device", "cpu", "--compile", "1"], state=tmp_path).compile
+@pytest.mark.parametrize(
+    ("device", "asked", "compiles"),
+    [
+        ("cuda", "auto", True),
+        ("cpu", "auto", False),
+        ("cuda", "false", False),
+        ("cpu", "false", False),
+        ("cuda", "true", True),
+        ("cpu", "true", True),
+    ],
+)
+def test_auto_compiles_on_a_gpu_alone(pretended_gpu, tmp_path, device, asked, compiles):
+    assert runtime(["--device", device, "--compile", asked], state=tmp_path).compile == compiles
 
 
 def test_kernels_are_kept_beside_the_state(pretended_gpu, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runtime(["--device", "cuda", "--compile", "1"], state=Path("state"))
+    runtime(["--device", "cuda", "--compile", "auto"], state=Path("state"))
     assert os.environ[KERNELS] == str(tmp_path / "state" / "compiled")
 
 
 def test_a_place_that_the_user_names_is_left(pretended_gpu, tmp_path, monkeypatch):
     monkeypatch.setenv(KERNELS, "elsewhere")
-    runtime(["--device", "cuda", "--compile", "1"], state=tmp_path)
+    runtime(["--device", "cuda", "--compile", "auto"], state=tmp_path)
     assert os.environ[KERNELS] == "elsewhere"

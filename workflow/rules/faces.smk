@@ -116,7 +116,7 @@ rule train_av:
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
-        compile=int(RUNTIME.compile),
+        compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
         attempt=lambda wildcards, attempt: attempt,
     params:

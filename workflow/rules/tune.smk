@@ -32,7 +32,7 @@ rule large_margin:
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
-        compile=int(RUNTIME.compile),
+        compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
         attempt=lambda wildcards, attempt: attempt,
     params:
@@ -72,7 +72,7 @@ rule finetune:
         device=RUNTIME.device,
         workers=RUNTIME.workers,
         precision=RUNTIME.precision,
-        compile=int(RUNTIME.compile),
+        compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
         attempt=lambda wildcards, attempt: attempt,
     params:
