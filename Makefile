@@ -19,7 +19,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --set-threads $(SIDE_BY_SIDE) --re
 
 .PHONY: help
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 .PHONY: setup
 setup: $(STAMP) ## the virtual environment .venv
@@ -44,6 +44,13 @@ $(STAMP): requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
+
+.PHONY: setup-gpu
+setup-gpu: setup ## k-means on GPUs, too: faiss-gpu instead of faiss-cpu in .venv
+	@version=$$(sed -n 's/^faiss-cpu==//p' requirements.lock)
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python faiss-cpu
+	$(BIN)/uv pip install --quiet --python $(BIN)/python "faiss-gpu==$$version"
+	$(BIN)/python -c 'import faiss; print(f"faiss {faiss.__version__} sees {faiss.get_num_gpus()} GPUs")'
 
 .PHONY: demo
 demo: setup ## the whole loop on real voices, in minutes
