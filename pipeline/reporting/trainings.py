@@ -88,8 +88,9 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
 
 def _pretraining(results: Results, system: str, history: pd.DataFrame) -> list[Panel]:
     most = float(np.log(results.settings.pretrain.head.prototypes)), f"ln K = {np.log(results.settings.pretrain.head.prototypes):.2f}"
-    alone = "loss_dino" in history and np.allclose(history["loss"], history["loss_dino"])
-    losses = [("loss", "total"), *([] if alone else [("loss_dino", "self-distillation"), ("loss_cosine", "cosine")])]
+    parts = [("loss_dino", "self-distillation"), ("loss_cosine", "cosine"), ("loss_redundancy", "redundancy")]
+    used = [(name, legend) for name, legend in parts if name in history and history[name].any()]
+    losses = [("loss", "total"), *(used if len(used) > 1 else [])]
     entropies = [("teacher_entropy", "teacher"), ("student_entropy", "student")]
     pinned = "A loss pinned at ln K is a collapse."
     return [

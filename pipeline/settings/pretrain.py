@@ -43,6 +43,9 @@ class DinoSettings(Section):
     teacher_temperature_epochs: NonNegative | None = Field(None, description="epochs of the warm-up; empty: recipe [paper 0; strong 30]")
     centre_momentum: Fraction = Field(0.9, description="of the moving average of the teacher's logits [DINO]")
     cosine_weight: float = Field(1.0, ge=0, description="alpha, weight of the cosine consistency loss [paper Eq. 5]")
+    redundancy_weight: float = Field(
+        0.0, ge=0, description="weight of the covariances between the embedding's dimensions [paper none; RDINO]"
+    )
 
 
 class OptimiserSettings(Section):

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from pipeline.audio.crops import ClusterPartners
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.errors import TrainingError
-from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, redundancy, teacher_probabilities, updated_centre
 from pipeline.models.projection_head import ProjectionHead
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.training.batches import FeatureExtractor, PretrainBatch
@@ -23,7 +23,7 @@ from pipeline.training.runtime import Runtime
 from pipeline.training.schedules import cosine, linear, warmup_then_cosine
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
-FIGURES = ("loss", "loss_dino", "loss_cosine", "teacher_entropy", "student_entropy")
+FIGURES = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "teacher_entropy", "student_entropy")
 
 
 class DinoNetwork(nn.Module):
@@ -105,8 +105,10 @@ class Pretraining:
         with self._runtime.autocast():
             embeddings, logits = self._student_outputs(long, short, views)
         loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing or "short_to_long")
-        loss_cosine = cosine_consistency(embeddings, views) if dino.cosine_weight else loss_dino.new_zeros(())
-        loss = loss_dino + dino.cosine_weight * loss_cosine
+        none = loss_dino.new_zeros(())
+        loss_cosine = cosine_consistency(embeddings, views) if dino.cosine_weight else none
+        loss_redundancy = redundancy(embeddings, self._group.sum) if dino.redundancy_weight else none
+        loss = loss_dino + dino.cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
 
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
@@ -122,7 +124,7 @@ class Pretraining:
         mean_logits = self._group.sum(share * teacher_logits.float().flatten(0, -2).mean(dim=0))
         self.centre = updated_centre(self.centre, mean_logits[None], dino.centre_momentum)
         student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
-        self._count([loss, loss_dino, loss_cosine, entropy(teacher), entropy(student)], teacher, share)
+        self._count([loss, loss_dino, loss_cosine, loss_redundancy, entropy(teacher), entropy(student)], teacher, share)
 
     def _student_outputs(self, long: Tensor, short: Tensor, views: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the student's views (long ones first), and the logits of those that the pairing uses.

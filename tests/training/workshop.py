@@ -160,7 +160,9 @@ AWARE = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
 METHODS = {
     "pretraining": lambda workshop: workshop.pretraining(),
     "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE),
-    "all-but-same": lambda workshop: workshop.pretraining(dino={"pairing": "all_but_same", "cosine_weight": 0.0}),
+    "all-but-same": lambda workshop: workshop.pretraining(
+        dino={"pairing": "all_but_same", "cosine_weight": 0.0, "redundancy_weight": 0.04}
+    ),
     "gated": lambda workshop: workshop.gated(),
     "averaged": lambda workshop: workshop.gated(average_last=2),
     "audio-visual": lambda workshop: workshop.audio_visual(average_last=2),
