@@ -14,12 +14,13 @@ from torch import nn
 
 from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.features import LogMel
+from pipeline.losses.dino import redundancy
 from pipeline.models.ecapa import FrameNorm, untrained
 from pipeline.models.synchronised import SynchronisedNorm, synchronise
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
 from pipeline.training.extraction import extract_embeddings
 from pipeline.training.group import Group
-from tests.training.workshop import AWARE, ENCODER, Workshop, weights
+from tests.training.workshop import ENCODER, METHODS, Workshop, weights
 
 PROCESSES = 2
 
@@ -141,12 +142,29 @@ def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
         torch.testing.assert_close(member, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_redundancy_of_parts_is_that_of_the_whole(tmp_path):
+    """The value in every process, and each row's gradient when the processes' shares of the loss are added up."""
+    embeddings = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0)) @ torch.ones(5, 5).triu() + 2
+
+    def work(group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+        part = embeddings.tensor_split([4] if group.size > 1 else [], dim=1)[group.rank].clone().requires_grad_()
+        value = redundancy(part, group.sum)
+        (value * part.shape[1] / embeddings.shape[1]).backward()
+        return value.detach(), part.grad
+
+    value, gradient = work(Group())
+    members = together(work, tmp_path / "group")
+    assert all(member[0].item() == pytest.approx(value.item(), rel=1e-5) for member in members)
+    torch.testing.assert_close(torch.cat([member[1] for member in members], dim=1), gradient, rtol=1e-4, atol=1e-5)
+
+
 # The transform that a batch is reverberated with is as long as its longest response, and rounds accordingly: parts of batches differ.
 NOISE_ALONE = AugmentationSettings(reverberation=0.0)
 # In float32 the gradients of channels that hardly vary in time are mostly rounding: the weights must not follow them far.
 STILL = {"optimiser": {"learning_rate": 1e-6, "final_learning_rate": 1e-6}}
 TRAININGS: dict[str, Callable[[Workshop], Any]] = {
-    "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE, dino={"redundancy_weight": 0.04}),
+    "cluster-aware": METHODS["cluster-aware"],
+    "redundancy": lambda workshop: workshop.pretraining(dino={"redundancy_weight": 0.04}, **STILL),
     "gated": lambda workshop: workshop.gated(average_last=2, **STILL),
     "tuning": lambda workshop: workshop.tuning(**STILL),
     "audio-visual": lambda workshop: workshop.audio_visual(**STILL),
@@ -177,7 +195,7 @@ def outcome(method, rows) -> dict[str, Any]:
     branches = getattr(method, "branches", None) or ([method.voice] if hasattr(method, "voice") else [])
     learners = branches or [getattr(method, "learner", method)]
     optimisers = [learner._optimiser for learner in learners]
-    figures = ("loss", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
+    figures = ("loss", "loss_redundancy", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
     found: dict[str, Any] = {
         "weights": dict(weights(method)),
         "figures": [[row[name] for name in figures if name in row] for row in rows],
