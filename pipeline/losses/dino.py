@@ -1,6 +1,5 @@
-"""The objective of CA-DINO: self-distillation and cosine consistency (paper III-A), and redundancy elimination beside them."""
+"""The objective of CA-DINO: self-distillation and cosine consistency (paper III-A)."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Pairing = Literal["short_to_long", "all_but_same"]
-Sum = Callable[[Tensor], Tensor]
 
 
 def teacher_probabilities(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
@@ -58,28 +56,6 @@ def cosine_consistency(embeddings: Tensor, long_views: int) -> Tensor:
     # Picked by index, not by a mask on the device: how much a mask picks would have to be waited for.
     others = torch.nonzero(~torch.eye(long_views, len(unit), dtype=torch.bool)).to(unit.device, non_blocking=True)
     return (1 - cosines[others[:, 0], others[:, 1]]).mean()
-
-
-def redundancy(embeddings: Tensor, add_up: Sum = lambda part: part) -> Tensor:
-    """How much the embedding's dimensions say the same: their squared covariances, summed over all pairs of two and divided by D.
-
-    The redundancy elimination of RDINO (Chen et al., 2023), which the paper does not have; as in VICReg (Bardes et al., 2022,
-    Eq. 3 and 4). Self-distillation on a small corpus, and the cosine loss on any, are content with few directions that tell
-    utterances apart; this keeps the others in use.
-
-    Args:
-        embeddings: [..., D] of the student, all views of all utterances.
-        add_up: sums a tensor over the processes that share the batch, with gradients.
-
-    Returns:
-        A scalar, of the whole batch in every process.
-    """
-    rows = embeddings.float().flatten(0, -2)
-    here = rows.new_full((1,), len(rows))
-    count, total = add_up(torch.cat([here, rows.sum(dim=0)])).split([1, rows.shape[1]])
-    centred = rows - total / count
-    covariance = add_up(centred.T @ centred) / (count - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / rows.shape[1]
 
 
 def entropy(probabilities: Tensor) -> Tensor:

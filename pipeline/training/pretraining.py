@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from pipeline.audio.crops import ClusterPartners
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.errors import TrainingError
-from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, redundancy, teacher_probabilities, updated_centre
+from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from pipeline.losses.redundancy import redundancy
 from pipeline.models.projection_head import ProjectionHead
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.training.batches import FeatureExtractor, PretrainBatch

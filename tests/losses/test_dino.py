@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, redundancy, teacher_probabilities, updated_centre
+from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 
 LONG, SHORT, BATCH, PROTOTYPES = 2, 4, 3, 11
 
@@ -73,21 +72,6 @@ def test_cosine_consistency_is_equation_5_without_its_empty_terms():
     literal_sum = sum(terms)
     pairs = BATCH * (LONG * (LONG + SHORT) - LONG)
     assert cosine_consistency(embeddings, LONG).item() == pytest.approx(literal_sum / pairs, rel=1e-5)
-
-
-def test_redundancy_is_the_covariance_of_all_views_beside_its_diagonal():
-    torch.manual_seed(0)
-    embeddings = torch.randn(LONG + SHORT, BATCH, 5) @ torch.randn(5, 5) + 7
-    covariance = np.cov(embeddings.reshape(-1, 5).double().numpy(), rowvar=False)
-    expected = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
-    assert redundancy(embeddings).item() == pytest.approx(expected / 5, rel=1e-4)
-
-
-def test_redundancy_of_a_dimension_that_is_another_once_more():
-    """Two dimensions of covariance 4, one of them counted each way, over three dimensions; nothing without the copy."""
-    alone = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * 3**0.5
-    assert redundancy(alone).item() == pytest.approx(0.0, abs=1e-6)
-    assert redundancy(torch.cat([alone, alone[:, :1]], dim=1)).item() == pytest.approx(2 * 4**2 / 3, rel=1e-5)
 
 
 def test_centre_is_a_moving_average_of_the_batch_mean():

@@ -14,7 +14,7 @@ from torch import nn
 
 from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.features import LogMel
-from pipeline.losses.dino import redundancy
+from pipeline.losses.redundancy import redundancy
 from pipeline.models.ecapa import FrameNorm, untrained
 from pipeline.models.synchronised import SynchronisedNorm, synchronise
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
