@@ -151,3 +151,14 @@ def test_a_collapse_stops_the_run_where_asked_for(workshop, tmp_path):
     optimiser = {"warmup_epochs": 0, "learning_rate": 20.0, "freeze_last_layer_epochs": 0}
     with pytest.raises(TrainingError, match="COLLAPSE"):
         workshop.trained(workshop.pretraining(epochs=12, dino=dino, optimiser=optimiser, on_collapse="stop"), tmp_path)
+
+
+def test_redundancy_elimination_keeps_more_directions_of_the_embedding_in_use(workshop, tmp_path):
+    def directions(weight: float) -> float:
+        """(sum of variances) squared over the sum of their squares: the number of directions, if all in use were used alike."""
+        method = workshop.pretraining(dino={"redundancy_weight": weight}, optimiser={"learning_rate": 2.0, "warmup_epochs": 1}, epochs=6)
+        workshop.trained(method, tmp_path / str(weight))
+        variances = np.linalg.eigvalsh(np.cov(method._extract(method.student.encoder), rowvar=False))
+        return variances.sum() ** 2 / np.square(variances).sum()
+
+    assert directions(10.0) > 1.3 * directions(0.0)
