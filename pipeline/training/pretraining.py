@@ -25,6 +25,7 @@ from pipeline.training.history import Row
 from pipeline.training.runtime import Runtime
 from pipeline.training.schedules import cosine, linear, warmup_then_cosine
 
+WITHOUT_CHANGE = partial(centred_unit, subtract_mean=False)
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
 FIGURES = (
     "loss",
@@ -68,7 +69,7 @@ class Pretraining:
         features: FeatureExtractor,
         crops: Callable[[ClusterPartners | None], Dataset],
         extract: Callable[[nn.Module], np.ndarray],
-        prepare: Callable[[np.ndarray], np.ndarray] = partial(centred_unit, subtract_mean=False),
+        prepare: Callable[[np.ndarray], np.ndarray] = WITHOUT_CHANGE,
     ):
         self.settings, self.seed, self.epochs, self.batch_size = settings, seed, settings.epochs, settings.batch_size
         self._runtime, self._features, self._crops, self._extract, self._prepare = runtime, features, crops, extract, prepare

@@ -28,6 +28,7 @@ def test_a_recipe_fills_every_key_that_is_left_empty(recipe):
 
 def test_an_explicit_value_beats_the_recipe():
     experiment = resolve(with_keys(recipe="strong", pretrain={"dino": {"pairing": "short_to_long"}}))
+    assert (experiment.pretrain.dino.cosine_weight, experiment.pretrain.optimiser.final_learning_rate) == (0.0, 5e-5)
     assert experiment.pretrain.dino.pairing == "short_to_long"
     assert experiment.encoder.embedding_batchnorm is True
 
@@ -39,7 +40,7 @@ def test_an_explicit_value_beats_the_recipe():
         ({"pretrain": {"epochs": 0}}, "'pretrain.epochs'"),
         ({"encoder": {"channels": 500}}, "'encoder.channels'"),
         ({"train": {"gate": {"mode": "dynamic"}}}, "'train.gate.mode'"),
-        ({"train": {"gate": {"gate_start_epoch": 4}}}, "gate_start_epoch"),
+        ({"train": {"gate": {"gate_start_epoch": 10}, "aam": {"margin_full_epoch": 10}}}, "gate_start_epoch is 10"),
         ({"rounds": -1}, "'rounds'"),
         ({"experiment": "../up"}, "'experiment'"),
         ({"corpora": {"a/b": {"layout": "folder", "path": "x"}}}, "a/b"),
@@ -57,6 +58,16 @@ def test_a_job_depends_on_its_own_settings_alone():
     job = PretrainJob.of(resolve(MINIMAL)).to_json()
     assert job == PretrainJob.of(resolve(with_keys(rounds=7, train={"epochs": 9}, runtime={"workers": 1}))).to_json()
     assert job != PretrainJob.of(resolve(with_keys(pretrain={"epochs": 9}))).to_json()
+
+
+def test_clusters_within_ca_dino_are_prepared_like_the_pseudo_labels():
+    paper, strong = (
+        PretrainJob.of(resolve(with_keys(recipe=recipe, cluster={"clusters": 7, "whitening": 0.5}))) for recipe in ("paper", "strong")
+    )
+    assert (paper.preparation.subtract_mean, strong.preparation.subtract_mean) == (False, True)
+    assert strong.preparation.whitening == 0.5
+    other = PretrainJob.of(resolve(with_keys(recipe="strong", cluster={"clusters": 8, "whitening": 0.5})))
+    assert strong == other  # the number of pseudo labels is not CA-DINO's affair
 
 
 def test_settings_survive_the_command_line():

@@ -63,7 +63,7 @@ class Watch(threading.Thread):
 
 def prepared(folder: Path, experiment: str, profile: Path = PROFILE, **changes: object) -> list[str]:
     """A cut of the demo in `folder`, and the command that a user would type on a login node; `changes` are the runtime's."""
-    runtime = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 0, "checkpoint_minutes": 0.02, **changes}
+    runtime = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 2, "checkpoint_minutes": 0.02, **changes}
     overlay = overlay_for(folder, experiment=experiment, rounds=1, baselines=False, runtime=runtime)
     accounting = [] if profile != PROFILE else WITHOUT_ACCOUNTING
     return [*command_for(folder, overlay, "--profile", str(profile)), *OPTIONS, *accounting]
@@ -223,7 +223,9 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, 
     wait_for(lambda: not trainers("pretrain", tmp_path), "the node's processes to end", lambda: said(tmp_path))
     subprocess.run(["scontrol", "update", f"NodeName={node[1]}", "State=RESUME"])  # unless it has come back by itself
 
-    running("train", controller, tmp_path, "epoch 1 of")
+    cancelled = running("train", controller, tmp_path, "epoch 1 of")
+    slurm("scancel", cancelled)  # a SIGTERM to all processes of the job, data workers among them
+    running("train", controller, tmp_path, "goes on at epoch")
     controller.kill()
     controller.wait()
     controller = start(command, tmp_path)  # its jobs live on; the second training waits for the first

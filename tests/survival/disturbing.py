@@ -1,11 +1,14 @@
-"""Kill a running experiment again and again, at random moments in a chosen stage, and see that nothing is lost.
+r"""Kill a running experiment again and again, at random moments in a chosen stage, and see that nothing is lost.
 
     python -m tests.survival.disturbing --kills 80 --seed 1 --into /tmp/survival --report benchmarks/survival.json
     python -m tests.survival.disturbing --kills 30 --seed 1 --into /tmp/survival-faces --report benchmarks/survival.json --faces
+    python -m tests.survival.disturbing --kills 20 --into /tmp/survival-signals --report benchmarks/survival.json --name signals \
+        --stages pretrain train --ways 'terminate the stage' 'terminate everything'
 
 An undisturbed run of a cut of the demo comes first. Then the same is run with one kill after another: of the stage's processes
-(SIGKILL, SIGTERM), of Snakemake alone (SIGKILL: its jobs live on), of both, and SIGINT to all as from a keyboard. After each,
-the same command is given again. In the end every artifact must equal the undisturbed one's, bit for bit but for wall times.
+(SIGKILL, SIGTERM; data workers are among them), of Snakemake alone (SIGKILL: its jobs live on), of both, SIGTERM to all as SLURM
+sends it, and SIGINT to all as from a keyboard. After each, the same command is given again. In the end every artifact must equal
+the undisturbed one's, bit for bit but for wall times.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +52,7 @@ MADE = {
 }
 AUDIO = [stage for stage in MADE if stage not in ("faces", "train_av", "extract_av")]
 FACES = [stage for stage in MADE if stage != "train"]
-WAYS = ("kill the stage", "terminate the stage", "kill Snakemake", "kill both", "interrupt everything")
+WAYS = ("kill the stage", "terminate the stage", "kill Snakemake", "kill both", "interrupt everything", "terminate everything")
 PATIENCE = 240.0  # seconds for a stage to come, or for a run to end after a kill
 SECONDS_BETWEEN_LOOKS = 0.05
 ATTEMPTS = 3  # at one kill: a stage may end before its moment comes
@@ -69,7 +72,7 @@ def prepare(folder: Path, faces: bool = False) -> list[str]:
     Args:
         faces: whether it is audio-visual.
     """
-    runtime = {"device": "cpu", "threads": 1, "workers": 0, "checkpoint_minutes": 0.02}
+    runtime = {"device": "cpu", "threads": 1, "workers": 2, "checkpoint_minutes": 0.02}
     return command_for(folder, overlay_for(folder, faces, experiment="disturbed", rounds=1, baselines=False, runtime=runtime))
 
 
@@ -138,6 +141,8 @@ def disturb(kill: Kill, seconds: float, command: list[str], folder: Path) -> boo
         run.kill()
     if way == "interrupt everything":
         os.killpg(run.pid, signal.SIGINT)
+    if way == "terminate everything":
+        os.killpg(run.pid, signal.SIGTERM)
     # Jobs of a killed Snakemake live on, and the next run meets them: that is the point of it.
     if not until(lambda: run.poll() is not None):
         raise RuntimeError(f"Snakemake did not end after {kill}: {said(folder)}")
@@ -162,11 +167,11 @@ def forget(stage: str, results: Path) -> None:
             path.unlink()
 
 
-def drawn(stages: list[str], kills: int, seed: int) -> list[Kill]:
+def drawn(stages: list[str], kills: int, seed: int, ways: Sequence[str] = WAYS) -> list[Kill]:
     """The disturbances: as many for each stage, in the order of the workflow, each with a random way and moment."""
     rng = np.random.default_rng(seed)
     chosen = [stages[index * len(stages) // kills] for index in range(kills)]
-    return [Kill(stage, WAYS[rng.integers(len(WAYS))], float(rng.random())) for stage in chosen]
+    return [Kill(stage, ways[rng.integers(len(ways))], float(rng.random())) for stage in chosen]
 
 
 def undisturbed(folder: Path, faces: bool = False) -> dict[str, float]:
@@ -226,13 +231,16 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--into", type=Path, required=True, help="an empty folder on a local disk")
+    arguments.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="of striking, from which each kill's is drawn")
+    arguments.add_argument("--stages", nargs="+", choices=list(MADE), help="that are struck, in the order of the workflow; default: all")
     arguments.add_argument("--faces", action="store_true", help="disturb the audio-visual experiment")
+    arguments.add_argument("--name", help="of the outcome in the report; default: audio or audio-visual")
     arguments.add_argument("--report", type=Path, help="a JSON file for the outcomes of both experiments")
     args = arguments.parse_args()
     begun = time.monotonic()
     calm, wild = args.into.resolve() / "calm", args.into.resolve() / "wild"
-    stages = FACES if args.faces else AUDIO
-    struck = survive(drawn(stages, args.kills, args.seed), wild, undisturbed(calm, args.faces), args.faces)
+    stages = args.stages or (FACES if args.faces else AUDIO)
+    struck = survive(drawn(stages, args.kills, args.seed, args.ways), wild, undisturbed(calm, args.faces), args.faces)
     different = differences(results_in(calm), results_in(wild))
     outcome = {
         "kills": sum(struck.values()),
@@ -246,7 +254,7 @@ def main() -> None:
     print(json.dumps(outcome, indent=2))
     if args.report:
         outcomes = json.loads(args.report.read_text()) if args.report.exists() else {}
-        outcomes["audio-visual" if args.faces else "audio"] = outcome
+        outcomes[args.name or ("audio-visual" if args.faces else "audio")] = outcome
         write_text(args.report, json.dumps(outcomes, indent=2) + "\n")
     sys.exit(bool(different))
 

@@ -15,6 +15,7 @@ KILLS = [
     Kill("pretrain", "kill Snakemake", 0.5),
     Kill("extract", "kill both", 0.3),
     Kill("train", "terminate the stage", 0.6),
+    Kill("train", "terminate everything", 0.6),
 ]
 SPARE_KILOBYTES = (200, 1500, 3000)  # beyond what the results hold so far: they run out in one stage after another
 

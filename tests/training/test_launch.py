@@ -17,6 +17,7 @@ from pipeline.launch import launched, port_of
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.jobs import TrainJob
 from pipeline.settings.section import validated
+from pipeline.training.loop import TERMINATED
 from tests.conftest import REPOSITORY
 from tests.training.workshop import TRAIN
 
@@ -62,19 +63,21 @@ def training(packed, banks, tmp_path_factory):
     experiment = validated(Experiment, {**config, "encoder": encoder, "train": {**TRAIN, "epochs": 12}})
     (tmp_path / "job.json").write_text(TrainJob.of(experiment).to_json())
 
-    def start(processes: int, name: str, **options: object) -> subprocess.Popen:
+    def start(processes: int, name: str, workers: int = 0) -> subprocess.Popen:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         command: list[object] = [sys.executable, "-m", "pipeline.launch", "--gpus", processes, "--threads", 2, "pipeline.train"]
         command += ["--settings", tmp_path / "job.json", "--iteration", 1, "--labels", tmp_path / "labels.parquet"]
         command += ["--manifest", packed.paths[0], "--audio", *packed.paths[1], "--noise", banks[0], "--rirs", banks[1]]
-        command += ["--state", folder / "state", "--device", "cpu", "--threads", 2]
+        command += ["--state", folder / "state", "--device", "cpu", "--threads", 2, "--workers", workers]
         for output in ("history", "gate", "losses"):
             command += [f"--{output}", folder / f"{output}.parquet"]
         command += ["--model", folder / "model.pt"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with open(folder / "log", "a") as log:
-            return subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(
+                list(map(str, command)), cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     start.folder = tmp_path  # type: ignore[attr-defined]
     return start
@@ -111,3 +114,23 @@ def test_terminated_processes_save_their_state_and_go_on_from_it(training, calm)
     assert "goes on at epoch" in log.read_text()
     expected, disturbed = model(calm), model(training.folder / "disturbed")
     assert all(torch.equal(disturbed[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_all_processes_of_the_job_finds_the_state_saved(processes, training, calm):
+    """As SLURM sends it at a cancellation or a time limit: data workers get it, too."""
+    name = f"signalled-{processes}"
+    running, log = training(processes, name, workers=2), training.folder / name / "log"
+    while "epoch 2 of 12" not in log.read_text():
+        assert running.poll() is None, log.read_text()
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGTERM)
+    status = running.wait(60)
+    assert "has saved its state" in log.read_text() and "Traceback" not in log.read_text().split("has saved its state")[0]
+    if processes == 1:
+        assert status == TERMINATED
+    assert training(processes, name, workers=2).wait(240) == 0
+    assert "goes on at epoch" in log.read_text()
+    if processes == 2:  # whose undisturbed results are there, of data without workers
+        expected, disturbed = model(calm), model(training.folder / name)
+        assert all(torch.equal(disturbed[name], expected[name]) for name in expected)

@@ -1,5 +1,6 @@
 """Both training methods on real voices: interruption, data workers, clusters, the recorded losses."""
 
+import math
 import os
 import signal
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
-from pipeline.errors import TrainingError
+from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
+from pipeline.errors import InputError, TrainingError
 from pipeline.losses.aam import aam_loss
 from pipeline.losses.loss_gate import Mixture, crossing
 from pipeline.settings.audio import FeatureSettings
+from pipeline.training import branch
 from pipeline.training.batches import TrainCrops, visits
-from pipeline.training.loop import TERMINATED
+from pipeline.training.group import Group
+from pipeline.training.loop import TERMINATED, fit, once_more
 from pipeline.training.state import StateFile
 from tests.training.workshop import METHODS, Workshop, assert_same, weights, without_time
 
@@ -141,9 +145,82 @@ def test_gate_modes(mode, workshop, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(workshop, tmp_path):
     method = workshop.gated(optimiser={"learning_rate": 1e30, "clip_gradient": 1e30})
-    with pytest.raises(TrainingError, match="epoch 1: the loss is not finite"):
+    with pytest.raises(TrainingError, match="epoch 1: the loss or a weight is not finite"):
         workshop.trained(method, tmp_path)
     assert StateFile(tmp_path, "test", "key").load() is None
+
+
+@pytest.mark.parametrize("name", ["pretraining", "gated", "audio-visual", "tuning"])
+def test_weights_that_went_bad_in_the_last_step_are_not_saved(name, workshop, tmp_path):
+    """Every loss so far is finite: that of the step was taken before its update."""
+    method = METHODS[name](workshop)
+    original = method.step
+
+    def step_then_break(batch, progress):
+        original(batch, progress)
+        encoder = trained_encoder(method)
+        next(encoder.parameters()).data[0] = math.nan
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    method.step = step_then_break
+    with pytest.raises(TrainingError, match="a weight is not finite"):
+        workshop.trained(method, tmp_path)
+    assert StateFile(tmp_path, "test", "key").load() is None
+
+
+def trained_encoder(method) -> torch.nn.Module:
+    if hasattr(method, "student"):
+        return method.student.encoder
+    if hasattr(method, "branches"):
+        return method.branches.face.encoder
+    return (method.voice if hasattr(method, "voice") else method.learner).encoder
+
+
+@pytest.mark.parametrize("processes", [1, 1000])
+def test_too_few_utterances_are_refused_before_anything_is_trained(processes, workshop, tmp_path):
+    utterances = 1 if processes == 1 else len(workshop.corpus)
+    runtime = Workshop.runtime_of(Group(0, processes))
+    with pytest.raises(InputError, match=f"{utterances} utterances are too few to train on with {processes} processes"):
+        fit(workshop.gated(), utterances, runtime, StateFile(tmp_path, "test", "key"), tmp_path / "tensorboard")
+
+
+@pytest.mark.parametrize("name", ["pretraining", "gated", "tuning"])
+def test_history_has_the_norm_before_clipping_and_the_rate_that_was_used(name, workshop, tmp_path):
+    changes: dict[str, Any] = {"epochs": 2, "optimiser": {"clip_gradient": 1e-3, "warmup_epochs": 1}}
+    rows = workshop.trained(getattr(workshop, name)(**changes), tmp_path)
+    assert all(row["gradient_norm"] > 1e-3 for row in rows)
+    assert all(0.5 < row["gradient_clipped"] <= 1 for row in rows)
+    assert 0 < rows[0]["learning_rate"] < rows[1]["learning_rate"]
+
+
+def test_clusters_are_of_embeddings_prepared_as_for_the_pseudo_labels(workshop, tmp_path):
+    method = workshop.pretraining(epochs=2, cluster_aware={"start_epoch": 1, "every_epochs": 1, "clusters": 6})
+    clustered = []
+
+    def prepare(embeddings: np.ndarray) -> np.ndarray:
+        clustered.append(centred_unit(embeddings, subtract_mean=True))
+        return clustered[-1]
+
+    method._prepare = prepare
+    workshop.trained(method, tmp_path)
+    (unit,) = clustered
+    expected = spherical_kmeans(unit, 6, iterations=25, points_per_cluster=256, restarts=1, seed=1 + 1).labels
+    assert (method._labels.numpy() == expected).all()
+
+
+def test_statistics_of_an_average_take_a_bounded_number_of_batches(workshop, tmp_path, monkeypatch):
+    method = workshop.gated(average_last=2)
+    workshop.trained(method, tmp_path)
+    monkeypatch.setattr(branch, "BATCHES_FOR_STATISTICS", 4)
+    read = []
+
+    def batches():
+        for batch in once_more(method, len(workshop.corpus), workshop.runtime()):
+            read.append(batch)
+            yield batch
+
+    method.settle(batches)
+    assert len(read) == 2  # each gives a clean and an augmented one
 
 
 def test_a_collapse_stops_the_run_where_asked_for(workshop, tmp_path):
