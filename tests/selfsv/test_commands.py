@@ -98,13 +98,32 @@ def test_standard_input_is_a_recording(call, experiment, monkeypatch):
 def test_verify_decides_by_its_exit_status(call, experiment):
     same = recording(experiment.utterances[0])
     other = recording(experiment.utterances[-1])
-    assert call("verify", same, same)[0] == 0  # without a threshold there is only a score
     status, found, _ = call("verify", same, same, "--threshold", 0.9, "--json")
     assert status == 0 and found["same"] is True and found["score"] == pytest.approx(1, abs=1e-5)
     status, found, _ = call("verify", same, other, "--threshold", 0.9999, "--json")
     assert status == 1 and found["same"] is False
     status, text, _ = call("verify", same, other, "--threshold", 0.9999)
     assert status == 1 and text.splitlines()[1].startswith("different speakers: scores of 0.9999 and above")
+
+
+def test_verify_without_a_threshold_decides_nothing(call, experiment):
+    same = recording(experiment.utterances[0])
+    status, found, _ = call("verify", same, same, "--json")
+    assert status == 4 and found["same"] is None and found["decided"] is False and "--threshold" in found["meaning"]
+    status, text, _ = call("verify", same, same)
+    assert status == 4 and text.splitlines()[1].startswith("no decision:")
+    status, _, messages = call("verify", same, same, "--at", "far=0.01")
+    assert status == 2 and "--trials" in messages
+
+
+def test_identify_without_a_threshold_says_that_it_only_ranks(call, experiment, tmp_path):
+    gallery, stranger = tmp_path / "g.parquet", recording(experiment.utterances[-1])
+    call("enroll", "--gallery", gallery, "--speaker", "Ada", recording(experiment.utterances[0]))
+    status, found, _ = call("identify", "--gallery", gallery, stranger, "--json")
+    assert status == 0 and found["decided"] is False and "only the nearest enrolled speaker" in found["meaning"]
+    assert "only the nearest enrolled speaker" in call("identify", "--gallery", gallery, stranger)[1]
+    status, found, _ = call("identify", "--gallery", gallery, stranger, "--threshold", -1, "--json")
+    assert status == 0 and found["decided"] is True and found["threshold"] == -1
 
 
 def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
