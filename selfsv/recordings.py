@@ -1,5 +1,6 @@
 """Which recordings a command line means: files, folders, standard input."""
 
+import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,14 +29,31 @@ def named(arguments: list[str]) -> Iterator[list[Recording]]:
     """The recordings that `arguments` stand for: a folder for all below it, `-` for standard input, anything else for itself.
 
     Raises:
-        InputError: a folder holds none, two have the same name, or standard input is asked for twice or empty.
+        InputError: a folder holds none, or standard input is asked for twice or empty.
     """
     if arguments.count(STANDARD_INPUT) > 1:
         raise InputError("standard input ('-') can be read once only")
     with tempfile.TemporaryDirectory(prefix="selfsv-") as folder:
-        found = [recording for argument in arguments for recording in _named(argument, Path(folder))]
-        _refuse_duplicates(found)
-        yield found
+        yield [recording for argument in arguments for recording in _named(argument, Path(folder))]
+
+
+def content_of(recording: Recording) -> str:
+    """Names the recording's content: the SHA-256 of its file."""
+    with open(recording.path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_same_names(recordings: list[Recording]) -> None:
+    """Of recordings that become rows of a table, which is searched by name.
+
+    Raises:
+        InputError: two have the same name.
+    """
+    seen: dict[str, str] = {}
+    for recording in recordings:
+        if recording.name in seen:
+            raise InputError(f"{seen[recording.name]} and {recording.shown} would both be called '{recording.name}': name one of them only")
+        seen[recording.name] = recording.shown
 
 
 def _named(argument: str, folder: Path) -> Iterator[Recording]:
@@ -63,11 +81,3 @@ def _spooled(folder: Path) -> Path:
         if not file.tell():
             raise InputError("standard input is empty: pipe a recording into it")
     return path
-
-
-def _refuse_duplicates(recordings: list[Recording]) -> None:
-    seen: dict[str, str] = {}
-    for recording in recordings:
-        if recording.name in seen:
-            raise InputError(f"{seen[recording.name]} and {recording.shown} would both be called '{recording.name}': name one of them only")
-        seen[recording.name] = recording.shown

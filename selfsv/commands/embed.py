@@ -20,7 +20,7 @@ from selfsv.commands.embedding import Voices, embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from
 from selfsv.commands.status import DONE, SOME
 from selfsv.gallery import FINGERPRINT
-from selfsv.recordings import named
+from selfsv.recordings import named, refuse_same_names
 from selfsv.speaker_model import SpeakerModel
 
 
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("say where to write with --output FILE, or print the embeddings with --json")
     model = model_from(args)
     with named(args.recordings) as recordings:
+        refuse_same_names(recordings)
         voices = embedded(model, recordings, args.threads)
     if args.output is not None:
         write_table(args.output, _table(model, voices))

@@ -18,7 +18,7 @@ from selfsv.commands.embedding import embedded, reasons
 from selfsv.commands.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
 from selfsv.commands.status import DONE, NO, SOME
 from selfsv.gallery import Gallery
-from selfsv.recordings import named
+from selfsv.recordings import named, refuse_same_names
 
 NEAREST = f"only the nearest enrolled speaker, who need not be the one who speaks: {HOW_TO_DECIDE}"
 
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     model = model_from(args)
     gallery = Gallery.open(args.gallery, model)
     with named(args.recordings) as recordings:
+        refuse_same_names(recordings)
         voices = embedded(model, recordings, args.threads)
     scores = gallery.scores(voices.embeddings, args.norm)
     line = -np.inf if threshold is None else threshold.value

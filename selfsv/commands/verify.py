@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from selfsv.commands.embedding import all_embedded
 from selfsv.commands.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
 from selfsv.commands.status import DONE, NO, UNDECIDED
-from selfsv.recordings import STANDARD_INPUT, named
+from selfsv.recordings import named
 
 NO_DECISION = f"no decision: {HOW_TO_DECIDE}"
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Embed both, compare, decide."""
     threshold = threshold_from(args, args.norm)
     model = model_from(args)
-    sides = [args.first] if args.first == args.second != STANDARD_INPUT else [args.first, args.second]
+    sides = [args.first, args.second]
     with named(sides) as recordings:
         if len(recordings) != len(sides):
             raise InputError(f"{' and '.join(sides)} hold {len(recordings)} recordings: verify compares two files")

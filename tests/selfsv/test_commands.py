@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from pipeline.models.ecapa import untrained
@@ -169,6 +172,62 @@ def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path):
         shutil.copy(recording(name), tmp_path / "people" / person / "one.opus")
     status, found, _ = call("enroll", "--gallery", tmp_path / "g.parquet", "--folder", tmp_path / "people", "--json")
     assert status == 0 and found["speakers"] == dict.fromkeys(sorted(set(experiment.speakers))[:3], 1)
+
+
+def test_recordings_of_one_name_add_up_and_one_file_counts_once(call, experiment, tmp_path, monkeypatch):
+    gallery = tmp_path / "g.parquet"
+
+    def enrolled(*arguments: object) -> tuple[int, int, int, int]:
+        status, found, _ = call("enroll", "--gallery", gallery, *arguments, "--json")
+        assert status == 0
+        return found["speakers"]["Ada"], found["added"], found["unchanged"], found["replaced"]
+
+    for day, name in enumerate(experiment.utterances[:4]):
+        folder = tmp_path / f"day{day}" / "Ada"
+        folder.mkdir(parents=True)
+        shutil.copy(recording(name), folder / "001.opus")
+    days = [tmp_path / f"day{day}" for day in range(4)]
+    assert enrolled("--speaker", "Ada", days[0]) == (1, 1, 0, 0)
+    assert enrolled("--speaker", "Ada", days[1] / "Ada") == (2, 1, 0, 0)
+    assert enrolled("--folder", days[2]) == (3, 1, 0, 0)
+    before = gallery.read_bytes()
+    assert enrolled("--folder", days[2]) == (3, 0, 1, 0)
+    assert enrolled("--speaker", "Ada", recording(experiment.utterances[0]), *days[:3]) == (3, 0, 4, 0)
+    assert gallery.read_bytes() == before
+    assert "1 known already" in call("enroll", "--gallery", gallery, "--folder", days[2])[1]
+    monkeypatch.chdir(days[3] / "Ada")
+    assert enrolled("--speaker", "Ada", "001.opus") == (4, 1, 0, 0)
+    for count, name in enumerate(experiment.utterances[4:6], start=5):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(recording(name).read_bytes())))
+        assert enrolled("--speaker", "Ada", "-") == (count, 1, 0, 0)
+    table = pd.read_parquet(gallery)
+    assert table["recording"].is_unique and len(table) == 6
+    near = np.abs(np.stack(table["embedding"])[:, None] - experiment.embeddings[:6]).max(axis=2) < 1e-4
+    assert near.any(axis=0).all() and near.any(axis=1).all()
+
+
+def test_a_gallery_of_an_earlier_version_is_read(call, experiment, tmp_path):
+    """It holds no contents: a recording is known by its name and embedding. One with another embedding counts as replaced."""
+    gallery, file = tmp_path / "g.parquet", tmp_path / "one.opus"
+    shutil.copy(recording(experiment.utterances[0]), file)
+    call("enroll", "--gallery", gallery, "--speaker", "Ada", file)
+    table = pq.read_table(gallery)
+    pq.write_table(table.drop_columns(["content"]), gallery)
+    status, found, _ = call("enroll", "--gallery", gallery, "--speaker", "Ada", file, "--json")
+    assert status == 0 and found["speakers"] == {"Ada": 1} and found["unchanged"] == 1
+    assert pq.read_table(gallery).equals(table)
+    other = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(24, np.float32)), 24)
+    pq.write_table(table.set_column(table.column_names.index("embedding"), "embedding", other), gallery)
+    status, found, _ = call("enroll", "--gallery", gallery, "--speaker", "Ada", file, "--json")
+    assert found["speakers"] == {"Ada": 1} and found["replaced"] == 1 and pq.read_table(gallery).equals(table)
+
+
+def test_two_formats_of_one_recording_are_compared(call, experiment, tmp_path):
+    samples, rate = soundfile.read(recording(experiment.utterances[0]))
+    for extension in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{extension}", samples, rate)
+    status, found, _ = call("verify", tmp_path / "a.wav", tmp_path / "a.flac", "--threshold", 0.99, "--json")
+    assert status == 0 and found["same"] is True
 
 
 def test_a_gallery_belongs_to_its_model(call, experiment, tmp_path):
