@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from selfsv.commands.embedding import embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.outputs import PARQUET, format_of
 from selfsv.commands.status import DONE, SOME
 from selfsv.gallery import Gallery
 from selfsv.recordings import content_of, named
@@ -28,7 +29,7 @@ CHANGES = {"added": "added", "unchanged": "known already", "replaced": "replaced
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("recordings", nargs="*", metavar="PATH", help="the speaker's recordings: files, folders, or -")
-    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the Parquet file; made where there is none")
+    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the Parquet file (.parquet); made where there is none")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--speaker", metavar="NAME", help="whose recordings these are")
     who.add_argument("--folder", type=Path, metavar="DIR", help="enroll everybody who has a folder in this one")
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--speaker NAME goes with that speaker's recordings, --folder and --remove go without any")
     if args.speaker is not None and not args.speaker.strip():
         raise InputError("a speaker needs a name: --speaker NAME")
+    if not args.gallery.exists():
+        format_of(args.gallery, PARQUET)
     model = model_from(args)
     gallery = Gallery.open(args.gallery, model) if args.gallery.exists() or args.remove else Gallery(model)
     rejected: list[dict[str, str]] = []

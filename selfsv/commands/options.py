@@ -49,7 +49,7 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         "--trials",
         type=Path,
         metavar="FILE",
-        help="choose the threshold on these scored trials: a Parquet file of `selfsv score`, or results/.../scores/...parquet",
+        help="choose the threshold on these scored trials: a Parquet or CSV file of `selfsv score`, or results/.../scores/...parquet",
     )
     parser.add_argument("--at", metavar="GOAL", help=f"what the threshold is to reach on --trials: {thresholds.GOALS} (default: eer)")
 
@@ -72,8 +72,6 @@ def threshold_from(args: argparse.Namespace, norm: Norm) -> Threshold | None:
         return thresholds.given(args.threshold)
     if args.trials is None:
         return None
-    if args.trials.suffix != ".parquet":
-        raise InputError(f"{args.trials} holds no scores: run `selfsv score {args.trials} --output scores.parquet` and give that file")
     return thresholds.chosen(thresholds.scored_trials(args.trials, norm), args.at or "eer")
 
 

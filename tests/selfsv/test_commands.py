@@ -141,6 +141,95 @@ def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
     assert status == 2 and "selfsv score" in messages
 
 
+@pytest.fixture(scope="module")
+def embedded(experiment) -> Path:
+    """The workflow's embeddings of the experiment's utterances."""
+    return experiment.model.parent / "embeddings" / "train.parquet"
+
+
+def test_scores_are_written_in_the_format_of_the_ending(call, experiment, embedded, tmp_path):
+    trials = trial_list(tmp_path / "trials.txt", experiment)
+    for name in ("scores.parquet", "scores.csv", "scores.TXT", "snorm.txt"):
+        options = ("--norm", "snorm") if name == "snorm.txt" else ()
+        assert call("score", trials, "--embeddings", embedded, "--output", tmp_path / name, *options)[0] == 0
+    table = pq.read_table(tmp_path / "scores.parquet").to_pandas()
+    csv = pd.read_csv(tmp_path / "scores.csv")
+    assert list(csv.columns) == list(table.columns) and list(csv["target"]) == list(table["target"].astype(int))
+    np.testing.assert_array_equal(csv["snorm"].astype(np.float32), table["snorm"])
+    for name, norm in (("scores.TXT", "cosine"), ("snorm.txt", "snorm")):
+        lines = [line.split(" ") for line in (tmp_path / name).read_text().splitlines()]
+        assert [line[:2] for line in lines] == [line.split()[1:] for line in trials.read_text().splitlines()]
+        np.testing.assert_allclose([float(line[2]) for line in lines], table[norm], atol=1e-6)
+
+
+def test_a_score_file_is_judged_by_its_content(call, experiment, embedded, tmp_path):
+    trials, same = trial_list(tmp_path / "trials.txt", experiment), recording(experiment.utterances[0])
+    for name in ("scores.parquet", "scores.csv", "text.txt"):
+        call("score", trials, "--embeddings", embedded, "--output", tmp_path / name)
+    shutil.copy(tmp_path / "scores.parquet", tmp_path / "parquet.txt")
+    shutil.copy(tmp_path / "scores.csv", tmp_path / "csv.parquet")
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "scores.csv").read_bytes().replace(b"\n", b"\r\n"))
+    thresholds = [
+        call("verify", same, same, "--trials", tmp_path / name, "--norm", "snorm", "--json")[1]["threshold"]
+        for name in ("scores.parquet", "scores.csv", "parquet.txt", "csv.parquet", "bom.csv")
+    ]
+    assert thresholds == pytest.approx([thresholds[0]] * 5, rel=1e-6)
+    (tmp_path / "odd.csv").write_text("target,cosine\n1,0.5\nperhaps,0.5\n")
+    (tmp_path / "worse.csv").write_text("target,cosine\n1,high\n")
+    (tmp_path / "image.csv").write_bytes(b"\x89PNG\xff\xfe")
+    for name, message in (
+        ("text.txt", "no scores beside labels"),
+        ("trials.txt", "selfsv score"),
+        ("odd.csv", "row 2"),
+        ("worse.csv", "worse.csv is damaged"),
+        ("image.csv", "neither as Parquet nor as CSV"),
+        ("none.csv", "none.csv does not exist"),
+    ):
+        status, output, messages = call("verify", same, same, "--trials", tmp_path / name)
+        assert status == 2 and message in messages and output == "" and len(messages.splitlines()) == 1
+    status, _, messages = call("verify", same, same, "--trials", tmp_path / "odd.csv", "--norm", "snorm")
+    assert status == 2 and "--norm" in messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (["score", "no.txt", "--audio", ".", "--output", "s.npy"], ".npy"),
+        (["score", "no.txt", "--audio", ".", "--output", "scores"], "without an ending"),
+        (["embed", "no.wav", "--output", "v.npy"], ".npy"),
+        (["embed", "no.wav", "--output", "v.csv"], ".csv"),
+        (["enroll", "no.wav", "--speaker", "Ada", "--gallery", "g.json"], ".json"),
+    ],
+)
+def test_other_endings_are_refused_before_anything_is_read(call, tmp_path, monkeypatch, arguments, ending):
+    monkeypatch.chdir(tmp_path)
+    status, output, messages = call(*arguments, model="no model")
+    assert status == 2 and output == "" and ending in messages and ".parquet" in messages and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_list_of_one_kind_is_refused_before_embedding(call, experiment, embedded, tmp_path, monkeypatch, label):
+    names = experiment.utterances
+    (tmp_path / "trials.txt").write_text("".join(f"{label} {first} {names[0]}\n" for first in names[1:4]))
+    with monkeypatch.context() as patch:
+        patch.setattr("selfsv.commands.score.embedded", lambda *_: pytest.fail("embedded"))
+        status, _, messages = call("score", tmp_path / "trials.txt", "--audio", VOICES)
+    assert status == 2 and "need both kinds" in messages and "--output" in messages
+    options = ("--embeddings", embedded, "--output", tmp_path / "s.txt")
+    status, found, messages = call("score", tmp_path / "trials.txt", *options, "--json")
+    assert status == 0 and found["cosine"] is None and len((tmp_path / "s.txt").read_text().splitlines()) == 3
+
+
+def test_repeats_and_trials_with_oneself_are_counted(call, experiment, embedded, tmp_path, caplog):
+    a, b, c = experiment.utterances[:3]
+    lines = [f"1 {a} {b}", f"0 {a} {c}", f"1 {a} {b}.wav", f"1 {a} {a}", f"0 {a} {b}"]
+    (tmp_path / "trials.txt").write_text("\n".join(lines))
+    assert call("score", tmp_path / "trials.txt", "--embeddings", embedded)[0] == 0
+    text = caplog.text
+    assert "1 repeat an earlier line of 5 trials" in text and "1 compare an utterance with itself of 5" in text
+    assert "1 pairs are both target and non-target" in text
+
+
 def test_enroll_and_identify(call, experiment, tmp_path):
     gallery = tmp_path / "gallery.parquet"
     people = sorted(set(experiment.speakers))
