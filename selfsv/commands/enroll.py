@@ -10,11 +10,13 @@ their names: what tells them apart is their content, so the same file again, or 
 
 import argparse
 import json
+import logging
 import os
 from collections import Counter
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.audio.corpora import AUDIO_EXTENSIONS
+from pipeline.errors import InputError, printable
 from selfsv.commands.embedding import embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from
 from selfsv.commands.outputs import PARQUET, format_of
@@ -23,6 +25,7 @@ from selfsv.gallery import Gallery
 from selfsv.recordings import content_of, named
 from selfsv.speaker_model import SpeakerModel
 
+LOG = logging.getLogger("pipeline")
 CHANGES = {"added": "added", "unchanged": "known already", "replaced": "replaced", "removed": "removed"}
 
 
@@ -67,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
 def _folders(folder: Path) -> list[tuple[str, list[str]]]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: it should hold a folder for each speaker")
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    entries = list(os.scandir(folder))
+    names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if nobodys := sum(not entry.is_dir() and entry.name.lower().endswith(AUDIO_EXTENSIONS) for entry in entries):
+        LOG.warning("selfsv: %s: %s recordings are left out, as they are in no speaker's folder", printable(str(folder)), f"{nobodys:,}")
     if not names:
         raise InputError(f"{folder} holds no folders: it should hold one for each speaker")
     return [(name, [str(folder / name)]) for name in names]

@@ -18,6 +18,7 @@ from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.audio import FeatureSettings
 from selfsv.__main__ import main
+from selfsv.recordings import left_out_below
 from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
 
@@ -88,6 +89,21 @@ def test_unusable_recordings_are_left_out_and_said(call, tmp_path, experiment):
     assert "bad.wav" in found["rejected"][0]["recording"] and "bad.wav: not audio" in messages
     status, _, messages = call("embed", tmp_path / "bad.wav", "--output", tmp_path / "none.parquet")
     assert status == 2 and "none of the recordings" in messages and not (tmp_path / "none.parquet").exists()
+
+
+def test_files_of_a_folder_that_are_not_looked_at_are_counted(call, tmp_path, experiment, caplog):
+    (tmp_path / "voices" / "more").mkdir(parents=True)
+    shutil.copy(recording(experiment.utterances[0]), tmp_path / "voices" / "good.opus")
+    for name in ("a.odd", "more/b.ODD", "more/c.sidecar", "notes", ".hidden.odd"):
+        (tmp_path / "voices" / name).write_text("")
+    (tmp_path / "voices" / "more" / "again").symlink_to(tmp_path / "voices" / "more", target_is_directory=True)
+    assert left_out_below(str(tmp_path / "voices")) == {".odd": 2, ".sidecar": 1, "without an ending": 1}
+    (tmp_path / "voices" / "more" / "again").unlink()
+    assert call("embed", tmp_path / "voices", "--json")[0] == 0
+    assert "4 files are left out, as their endings are not read: 2 .odd, 1 .sidecar, 1 without an ending" in caplog.text
+    caplog.clear()
+    status, _, messages = call("embed", tmp_path / "voices" / "more", "--output", tmp_path / "v.parquet")
+    assert status == 2 and "no audio files" in messages and "1 .odd, 1 .sidecar" in caplog.text
 
 
 def test_standard_input_is_a_recording(call, experiment, monkeypatch):
@@ -254,12 +270,14 @@ def test_enroll_and_identify(call, experiment, tmp_path):
     assert call("enroll", "--gallery", gallery, "--remove", people[0])[0] == 2
 
 
-def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path):
+def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path, caplog):
     for person in sorted(set(experiment.speakers))[:3]:
         (tmp_path / "people" / person).mkdir(parents=True)
         name = next(name for name in experiment.utterances if name.startswith(f"{person}/"))
         shutil.copy(recording(name), tmp_path / "people" / person / "one.opus")
+    shutil.copy(tmp_path / "people" / person / "one.opus", tmp_path / "people" / "nobodys.opus")
     status, found, _ = call("enroll", "--gallery", tmp_path / "g.parquet", "--folder", tmp_path / "people", "--json")
+    assert "1 recordings are left out, as they are in no speaker's folder" in caplog.text
     assert status == 0 and found["speakers"] == dict.fromkeys(sorted(set(experiment.speakers))[:3], 1)
 
 
