@@ -13,16 +13,17 @@ def one_kind(trials: Trials) -> str | None:
 
 
 def oddities(trials: Trials) -> list[str]:
-    """What counts in the error rates, and may not be meant to; a phrase with a number for each."""
+    """What counts in the error rates, and may not be meant to; a sentence with a number for each."""
     table = pd.DataFrame(
         {"enroll": list(map(utterance_of, trials.enroll)), "test": list(map(utterance_of, trials.test)), "target": trials.target}
     )
     repeats = int(table.duplicated().sum())
     both = int((table.drop_duplicates().groupby(["enroll", "test"]).size() > 1).sum())
     own = int((table["enroll"] == table["test"]).sum())
-    phrases = {
-        f"{repeats:,} repeat an earlier line": repeats,
-        f"{both:,} pairs are both target and non-target": both,
-        f"{own:,} compare an utterance with itself": own,
+    total = f"{len(table):,} trials"
+    counts = {
+        f"{repeats:,} of {total} repeat an earlier one": repeats,
+        f"{own:,} of {total} compare an utterance with itself": own,
+        f"{both:,} pairs of utterances have trials of both labels": both,
     }
-    return [phrase for phrase, count in phrases.items() if count]
+    return [f"{trials.source}: {sentence}" for sentence, count in counts.items() if count]

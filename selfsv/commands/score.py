@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     wanted = [args.norm] if args.norm != "both" else norms
     if written == ".txt":
         _write_text(args.output, trials, scores[wanted[0]])
+        if len(wanted) > 1:
+            LOG.warning("selfsv: %s holds the scores of --norm %s; name another --norm for the others", args.output, wanted[0])
     elif written is not None:
         table = pd.DataFrame({"enroll": utterances[enroll], "test": utterances[test], "target": trials.target, **scores})
         _write_csv(args.output, table) if written == ".csv" else write_table(args.output, table)
@@ -82,7 +84,7 @@ def _say_what_is_odd(trials: Trials, output: Path | None) -> None:
         InputError: there can be no error rates, and no scores are to be written either.
     """
     for oddity in oddities(trials):
-        LOG.warning("selfsv: %s: %s of %s trials", trials.source, oddity, f"{len(trials.target):,}")
+        LOG.warning("selfsv: %s", oddity)
     if kind := one_kind(trials):
         problem = f"{trials.source}: all {len(trials.target):,} trials are {kind} trials: error rates need both kinds"
         if output is None:

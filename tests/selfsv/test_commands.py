@@ -242,8 +242,8 @@ def test_repeats_and_trials_with_oneself_are_counted(call, experiment, embedded,
     (tmp_path / "trials.txt").write_text("\n".join(lines))
     assert call("score", tmp_path / "trials.txt", "--embeddings", embedded)[0] == 0
     text = caplog.text
-    assert "1 repeat an earlier line of 5 trials" in text and "1 compare an utterance with itself of 5" in text
-    assert "1 pairs are both target and non-target" in text
+    assert "1 of 5 trials repeat an earlier one" in text and "1 of 5 trials compare an utterance with itself" in text
+    assert "1 pairs of utterances have trials of both labels" in text
 
 
 def test_enroll_and_identify(call, experiment, tmp_path):
