@@ -19,7 +19,8 @@ def format_of(path: Path, formats: dict[str, str]) -> str:
     ending = path.suffix.lower()
     if ending not in formats:
         known = " or ".join(f"{name} ({title})" for name, title in formats.items())
-        raise InputError(f"{path}: the format '{ending or 'without an ending'}' cannot be written: end the name in {known}")
+        problem = f"'{ending}' is no format that can be written" if ending else "the name is without an ending"
+        raise InputError(f"{path}: {problem}: end it in {known}")
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file")
     return ending

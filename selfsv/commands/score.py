@@ -21,7 +21,7 @@ import pandas as pd
 
 from pipeline.artifacts import read_arrow, read_embeddings, write_table, write_text
 from pipeline.audio.corpora import AUDIO_EXTENSIONS
-from pipeline.errors import InputError
+from pipeline.errors import InputError, printable
 from pipeline.scoring.cosine import cosine_scores
 from pipeline.scoring.snorm import normalised_scores
 from pipeline.scoring.trial_checks import oddities, one_kind
@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if written == ".txt":
         _write_text(args.output, trials, scores[wanted[0]])
         if len(wanted) > 1:
-            LOG.warning("selfsv: %s holds the scores of --norm %s; name another --norm for the others", args.output, wanted[0])
+            LOG.warning(
+                "selfsv: %s holds the scores of --norm %s; name another --norm for the others", printable(str(args.output)), wanted[0]
+            )
     elif written is not None:
         table = pd.DataFrame({"enroll": utterances[enroll], "test": utterances[test], "target": trials.target, **scores})
         _write_csv(args.output, table) if written == ".csv" else write_table(args.output, table)
@@ -84,12 +86,12 @@ def _say_what_is_odd(trials: Trials, output: Path | None) -> None:
         InputError: there can be no error rates, and no scores are to be written either.
     """
     for oddity in oddities(trials):
-        LOG.warning("selfsv: %s", oddity)
+        LOG.warning("selfsv: %s", printable(oddity))
     if kind := one_kind(trials):
         problem = f"{trials.source}: all {len(trials.target):,} trials are {kind} trials: error rates need both kinds"
         if output is None:
             raise InputError(f"{problem}, so complete the list, or write the scores alone with --output FILE")
-        LOG.warning("selfsv: %s; scores alone are written", problem)
+        LOG.warning("selfsv: %s; scores alone are written", printable(problem))
 
 
 def _write_text(path: Path, trials: Trials, scores: np.ndarray) -> None:
