@@ -1,5 +1,6 @@
 """Stage `score`: cosine and adaptive s-norm scores of one system on one trial list."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from pipeline.errors import InputError
 from pipeline.scoring.cohort import read_cohort
 from pipeline.scoring.cosine import cosine_scores, unit_length
 from pipeline.scoring.snorm import cohort_statistics, normalised_scores
+from pipeline.scoring.trial_checks import oddities
 from pipeline.scoring.trials import locate, read_trials
 from pipeline.settings.scoring import ScoreSettings
+
+LOG = logging.getLogger("pipeline")
 
 
 def main() -> None:
@@ -23,6 +27,8 @@ def main() -> None:
     settings = ScoreSettings.read(args.settings)
 
     trials = read_trials(args.trials)
+    for oddity in oddities(trials):
+        LOG.warning("%s", oddity)
     utterances, embeddings = read_embeddings(args.embeddings)
     enroll, test = locate(trials, utterances, rejected_utterances(args.manifest))
     used, positions = np.unique(np.concatenate([enroll, test]), return_inverse=True)

@@ -1,38 +1,68 @@
 """The program `selfsv`: what one does with a trained model.
 
-Exit status: 0 done (`verify`: the same speaker; `identify`: everybody known), 1 no (`verify`: different speakers; `identify`:
-somebody unknown), 2 an error, said in one message, 3 done, but some recordings could not be used.
+Exit status: 0 done (`verify`: the same speaker; `identify` with a threshold: everybody known), 1 no (`verify`: different speakers;
+`identify`: somebody unknown), 2 an error of any kind, said in one message, 3 done, but some recordings could not be used, 4 no decision
+(`verify` without a threshold). Interrupted: 130; if nobody reads the output any more: 141.
 """
 
 import argparse
 import logging
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import TextIO
 
 from pipeline.errors import InputError, printable
 from selfsv import __version__
-from selfsv.commands import embed, enroll, export, identify, inspect, score, verify
-from selfsv.commands.status import ERROR
+from selfsv.commands.status import BROKEN_PIPE, ERROR, INTERRUPTED
+from selfsv.failures import reason_of
 
-COMMANDS = (embed, verify, enroll, identify, score, export, inspect)
+COMMANDS = ("embed", "verify", "enroll", "identify", "score", "export", "inspect")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command that `arguments` (of the command line, where None) name; returns the exit status."""
+    """Run the command that `arguments` (of the command line, where None) name; returns the exit status.
+
+    No exception leaves it but argparse's SystemExit, whose status is 2: Python would end with 1, which means "no".
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # not when the interpreter ends: what cannot be written is an error, too
+    except BrokenPipeError:
+        status = BROKEN_PIPE
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        status = ERROR
+        with suppress(OSError):
+            foreseen = isinstance(error, InputError | OSError) and str(error)
+            print(f"selfsv: {printable(str(error) if foreseen else reason_of(error), keep=chr(10))}", file=sys.stderr)
+    _discard(sys.stdout)
+    _discard(sys.stderr)
+    return status
+
+
+def _run(arguments: list[str] | None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pipeline").setLevel(logging.INFO)
     logging.captureWarnings(True)
     args = parser().parse_args(arguments)
+    return args.run(args)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Drop what `stream` has not been able to write: the interpreter would try again at its end, and exit with 120."""
+    if stream is None:
+        return
     try:
-        return args.run(args)
-    except BrokenPipeError:  # whoever read the output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
-    except KeyboardInterrupt:
-        return 128 + 2  # as a shell reports it
-    except (InputError, OSError) as error:
-        print(f"selfsv: {printable(str(error), keep=chr(10))}", file=sys.stderr)
-        return ERROR
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("selfsv", description=description, epilog=status, allow_abbrev=False)
     made.add_argument("--version", action="version", version=f"selfsv {__version__}")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    for name in COMMANDS:
+        command = import_module(f"selfsv.commands.{name}")  # not at the top of this file: Torch may fail to load
         summary = (command.__doc__ or "").partition("\n")[0]
         options = commands.add_parser(
             name,

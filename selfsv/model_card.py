@@ -111,6 +111,17 @@ session = onnxruntime.InferenceSession("model.onnx")
 embeddings = session.run(None, {"waveform": waveforms})[0]  # float32 [batch, samples], full scale 1, to [batch, dimensions]
 ```
 
+The graph takes waveforms of any length at once, and its memory grows with it. `selfsv` cuts a recording of more than two minutes into
+as few pieces of equal length as possible, none longer than two minutes, and takes the mean of their embeddings. Do the same for long
+recordings, or the embeddings differ from those of `selfsv`:
+
+```python
+import numpy
+
+pieces = numpy.array_split(recording, max(1, -(-len(recording) // (120 * 16000))))  # float32 [samples]
+embedding = numpy.mean([session.run(None, {"waveform": piece[None]})[0][0] for piece in pieces], axis=0)
+```
+
 Subtract `mean` of `model.safetensors` from the embeddings before their cosine if `subtract_mean` in `config.json` says so."""
 
 LIMITS = """## Intended use

@@ -1,7 +1,11 @@
 """Which recordings a command line means: files, folders, standard input."""
 
+import hashlib
+import logging
+import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +17,7 @@ from pipeline.settings.data import Corpus
 
 STANDARD_INPUT = "-"
 CHUNK = 1 << 20
+LOG = logging.getLogger("pipeline")
 
 
 class Recording(NamedTuple):
@@ -28,20 +33,61 @@ def named(arguments: list[str]) -> Iterator[list[Recording]]:
     """The recordings that `arguments` stand for: a folder for all below it, `-` for standard input, anything else for itself.
 
     Raises:
-        InputError: a folder holds none, two have the same name, or standard input is asked for twice or empty.
+        InputError: a folder holds none, or standard input is asked for twice or empty.
     """
     if arguments.count(STANDARD_INPUT) > 1:
         raise InputError("standard input ('-') can be read once only")
     with tempfile.TemporaryDirectory(prefix="selfsv-") as folder:
-        found = [recording for argument in arguments for recording in _named(argument, Path(folder))]
-        _refuse_duplicates(found)
-        yield found
+        yield [recording for argument in arguments for recording in _named(argument, Path(folder))]
+
+
+def left_out_below(folder: str) -> Counter[str]:
+    """How many files below `folder`, by ending, are not looked at as recordings; hidden ones do not count."""
+    endings: Counter[str] = Counter()
+    seen = {os.path.realpath(folder)}
+    for path, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and _is_new(os.path.join(path, name), seen)]
+        names = (name for name in files if not name.startswith(".") and not name.lower().endswith(AUDIO_EXTENSIONS))
+        endings.update(printable(Path(name).suffix.lower()) or "without an ending" for name in names)
+    return endings
+
+
+def _is_new(folder: str, seen: set[str]) -> bool:
+    """Whether the walk has not been in `folder`: links can lead round in a circle."""
+    target = os.path.realpath(folder)
+    if target in seen:
+        return False
+    seen.add(target)
+    return True
+
+
+def content_of(recording: Recording) -> str:
+    """Names the recording's content: the SHA-256 of its file."""
+    with open(recording.path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_same_names(recordings: list[Recording]) -> None:
+    """Of recordings that become rows of a table, which is searched by name.
+
+    Raises:
+        InputError: two have the same name.
+    """
+    seen: dict[str, str] = {}
+    for recording in recordings:
+        if recording.name in seen:
+            raise InputError(f"{seen[recording.name]} and {recording.shown} would both be called '{recording.name}': name one of them only")
+        seen[recording.name] = recording.shown
 
 
 def _named(argument: str, folder: Path) -> Iterator[Recording]:
     if argument == STANDARD_INPUT:
         yield Recording("standard input", str(_spooled(folder)), "standard input")
     elif Path(argument).is_dir():
+        if left_out := left_out_below(argument):
+            counts = ", ".join(f"{count:,} {ending}" for ending, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0])))
+            total = f"{left_out.total():,}"
+            LOG.warning("selfsv: %s: %s files are left out, as their endings are not read: %s", printable(argument), total, counts)
         rows = enumerate_corpus(Corpus(layout="folder", path=argument)).utterances
         for name, path in zip(rows["utterance"], rows["path"], strict=True):
             yield Recording(name, path, path)
@@ -63,11 +109,3 @@ def _spooled(folder: Path) -> Path:
         if not file.tell():
             raise InputError("standard input is empty: pipe a recording into it")
     return path
-
-
-def _refuse_duplicates(recordings: list[Recording]) -> None:
-    seen: dict[str, str] = {}
-    for recording in recordings:
-        if recording.name in seen:
-            raise InputError(f"{seen[recording.name]} and {recording.shown} would both be called '{recording.name}': name one of them only")
-        seen[recording.name] = recording.shown

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.audio.augment import FULL_SCALE, normalise_peak
+from pipeline.audio.augment import normalise_peak
 from pipeline.audio.decoding import RATE, load_utterance, resample
 from pipeline.audio.features import LogMel
 from pipeline.errors import InputError
@@ -20,10 +20,13 @@ from pipeline.media import RejectionError
 from pipeline.parallel import ordered_map
 from pipeline.scoring.cosine import unit_length
 from pipeline.scoring.snorm import cohort_statistics
-from pipeline.training.extraction import SECONDS_PER_BATCH, by_length, padded
+from pipeline.training.extraction import embed_utterances, pieces_of
+from pipeline.training.runtime import Runtime
+from selfsv.failures import reason_of
 
 SHORTEST_SECONDS = 0.3  # a word; shorter recordings say next to nothing about a voice
 SILENCE = 0.001  # of full scale
+NOT_FINITE = "failed: the model gives an embedding that is not finite"
 FILES_AT_ONCE = 256  # decoded together, so that recordings of similar length share a batch
 LONGEST_BATCH_SECONDS = 600  # of recordings decoded together
 
@@ -44,6 +47,18 @@ class Embedded(NamedTuple):
     seconds: float
     embedding: np.ndarray | None  # [D] float32
     reason: str  # why there is none; else empty
+
+
+class _Waveforms:
+    """Decoded recordings as `embed_utterances` reads them."""
+
+    def __init__(self, recordings: list[np.ndarray]):
+        self._recordings = recordings
+        self.num_samples = np.array([len(samples) for samples in recordings], dtype=np.int64)
+
+    def samples(self, index: int) -> np.ndarray:
+        """[num_samples] int16."""
+        return self._recordings[index]
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,9 @@ class SpeakerModel:
             waveform: [N] or [B, N] float, full scale 1.
             rate: of its samples, Hz; resampled to 16 kHz where it is another.
 
+        A waveform of more than two minutes is cut into pieces of equal length, none of which is longer; the mean of their embeddings is
+        the waveform's.
+
         Returns:
             [D] or [B, D] float32 on the CPU, not normalised in length.
 
@@ -115,7 +133,9 @@ class SpeakerModel:
             raise InputError(f"a waveform of {batch.shape[1]} samples at {RATE} Hz is too short: it needs {self.log_mel.frame} at least")
         if not batch.isfinite().all():
             raise InputError("the waveform holds NaN or infinite samples")
-        embeddings = self.encoder(self.log_mel(normalise_peak(batch.to(self.device)))).float().cpu()
+        _, starts, lengths = pieces_of(np.array([batch.shape[1]]))
+        pieces = [batch[:, start : start + length].to(self.device) for start, length in zip(starts, lengths, strict=True)]
+        embeddings = torch.stack([self.encoder(self.log_mel(normalise_peak(piece))).float().cpu() for piece in pieces]).mean(dim=0)
         return embeddings if waves.ndim == 2 else embeddings[0]
 
     def embed_file(self, path: str | Path) -> Tensor:
@@ -130,29 +150,40 @@ class SpeakerModel:
         return torch.from_numpy(embedded.embedding)
 
     def embed_files(self, paths: Iterable[str], threads: int = 1) -> Iterator[Embedded]:
-        """What becomes of each recording, in order: decoded on threads, batched by length. Memory does not grow with their number."""
+        """What becomes of each recording, in order: decoded on threads, batched by length.
+
+        A recording that cannot be used, or that there is not enough memory for, is left out with the reason. Memory grows neither with
+        the number of recordings nor, beyond their samples, with their length: see `pipeline.training.extraction`.
+        """
         decoded = ordered_map(_decoded, paths, threads)
         while chunk := list(_chunk(decoded)):
             yield from self._embed_chunk(chunk)
 
-    @torch.inference_mode()
     def _embed_chunk(self, chunk: list[tuple[str, np.ndarray | str]]) -> Iterator[Embedded]:
-        usable, recordings = [], []
-        for index, (_, samples) in enumerate(chunk):
-            if not isinstance(samples, str):
-                usable.append(index)
-                recordings.append(samples)
-        found: dict[int, np.ndarray] = {}
-        lengths = np.array([len(samples) for samples in recordings], dtype=np.int64)
-        for batch in by_length(lengths, SECONDS_PER_BATCH[self.device.type] * RATE):
-            waves, ends = (value.to(self.device) for value in padded([recordings[row] for row in batch]))
-            speech = normalise_peak(waves.float() / FULL_SCALE)
-            embeddings = self.encoder(self.log_mel(speech, ends), self.log_mel.frames(ends)).float().cpu().numpy()
-            found.update((usable[row], embedding) for row, embedding in zip(batch, embeddings, strict=True))
-        for index, (path, samples) in enumerate(chunk):
-            reason = samples if isinstance(samples, str) else ""
-            seconds = 0.0 if isinstance(samples, str) else len(samples) / RATE
-            yield Embedded(path, seconds, found.get(index), reason)
+        usable = [samples for _, samples in chunk if not isinstance(samples, str)]
+        results = iter(self._embeddings(usable))
+        for path, samples in chunk:
+            result = samples if isinstance(samples, str) else next(results)
+            if isinstance(result, str):
+                yield Embedded(path, 0.0, None, result)
+            else:
+                yield Embedded(path, len(samples) / RATE, result, "")
+
+    def _embeddings(self, recordings: list[np.ndarray]) -> list[np.ndarray | str]:
+        """The embedding of each recording ([num_samples] int16), or the reason why there is none."""
+        if not recordings:
+            return []
+        runtime = Runtime(self.device, workers=0, bfloat16=False, compile=False, checkpoint_seconds=0.0)
+        try:
+            rows = embed_utterances(self.encoder, self.log_mel, _Waveforms(recordings), runtime)
+        except Exception as error:
+            failure = reason_of(error)
+        else:
+            return [row if np.isfinite(row).all() else NOT_FINITE for row in rows]
+        if len(recordings) == 1:
+            return [failure]
+        # Not inside `except`: what the failed call holds in memory is freed by now. One at a time, only the culprit fails.
+        return [result for recording in recordings for result in self._embeddings([recording])]
 
     def compare(self, first: Tensor | np.ndarray, second: Tensor | np.ndarray, norm: Norm = "cosine") -> float:
         """The score of two embeddings [D]: higher for the same speaker.
@@ -221,6 +252,8 @@ def _decoded(path: str) -> tuple[str, np.ndarray | str]:
         return path, load_utterance(path, min_seconds=SHORTEST_SECONDS, min_peak=SILENCE)
     except RejectionError as rejection:
         return path, str(rejection)
+    except Exception as error:
+        return path, reason_of(error)
 
 
 def _chunk(decoded: Iterator[tuple[str, np.ndarray | str]]) -> Iterator[tuple[str, np.ndarray | str]]:

@@ -4,12 +4,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from pipeline.artifacts import read_table
+from pipeline.artifacts import read_table, refuse_rows
 from pipeline.errors import InputError
 from selfsv.speaker_model import Norm
 
 GOALS = "eer, min-dcf, or far=RATE (a false-alarm rate, e.g. far=0.01)"
+
+PARQUET_MAGIC = b"PAR1"
+LONGEST_HEADER = 1 << 16  # characters
+LABELS = {"1": True, "0": False, "True": True, "False": False}  # of a target in CSV
 
 
 class Trials(NamedTuple):
@@ -39,13 +44,41 @@ def given(value: float) -> Threshold:
 
 
 def scored_trials(path: Path, norm: Norm) -> Trials:
-    """The trials in the score file at `path`, as the workflow and `selfsv score` write it.
+    """The trials in the score file at `path`, as the workflow and `selfsv score` write it: Parquet or CSV, whatever it is called.
 
     Raises:
         InputError: it is no such file.
     """
-    table = read_table(path, ["target", norm])
+    table = read_table(path, ["target", norm]) if _is_parquet(path) else _read_csv(path, norm)
     return Trials(str(path), table[norm].to_numpy(np.float64), table["target"].to_numpy(bool))
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: name the scores that `selfsv score` wrote") from None
+
+
+def _read_csv(path: Path, norm: Norm) -> pd.DataFrame:
+    advice = "run `selfsv score TRIALS --output scores.parquet` (or .csv) and give that file"
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline(LONGEST_HEADER).rstrip("\r\n").split(",")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} holds no scores, neither as Parquet nor as CSV: {advice}") from None
+    if "target" not in header:
+        raise InputError(f"{path} holds no scores beside labels (a CSV file has a first line 'enroll,test,target,cosine'): {advice}")
+    if norm not in header:
+        raise InputError(f"{path} holds no scores '{norm}': give --norm another of its columns ({', '.join(header)}), or {advice}")
+    try:
+        table = pd.read_csv(path, usecols=["target", norm], dtype={"target": str, norm: np.float64}, encoding="utf-8-sig")
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): {advice}") from None
+    target = table["target"].map(LABELS)
+    refuse_rows(path, target.isna().to_numpy(), "the target is neither 1 nor 0", advice)
+    return table.assign(target=target.astype(bool))
 
 
 def chosen(trials: Trials, goal: str, p_target: float = 0.01) -> Threshold:

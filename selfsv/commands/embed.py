@@ -18,16 +18,17 @@ from pipeline.artifacts import write_table
 from pipeline.errors import InputError
 from selfsv.commands.embedding import Voices, embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.outputs import PARQUET, format_of
 from selfsv.commands.status import DONE, SOME
 from selfsv.gallery import FINGERPRINT
-from selfsv.recordings import named
+from selfsv.recordings import named, refuse_same_names
 from selfsv.speaker_model import SpeakerModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("recordings", nargs="+", metavar="PATH", help="files, folders, or - for standard input")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the Parquet file to write")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the Parquet file to write (.parquet)")
     add_model(parser)
     add_json(parser)
 
@@ -36,8 +37,11 @@ def run(args: argparse.Namespace) -> int:
     """Embed and write."""
     if args.output is None and not args.json:
         raise InputError("say where to write with --output FILE, or print the embeddings with --json")
+    if args.output is not None:
+        format_of(args.output, PARQUET)
     model = model_from(args)
     with named(args.recordings) as recordings:
+        refuse_same_names(recordings)
         voices = embedded(model, recordings, args.threads)
     if args.output is not None:
         write_table(args.output, _table(model, voices))

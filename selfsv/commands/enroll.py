@@ -4,27 +4,35 @@
     selfsv enroll --model results/demo --gallery team.parquet --folder recordings/    # a folder in it for each speaker
     selfsv enroll --model results/demo --gallery team.parquet --remove Ada
 
-A gallery is a Parquet file with a row per recording; a speaker is the mean of theirs. Recordings add up over several calls.
+A gallery is a Parquet file with a row per recording; a speaker is the mean of theirs. Recordings add up over several calls, whatever
+their names: what tells them apart is their content, so the same file again, or a copy of it, changes nothing.
 """
 
 import argparse
 import json
+import logging
 import os
+from collections import Counter
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.audio.corpora import AUDIO_EXTENSIONS
+from pipeline.errors import InputError, printable
 from selfsv.commands.embedding import embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.outputs import PARQUET, format_of
 from selfsv.commands.status import DONE, SOME
 from selfsv.gallery import Gallery
-from selfsv.recordings import named
+from selfsv.recordings import content_of, named
 from selfsv.speaker_model import SpeakerModel
+
+LOG = logging.getLogger("pipeline")
+CHANGES = {"added": "added", "unchanged": "known already", "replaced": "replaced", "removed": "removed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("recordings", nargs="*", metavar="PATH", help="the speaker's recordings: files, folders, or -")
-    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the Parquet file; made where there is none")
+    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE", help="the Parquet file (.parquet); made where there is none")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--speaker", metavar="NAME", help="whose recordings these are")
     who.add_argument("--folder", type=Path, metavar="DIR", help="enroll everybody who has a folder in this one")
@@ -39,18 +47,22 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--speaker NAME goes with that speaker's recordings, --folder and --remove go without any")
     if args.speaker is not None and not args.speaker.strip():
         raise InputError("a speaker needs a name: --speaker NAME")
+    if not args.gallery.exists():
+        format_of(args.gallery, PARQUET)
     model = model_from(args)
     gallery = Gallery.open(args.gallery, model) if args.gallery.exists() or args.remove else Gallery(model)
     rejected: list[dict[str, str]] = []
+    changes = Counter(added=0, unchanged=0, replaced=0, removed=0)
     if args.remove:
-        gallery.remove(args.remove)
+        changes["removed"] = gallery.remove(args.remove)
     else:
         for speaker, paths in [(args.speaker, args.recordings)] if args.speaker else _folders(args.folder):
-            rejected += _enrolled(gallery, model, speaker, paths, args.threads)
+            rejected += _enrolled(gallery, model, speaker, paths, args.threads, changes)
     gallery.save(args.gallery)
     if args.json:
-        print(json.dumps({"speakers": gallery.counts(), "rejected": rejected}))
+        print(json.dumps({"speakers": gallery.counts(), **changes, "rejected": rejected}))
     else:
+        print(", ".join(f"{count} {CHANGES[name]}" for name, count in changes.items() if count))
         print(f"{args.gallery} knows {len(gallery.speakers)} speakers: " + ", ".join(f"{k} ({v})" for k, v in gallery.counts().items()))
     return SOME if rejected else DONE
 
@@ -58,16 +70,22 @@ def run(args: argparse.Namespace) -> int:
 def _folders(folder: Path) -> list[tuple[str, list[str]]]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: it should hold a folder for each speaker")
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    entries = list(os.scandir(folder))
+    names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if nobodys := sum(not entry.is_dir() and entry.name.lower().endswith(AUDIO_EXTENSIONS) for entry in entries):
+        LOG.warning("selfsv: %s: %s recordings are left out, as they are in no speaker's folder", printable(str(folder)), f"{nobodys:,}")
     if not names:
         raise InputError(f"{folder} holds no folders: it should hold one for each speaker")
     return [(name, [str(folder / name)]) for name in names]
 
 
-def _enrolled(gallery: Gallery, model: SpeakerModel, speaker: str, paths: list[str], threads: int) -> list[dict[str, str]]:
-    """Add a speaker's recordings; what could not be used."""
+def _enrolled(
+    gallery: Gallery, model: SpeakerModel, speaker: str, paths: list[str], threads: int, changes: Counter[str]
+) -> list[dict[str, str]]:
+    """Add a speaker's recordings and count what that changes; what could not be used."""
     with named(paths) as recordings:
         voices = embedded(model, recordings, threads)
-    for recording, embedding in zip(voices.recordings, voices.embeddings, strict=True):
-        gallery.add(speaker, recording.name, embedding)
+        contents = [content_of(recording) for recording in voices.recordings]
+    for recording, content, embedding in zip(voices.recordings, contents, voices.embeddings, strict=True):
+        changes[gallery.add(speaker, recording.name, content, embedding)] += 1
     return reasons(voices.rejected)

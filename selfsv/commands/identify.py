@@ -3,7 +3,8 @@
     selfsv identify --model results/demo --gallery team.parquet unknown.wav
     selfsv identify --model results/demo --gallery team.parquet --threshold 0.6 meeting/
 
-Prints the most similar speakers of each recording. With a threshold, whoever stays below it is nobody the gallery knows.
+Prints the most similar speakers of each recording. With a threshold, whoever stays below it is nobody the gallery knows. Without one,
+the answer is only the nearest enrolled speaker, also for somebody whom the gallery does not know.
 """
 
 import argparse
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from selfsv.commands.embedding import embedded, reasons
-from selfsv.commands.options import add_json, add_model, add_norm, add_threshold, model_from, threshold_from
+from selfsv.commands.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
 from selfsv.commands.status import DONE, NO, SOME
 from selfsv.gallery import Gallery
-from selfsv.recordings import named
+from selfsv.recordings import named, refuse_same_names
+
+NEAREST = f"only the nearest enrolled speaker, who need not be the one who speaks: {HOW_TO_DECIDE}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     model = model_from(args)
     gallery = Gallery.open(args.gallery, model)
     with named(args.recordings) as recordings:
+        refuse_same_names(recordings)
         voices = embedded(model, recordings, args.threads)
     scores = gallery.scores(voices.embeddings, args.norm)
     line = -np.inf if threshold is None else threshold.value
@@ -45,13 +49,12 @@ def run(args: argparse.Namespace) -> int:
         for recording, ranked in zip(voices.recordings, (_ranked(gallery.speakers, row) for row in scores), strict=True)
     ]
     if args.json:
-        meaning = {} if threshold is None else {"threshold": threshold.value, "meaning": threshold.meaning}
+        meaning = explained(threshold, NEAREST)
         print(json.dumps({"norm": args.norm, **meaning, "identified": rows, "rejected": reasons(voices.rejected)}))
     else:
         for row in rows:
             print(_line(row))
-        if threshold is not None:
-            print(threshold.meaning)
+        print(NEAREST if threshold is None else threshold.meaning)
     if any(row["speaker"] is None for row in rows):
         return NO
     return SOME if voices.rejected else DONE

@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,8 @@ from selfsv import thresholds
 from selfsv.loading import load
 from selfsv.speaker_model import Norm, SpeakerModel
 from selfsv.thresholds import Threshold
+
+HOW_TO_DECIDE = "decide with --threshold SCORE, or with --trials FILE, which chooses a threshold on scored trials"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +49,9 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         "--trials",
         type=Path,
         metavar="FILE",
-        help="choose the threshold on these scored trials: a Parquet file of `selfsv score`, or results/.../scores/...parquet",
+        help="choose the threshold on these scored trials: a Parquet or CSV file of `selfsv score`, or results/.../scores/...parquet",
     )
-    parser.add_argument("--at", default="eer", metavar="GOAL", help=f"what the threshold is to reach on --trials: {thresholds.GOALS}")
+    parser.add_argument("--at", metavar="GOAL", help=f"what the threshold is to reach on --trials: {thresholds.GOALS} (default: eer)")
 
 
 def model_from(args: argparse.Namespace) -> SpeakerModel:
@@ -63,13 +66,20 @@ def threshold_from(args: argparse.Namespace, norm: Norm) -> Threshold | None:
     Raises:
         InputError: a threshold cannot be had from what they name.
     """
+    if args.at is not None and args.trials is None:
+        raise InputError(f"--at {args.at} chooses a threshold on scored trials: name them with --trials FILE")
     if args.threshold is not None:
         return thresholds.given(args.threshold)
     if args.trials is None:
         return None
-    if args.trials.suffix != ".parquet":
-        raise InputError(f"{args.trials} holds no scores: run `selfsv score {args.trials} --output scores.parquet` and give that file")
-    return thresholds.chosen(thresholds.scored_trials(args.trials, norm), args.at)
+    return thresholds.chosen(thresholds.scored_trials(args.trials, norm), args.at or "eer")
+
+
+def explained(threshold: Threshold | None, without: str) -> dict[str, Any]:
+    """Whether and how there was a decision, for JSON; `without` says what an answer without a threshold means."""
+    if threshold is None:
+        return {"decided": False, "meaning": without}
+    return {"decided": True, "threshold": threshold.value, "meaning": threshold.meaning}
 
 
 def _positive(text: str) -> int:

@@ -5,30 +5,38 @@
 
 A trial is a line `1 enrolment test` (1: the same speaker, 0: not), its names paths below the folder of --audio, or utterances in
 the file of --embeddings. s-norm is left out where the model came without its cohort.
+
+The ending of --output chooses its format: .parquet or .csv for a row `enroll, test, target, cosine, snorm` per trial; .txt for lines
+`enrolment test score`, as other tools read them, with the names of the list and the scores of --norm (cosine, where that is `both`).
 """
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_arrow, read_embeddings, write_table
+from pipeline.artifacts import read_arrow, read_embeddings, write_table, write_text
 from pipeline.audio.corpora import AUDIO_EXTENSIONS
-from pipeline.errors import InputError
+from pipeline.errors import InputError, printable
 from pipeline.scoring.cosine import cosine_scores
 from pipeline.scoring.snorm import normalised_scores
+from pipeline.scoring.trial_checks import oddities, one_kind
 from pipeline.scoring.trials import Trials, locate, read_trials, utterance_of
 from selfsv.commands.embedding import embedded
 from selfsv.commands.options import add_json, add_model, model_from
+from selfsv.commands.outputs import PARQUET, format_of
 from selfsv.commands.status import DONE
 from selfsv.gallery import FINGERPRINT
 from selfsv.recordings import Recording
 from selfsv.speaker_model import SpeakerModel
 
 NORMS = {"cosine": "cosine", "snorm": "s-norm"}
+FORMATS = PARQUET | {".csv": "CSV", ".txt": "lines of `enrolment test score`"}
+LOG = logging.getLogger("pipeline")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--audio", type=Path, metavar="DIR", help="the folder that the trials' names are below")
     source.add_argument("--embeddings", type=Path, metavar="FILE", help="made by `selfsv embed`, or by the workflow with this model")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write a row of scores per trial to this Parquet file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the scores, in the format of its ending: .parquet, .csv or .txt")
     parser.add_argument("--norm", choices=["cosine", "snorm", "both"], default="both")
     parser.add_argument("--p-target", type=float, default=0.01, metavar="P", help="prior of a target trial for minDCF (default: 0.01)")
     add_model(parser)
@@ -46,19 +54,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Embed what the trials name, score, measure."""
+    written = None if args.output is None else format_of(args.output, FORMATS)
     trials = read_trials(args.trials)
+    _say_what_is_odd(trials, args.output)
     model = model_from(args)
     norms = ["cosine"] if args.norm == "cosine" or (args.norm == "both" and model.background_of is None) else list(NORMS)
     utterances, embeddings, rejected = _read(args.embeddings, model) if args.embeddings else _embedded(args, model, trials)
     enroll, test = locate(trials, utterances, rejected)
     scores = scored(model, embeddings, enroll, test, norms)
-    if args.output is not None:
-        write_table(args.output, pd.DataFrame({"enroll": utterances[enroll], "test": utterances[test], "target": trials.target, **scores}))
     wanted = [args.norm] if args.norm != "both" else norms
-    figures = {norm: _error_rates(scores[norm], trials.target, args.p_target) for norm in wanted}
+    if written == ".txt":
+        _write_text(args.output, trials, scores[wanted[0]])
+        if len(wanted) > 1:
+            LOG.warning(
+                "selfsv: %s holds the scores of --norm %s; name another --norm for the others", printable(str(args.output)), wanted[0]
+            )
+    elif written is not None:
+        table = pd.DataFrame({"enroll": utterances[enroll], "test": utterances[test], "target": trials.target, **scores})
+        _write_csv(args.output, table) if written == ".csv" else write_table(args.output, table)
+    rated = one_kind(trials) is None
+    figures = {norm: _error_rates(scores[norm], trials.target, args.p_target) if rated else None for norm in wanted}
     counts = {"targets": int(trials.target.sum()), "nontargets": int((~trials.target).sum())}
     print(json.dumps({"trials": str(args.trials), **counts, **figures}) if args.json else _text(counts, figures))
     return DONE
+
+
+def _say_what_is_odd(trials: Trials, output: Path | None) -> None:
+    """What the list's error rates will suffer from, before the embedding, which may take hours.
+
+    Raises:
+        InputError: there can be no error rates, and no scores are to be written either.
+    """
+    for oddity in oddities(trials):
+        LOG.warning("selfsv: %s", printable(oddity))
+    if kind := one_kind(trials):
+        problem = f"{trials.source}: all {len(trials.target):,} trials are {kind} trials: error rates need both kinds"
+        if output is None:
+            raise InputError(f"{problem}, so complete the list, or write the scores alone with --output FILE")
+        LOG.warning("selfsv: %s; scores alone are written", printable(problem))
+
+
+def _write_text(path: Path, trials: Trials, scores: np.ndarray) -> None:
+    separator = " " if all(name.split() == [name] for name in (*trials.enroll, *trials.test)) else "\t"
+    rows = zip(trials.enroll, trials.test, scores, strict=True)
+    write_text(path, "".join(f"{enroll}{separator}{test}{separator}{score:.6f}\n" for enroll, test, score in rows))
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.assign(target=table["target"].astype(int)).to_csv(index=False, lineterminator="\n"))
 
 
 def scored(model: SpeakerModel, embeddings: np.ndarray, enroll: np.ndarray, test: np.ndarray, norms: list[str]) -> dict[str, np.ndarray]:
@@ -106,7 +149,7 @@ def _error_rates(scores: np.ndarray, target: np.ndarray, p_target: float) -> dic
     return {"eer": equal_error_rate(miss, false_alarm), "min_dcf": min_dcf(miss, false_alarm, p_target)}
 
 
-def _text(counts: dict[str, int], figures: dict[str, dict[str, Any]]) -> str:
+def _text(counts: dict[str, int], figures: dict[str, dict[str, Any] | None]) -> str:
     head = f"{counts['targets']:,} target and {counts['nontargets']:,} non-target trials"
-    lines = [f"{NORMS[norm]:8} EER {100 * rates['eer']:6.2f} %   minDCF {rates['min_dcf']:.3f}" for norm, rates in figures.items()]
+    lines = [f"{NORMS[norm]:8} EER {100 * rates['eer']:6.2f} %   minDCF {rates['min_dcf']:.3f}" for norm, rates in figures.items() if rates]
     return "\n".join([head, *lines])

@@ -3,7 +3,8 @@
     selfsv verify --model results/demo first.wav second.wav
     selfsv verify --model results/demo --trials results/demo/iter_2/scores/demo.parquet --at far=0.01 first.wav second.wav
 
-Prints the score, and a decision where a threshold is given or chosen on scored trials.
+Prints the score, and a decision where a threshold is given or chosen on scored trials. Exit status: 0 the same speaker, 1 different
+speakers, 4 no decision, as there is no threshold.
 """
 
 import argparse
@@ -11,9 +12,11 @@ import json
 
 from pipeline.errors import InputError
 from selfsv.commands.embedding import all_embedded
-from selfsv.commands.options import add_json, add_model, add_norm, add_threshold, model_from, threshold_from
-from selfsv.commands.status import DONE, NO
-from selfsv.recordings import STANDARD_INPUT, named
+from selfsv.commands.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
+from selfsv.commands.status import DONE, NO, UNDECIDED
+from selfsv.recordings import named
+
+NO_DECISION = f"no decision: {HOW_TO_DECIDE}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Embed both, compare, decide."""
     threshold = threshold_from(args, args.norm)
     model = model_from(args)
-    sides = [args.first] if args.first == args.second != STANDARD_INPUT else [args.first, args.second]
+    sides = [args.first, args.second]
     with named(sides) as recordings:
         if len(recordings) != len(sides):
             raise InputError(f"{' and '.join(sides)} hold {len(recordings)} recordings: verify compares two files")
@@ -38,10 +41,8 @@ def run(args: argparse.Namespace) -> int:
     score = model.compare(voices.embeddings[0], voices.embeddings[-1], args.norm)
     same = None if threshold is None else score >= threshold.value
     if args.json:
-        line = {} if threshold is None else {"threshold": threshold.value, "meaning": threshold.meaning}
-        print(json.dumps({"score": score, "norm": args.norm, "same": same, **line}))
+        print(json.dumps({"score": score, "norm": args.norm, "same": same, **explained(threshold, NO_DECISION)}))
     else:
         print(f"score {score:.4f} ({args.norm})")
-        if threshold is not None:
-            print(f"{'the same speaker' if same else 'different speakers'}: {threshold.meaning}")
-    return NO if same is False else DONE
+        print(NO_DECISION if threshold is None else f"{'the same speaker' if same else 'different speakers'}: {threshold.meaning}")
+    return UNDECIDED if same is None else DONE if same else NO

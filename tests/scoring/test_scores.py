@@ -120,6 +120,12 @@ def test_a_bad_list_is_one_clear_error(folder, trials, message):
     assert "Traceback" not in done.stderr and not (folder / "scores.parquet").exists()
 
 
+def test_repeats_are_counted_in_the_log(folder):
+    done = run_stage(folder, "1 id1/s/0.wav id1/s/1.wav\n1 id1/s/0 id1/s/1\n0 id1/s/2.wav id1/s/2.wav\n")
+    assert done.returncode == 0 and "1 of 3 trials repeat an earlier one" in done.stderr
+    assert "1 of 3 trials compare an utterance with itself" in done.stderr and "both labels" not in done.stderr
+
+
 def test_a_trial_of_a_rejected_utterance_says_why(folder):
     rows = {"utterance": ["id1/s/9"], "status": ["rejected"], "reason": ["truncated: 3 of 8 s"]}
     pd.DataFrame(rows).to_parquet(folder / "manifest.parquet")

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.audio import FeatureSettings
 from selfsv.__main__ import main
+from selfsv.recordings import left_out_below
 from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
 
@@ -87,6 +91,21 @@ def test_unusable_recordings_are_left_out_and_said(call, tmp_path, experiment):
     assert status == 2 and "none of the recordings" in messages and not (tmp_path / "none.parquet").exists()
 
 
+def test_files_of_a_folder_that_are_not_looked_at_are_counted(call, tmp_path, experiment, caplog):
+    (tmp_path / "voices" / "more").mkdir(parents=True)
+    shutil.copy(recording(experiment.utterances[0]), tmp_path / "voices" / "good.opus")
+    for name in ("a.odd", "more/b.ODD", "more/c.sidecar", "notes", ".hidden.odd"):
+        (tmp_path / "voices" / name).write_text("")
+    (tmp_path / "voices" / "more" / "again").symlink_to(tmp_path / "voices" / "more", target_is_directory=True)
+    assert left_out_below(str(tmp_path / "voices")) == {".odd": 2, ".sidecar": 1, "without an ending": 1}
+    (tmp_path / "voices" / "more" / "again").unlink()
+    assert call("embed", tmp_path / "voices", "--json")[0] == 0
+    assert "4 files are left out, as their endings are not read: 2 .odd, 1 .sidecar, 1 without an ending" in caplog.text
+    caplog.clear()
+    status, _, messages = call("embed", tmp_path / "voices" / "more", "--output", tmp_path / "v.parquet")
+    assert status == 2 and "no audio files" in messages and "1 .odd, 1 .sidecar" in caplog.text
+
+
 def test_standard_input_is_a_recording(call, experiment, monkeypatch):
     path = recording(experiment.utterances[1])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
@@ -98,13 +117,32 @@ def test_standard_input_is_a_recording(call, experiment, monkeypatch):
 def test_verify_decides_by_its_exit_status(call, experiment):
     same = recording(experiment.utterances[0])
     other = recording(experiment.utterances[-1])
-    assert call("verify", same, same)[0] == 0  # without a threshold there is only a score
     status, found, _ = call("verify", same, same, "--threshold", 0.9, "--json")
     assert status == 0 and found["same"] is True and found["score"] == pytest.approx(1, abs=1e-5)
     status, found, _ = call("verify", same, other, "--threshold", 0.9999, "--json")
     assert status == 1 and found["same"] is False
     status, text, _ = call("verify", same, other, "--threshold", 0.9999)
     assert status == 1 and text.splitlines()[1].startswith("different speakers: scores of 0.9999 and above")
+
+
+def test_verify_without_a_threshold_decides_nothing(call, experiment):
+    same = recording(experiment.utterances[0])
+    status, found, _ = call("verify", same, same, "--json")
+    assert status == 4 and found["same"] is None and found["decided"] is False and "--threshold" in found["meaning"]
+    status, text, _ = call("verify", same, same)
+    assert status == 4 and text.splitlines()[1].startswith("no decision:")
+    status, _, messages = call("verify", same, same, "--at", "far=0.01")
+    assert status == 2 and "--trials" in messages
+
+
+def test_identify_without_a_threshold_says_that_it_only_ranks(call, experiment, tmp_path):
+    gallery, stranger = tmp_path / "g.parquet", recording(experiment.utterances[-1])
+    call("enroll", "--gallery", gallery, "--speaker", "Ada", recording(experiment.utterances[0]))
+    status, found, _ = call("identify", "--gallery", gallery, stranger, "--json")
+    assert status == 0 and found["decided"] is False and "only the nearest enrolled speaker" in found["meaning"]
+    assert "only the nearest enrolled speaker" in call("identify", "--gallery", gallery, stranger)[1]
+    status, found, _ = call("identify", "--gallery", gallery, stranger, "--threshold", -1, "--json")
+    assert status == 0 and found["decided"] is True and found["threshold"] == -1
 
 
 def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
@@ -117,6 +155,95 @@ def test_verify_by_a_threshold_chosen_on_trials(call, experiment, tmp_path):
     assert "0.00 % of the different-speaker trials" in found["meaning"]
     status, _, messages = call("verify", same, same, "--trials", trials)
     assert status == 2 and "selfsv score" in messages
+
+
+@pytest.fixture(scope="module")
+def embedded(experiment) -> Path:
+    """The workflow's embeddings of the experiment's utterances."""
+    return experiment.model.parent / "embeddings" / "train.parquet"
+
+
+def test_scores_are_written_in_the_format_of_the_ending(call, experiment, embedded, tmp_path):
+    trials = trial_list(tmp_path / "trials.txt", experiment)
+    for name in ("scores.parquet", "scores.csv", "scores.TXT", "snorm.txt"):
+        options = ("--norm", "snorm") if name == "snorm.txt" else ()
+        assert call("score", trials, "--embeddings", embedded, "--output", tmp_path / name, *options)[0] == 0
+    table = pq.read_table(tmp_path / "scores.parquet").to_pandas()
+    csv = pd.read_csv(tmp_path / "scores.csv")
+    assert list(csv.columns) == list(table.columns) and list(csv["target"]) == list(table["target"].astype(int))
+    np.testing.assert_array_equal(csv["snorm"].astype(np.float32), table["snorm"])
+    for name, norm in (("scores.TXT", "cosine"), ("snorm.txt", "snorm")):
+        lines = [line.split(" ") for line in (tmp_path / name).read_text().splitlines()]
+        assert [line[:2] for line in lines] == [line.split()[1:] for line in trials.read_text().splitlines()]
+        np.testing.assert_allclose([float(line[2]) for line in lines], table[norm], atol=1e-6)
+
+
+def test_a_score_file_is_judged_by_its_content(call, experiment, embedded, tmp_path):
+    trials, same = trial_list(tmp_path / "trials.txt", experiment), recording(experiment.utterances[0])
+    for name in ("scores.parquet", "scores.csv", "text.txt"):
+        call("score", trials, "--embeddings", embedded, "--output", tmp_path / name)
+    shutil.copy(tmp_path / "scores.parquet", tmp_path / "parquet.txt")
+    shutil.copy(tmp_path / "scores.csv", tmp_path / "csv.parquet")
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "scores.csv").read_bytes().replace(b"\n", b"\r\n"))
+    thresholds = [
+        call("verify", same, same, "--trials", tmp_path / name, "--norm", "snorm", "--json")[1]["threshold"]
+        for name in ("scores.parquet", "scores.csv", "parquet.txt", "csv.parquet", "bom.csv")
+    ]
+    assert thresholds == pytest.approx([thresholds[0]] * 5, rel=1e-6)
+    (tmp_path / "odd.csv").write_text("target,cosine\n1,0.5\nperhaps,0.5\n")
+    (tmp_path / "worse.csv").write_text("target,cosine\n1,high\n")
+    (tmp_path / "image.csv").write_bytes(b"\x89PNG\xff\xfe")
+    for name, message in (
+        ("text.txt", "no scores beside labels"),
+        ("trials.txt", "selfsv score"),
+        ("odd.csv", "row 2"),
+        ("worse.csv", "worse.csv is damaged"),
+        ("image.csv", "neither as Parquet nor as CSV"),
+        ("none.csv", "none.csv does not exist"),
+    ):
+        status, output, messages = call("verify", same, same, "--trials", tmp_path / name)
+        assert status == 2 and message in messages and output == "" and len(messages.splitlines()) == 1
+    status, _, messages = call("verify", same, same, "--trials", tmp_path / "odd.csv", "--norm", "snorm")
+    assert status == 2 and "--norm" in messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (["score", "no.txt", "--audio", ".", "--output", "s.npy"], ".npy"),
+        (["score", "no.txt", "--audio", ".", "--output", "scores"], "without an ending"),
+        (["embed", "no.wav", "--output", "v.npy"], ".npy"),
+        (["embed", "no.wav", "--output", "v.csv"], ".csv"),
+        (["enroll", "no.wav", "--speaker", "Ada", "--gallery", "g.json"], ".json"),
+    ],
+)
+def test_other_endings_are_refused_before_anything_is_read(call, tmp_path, monkeypatch, arguments, ending):
+    monkeypatch.chdir(tmp_path)
+    status, output, messages = call(*arguments, model="no model")
+    assert status == 2 and output == "" and ending in messages and ".parquet" in messages and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_list_of_one_kind_is_refused_before_embedding(call, experiment, embedded, tmp_path, monkeypatch, label):
+    names = experiment.utterances
+    (tmp_path / "trials.txt").write_text("".join(f"{label} {first} {names[0]}\n" for first in names[1:4]))
+    with monkeypatch.context() as patch:
+        patch.setattr("selfsv.commands.score.embedded", lambda *_: pytest.fail("embedded"))
+        status, _, messages = call("score", tmp_path / "trials.txt", "--audio", VOICES)
+    assert status == 2 and "need both kinds" in messages and "--output" in messages
+    options = ("--embeddings", embedded, "--output", tmp_path / "s.txt")
+    status, found, messages = call("score", tmp_path / "trials.txt", *options, "--json")
+    assert status == 0 and found["cosine"] is None and len((tmp_path / "s.txt").read_text().splitlines()) == 3
+
+
+def test_repeats_and_trials_with_oneself_are_counted(call, experiment, embedded, tmp_path, caplog):
+    a, b, c = experiment.utterances[:3]
+    lines = [f"1 {a} {b}", f"0 {a} {c}", f"1 {a} {b}.wav", f"1 {a} {a}", f"0 {a} {b}"]
+    (tmp_path / "trials.txt").write_text("\n".join(lines))
+    assert call("score", tmp_path / "trials.txt", "--embeddings", embedded)[0] == 0
+    text = caplog.text
+    assert "1 of 5 trials repeat an earlier one" in text and "1 of 5 trials compare an utterance with itself" in text
+    assert "1 pairs of utterances have trials of both labels" in text
 
 
 def test_enroll_and_identify(call, experiment, tmp_path):
@@ -143,13 +270,71 @@ def test_enroll_and_identify(call, experiment, tmp_path):
     assert call("enroll", "--gallery", gallery, "--remove", people[0])[0] == 2
 
 
-def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path):
+def test_everybody_with_a_folder_is_enrolled(call, experiment, tmp_path, caplog):
     for person in sorted(set(experiment.speakers))[:3]:
         (tmp_path / "people" / person).mkdir(parents=True)
         name = next(name for name in experiment.utterances if name.startswith(f"{person}/"))
         shutil.copy(recording(name), tmp_path / "people" / person / "one.opus")
+    shutil.copy(tmp_path / "people" / person / "one.opus", tmp_path / "people" / "nobodys.opus")
     status, found, _ = call("enroll", "--gallery", tmp_path / "g.parquet", "--folder", tmp_path / "people", "--json")
+    assert "1 recordings are left out, as they are in no speaker's folder" in caplog.text
     assert status == 0 and found["speakers"] == dict.fromkeys(sorted(set(experiment.speakers))[:3], 1)
+
+
+def test_recordings_of_one_name_add_up_and_one_file_counts_once(call, experiment, tmp_path, monkeypatch):
+    gallery = tmp_path / "g.parquet"
+
+    def enrolled(*arguments: object) -> tuple[int, int, int, int]:
+        status, found, _ = call("enroll", "--gallery", gallery, *arguments, "--json")
+        assert status == 0
+        return found["speakers"]["Ada"], found["added"], found["unchanged"], found["replaced"]
+
+    for day, name in enumerate(experiment.utterances[:4]):
+        folder = tmp_path / f"day{day}" / "Ada"
+        folder.mkdir(parents=True)
+        shutil.copy(recording(name), folder / "001.opus")
+    days = [tmp_path / f"day{day}" for day in range(4)]
+    assert enrolled("--speaker", "Ada", days[0]) == (1, 1, 0, 0)
+    assert enrolled("--speaker", "Ada", days[1] / "Ada") == (2, 1, 0, 0)
+    assert enrolled("--folder", days[2]) == (3, 1, 0, 0)
+    before = gallery.read_bytes()
+    assert enrolled("--folder", days[2]) == (3, 0, 1, 0)
+    assert enrolled("--speaker", "Ada", recording(experiment.utterances[0]), *days[:3]) == (3, 0, 4, 0)
+    assert gallery.read_bytes() == before
+    assert "1 known already" in call("enroll", "--gallery", gallery, "--folder", days[2])[1]
+    monkeypatch.chdir(days[3] / "Ada")
+    assert enrolled("--speaker", "Ada", "001.opus") == (4, 1, 0, 0)
+    for count, name in enumerate(experiment.utterances[4:6], start=5):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(recording(name).read_bytes())))
+        assert enrolled("--speaker", "Ada", "-") == (count, 1, 0, 0)
+    table = pd.read_parquet(gallery)
+    assert table["recording"].is_unique and len(table) == 6
+    near = np.abs(np.stack(table["embedding"])[:, None] - experiment.embeddings[:6]).max(axis=2) < 1e-4
+    assert near.any(axis=0).all() and near.any(axis=1).all()
+
+
+def test_a_gallery_of_an_earlier_version_is_read(call, experiment, tmp_path):
+    """It holds no contents: a recording is known by its name and embedding. One with another embedding counts as replaced."""
+    gallery, file = tmp_path / "g.parquet", tmp_path / "one.opus"
+    shutil.copy(recording(experiment.utterances[0]), file)
+    call("enroll", "--gallery", gallery, "--speaker", "Ada", file)
+    table = pq.read_table(gallery)
+    pq.write_table(table.drop_columns(["content"]), gallery)
+    status, found, _ = call("enroll", "--gallery", gallery, "--speaker", "Ada", file, "--json")
+    assert status == 0 and found["speakers"] == {"Ada": 1} and found["unchanged"] == 1
+    assert pq.read_table(gallery).equals(table)
+    other = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(24, np.float32)), 24)
+    pq.write_table(table.set_column(table.column_names.index("embedding"), "embedding", other), gallery)
+    status, found, _ = call("enroll", "--gallery", gallery, "--speaker", "Ada", file, "--json")
+    assert found["speakers"] == {"Ada": 1} and found["replaced"] == 1 and pq.read_table(gallery).equals(table)
+
+
+def test_two_formats_of_one_recording_are_compared(call, experiment, tmp_path):
+    samples, rate = soundfile.read(recording(experiment.utterances[0]))
+    for extension in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{extension}", samples, rate)
+    status, found, _ = call("verify", tmp_path / "a.wav", tmp_path / "a.flac", "--threshold", 0.99, "--json")
+    assert status == 0 and found["same"] is True
 
 
 def test_a_gallery_belongs_to_its_model(call, experiment, tmp_path):

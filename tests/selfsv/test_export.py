@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
@@ -77,6 +79,18 @@ def test_the_graph_takes_batches_and_extremes(folder):
     assert np.diag(cosine_similarity(found, model.embed(batch))).min() >= 0.9999
     for wave in (np.zeros((2, 16_000), np.float32), batch[:1, :400]):  # silence; a single frame
         assert np.isfinite(session.run(None, {"waveform": wave})[0]).all()
+
+
+def test_the_cards_way_with_long_recordings_is_the_programs(folder, tmp_path, monkeypatch):
+    """The code of the card, run as it is, on 250 s of real voices."""
+    voice = np.concatenate([decode(str(path)) for path in recordings("test", 4, 3)])
+    recording = np.resize(voice, 250 * 16_000)
+    soundfile.write(tmp_path / "long.wav", recording, 16_000)
+    load, embed = (code for code in re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL) if "session" in code)
+    monkeypatch.chdir(folder)
+    names = {"waveforms": recording[None, :16_000], "recording": recording}
+    exec(compile(load + embed, "README.md", "exec"), names)
+    assert cosine_similarity(names["embedding"][None], selfsv.load(folder, "cpu").embed_file(tmp_path / "long.wav")[None]) >= 0.9999
 
 
 def test_the_graph_says_what_it_is(folder):

@@ -1,6 +1,7 @@
 """The package against the stages of the workflow, scipy and scikit-learn."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -8,6 +9,10 @@ from scipy.signal import resample_poly
 from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
+from pipeline.audio.corpus import PackedCorpus
+from pipeline.training.extraction import extract_embeddings
+from pipeline.training.runtime import Runtime
+from selfsv import speaker_model
 from tests.selfsv.conftest import recording
 
 
@@ -71,6 +76,63 @@ def test_a_bare_model_compares_by_plain_cosine(experiment, tmp_path):
     assert bare.compare(experiment.embeddings[0], experiment.embeddings[5]) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(selfsv.InputError, match=r"model\.pt.*without its training corpus's mean"):
         bare.compare(experiment.embeddings[0], experiment.embeddings[5], norm="snorm")
+
+
+def test_long_recordings_are_embedded_in_pieces_as_by_the_workflow(model, experiment, tmp_path):
+    """250 s: thirds of 83.3 s, in `embed_file`, in `embed` and in the extraction of the workflow."""
+    voices = [soundfile.read(recording(name), dtype="int16")[0] for name in experiment.utterances[:8]]
+    long = np.resize(np.concatenate(voices), 250 * 16_000)
+    soundfile.write(tmp_path / "long.wav", long, 16_000)
+    thirds = np.split(long, [len(long) // 3, 2 * len(long) // 3])
+    frames = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, inputs: frames.append(inputs[0].shape[0] * inputs[0].shape[1]))
+    embedding = model.embed_file(tmp_path / "long.wav").numpy()
+    whole = model.embed(long / np.float32(32768)).numpy()
+    hook.remove()
+    assert max(frames) <= 120 * 100
+    np.testing.assert_allclose(embedding, np.mean([model.embed(third / np.float32(32768)) for third in thirds], axis=0), atol=1e-4)
+    np.testing.assert_allclose(whole, embedding, atol=1e-4)
+    manifest = {"utterance": ["long"], "num_samples": [len(long)], "shard": [0], "offset": [0], "status": ["ok"]}
+    pd.DataFrame(manifest).to_parquet(tmp_path / "manifest.parquet")
+    torch.save(torch.from_numpy(long), tmp_path / "audio-0.pt")
+    corpus = PackedCorpus(tmp_path / "manifest.parquet", [tmp_path / "audio-0.pt"])
+    runtime = Runtime(torch.device("cpu"), 0, False, False, 600.0)
+    np.testing.assert_array_equal(extract_embeddings(model.encoder, model.log_mel, corpus, runtime)[0], embedding)
+
+
+def test_a_recording_that_memory_does_not_suffice_for_is_left_out(model, experiment, tmp_path):
+    """Only that one: the others of its batch get their embeddings."""
+    voices = [soundfile.read(recording(name), dtype="int16")[0] for name in experiment.utterances[:3]]
+    soundfile.write(tmp_path / "long.wav", np.resize(np.concatenate(voices), 60 * 16_000), 16_000)
+    paths = [str(recording(experiment.utterances[0])), str(tmp_path / "long.wav"), str(recording(experiment.utterances[1]))]
+
+    def fail(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[1] > 30 * 100:
+            torch.empty(1 << 60)  # Torch's own error for more than any machine has
+
+    hook = model.encoder.register_forward_pre_hook(fail)
+    results = list(model.embed_files(paths))
+    hook.remove()
+    np.testing.assert_allclose(np.stack([results[0].embedding, results[2].embedding]), experiment.embeddings[:2], atol=1e-4)
+    assert results[1].embedding is None and results[1].reason.startswith("out of memory") and results[1].path == paths[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "out of memory"), (ValueError("odd\nsecond line"), "failed: ValueError: odd (test_speaker_model.py")],
+)
+def test_whatever_goes_wrong_in_decoding_leaves_out_one_recording(model, experiment, monkeypatch, error, reason):
+    paths = [str(recording(name)) for name in experiment.utterances[:3]]
+    decode = speaker_model.load_utterance
+
+    def fails_for_one(path: str, **options: float) -> np.ndarray:
+        if path == paths[1]:
+            raise error
+        return decode(path, **options)
+
+    monkeypatch.setattr(speaker_model, "load_utterance", fails_for_one)
+    results = list(model.embed_files(paths, threads=2))
+    assert [voice.embedding is None for voice in results] == [False, True, False] and results[1].reason.startswith(reason)
 
 
 @pytest.mark.parametrize(

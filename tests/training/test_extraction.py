@@ -12,7 +12,7 @@ from pipeline.models.fbank_statistics import FbankStatistics
 from pipeline.models.model_file import load_model, save_model
 from pipeline.settings.audio import FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
-from pipeline.training.extraction import by_length, extract_embeddings
+from pipeline.training.extraction import by_length, extract_embeddings, pieces_of
 from pipeline.training.runtime import Runtime
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
@@ -30,6 +30,54 @@ def test_batched_extraction_equals_one_utterance_at_a_time(kind, packed):
         with torch.no_grad():
             alone = encoder(log_mel(wave / wave.abs().max()))
         np.testing.assert_allclose(embeddings[index], alone[0], atol=2e-4, rtol=1e-3)
+
+
+class Voices:
+    """Utterances in memory."""
+
+    def __init__(self, *waves: np.ndarray):
+        self._waves, self.num_samples = waves, np.array([len(wave) for wave in waves])
+
+    def samples(self, index: int) -> np.ndarray:
+        return self._waves[index]
+
+
+@pytest.fixture(scope="module")
+def voices(packed) -> Voices:
+    """Utterances of seconds, and one of 250 s, among them."""
+    corpus = PackedCorpus(*packed.paths)
+    waves = [corpus.samples(index) for index in range(8)]
+    return Voices(*waves[:3], np.resize(np.concatenate(waves), 250 * 16_000 + 1), *waves[3:])
+
+
+def test_a_long_utterance_is_the_mean_of_pieces_of_at_most_two_minutes(voices):
+    encoder, log_mel = untrained(ENCODER, 80, 1, 0).eval(), LogMel(FeatureSettings())
+    seen = []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0] * inputs[0].shape[1]))
+    embedding = extract_embeddings(encoder, log_mel, voices, RUNTIME)[3]
+    assert max(seen) <= 120 * 100  # frames of 10 ms: what the encoder needs memory for
+    third = (250 * 16_000 + 1) / 3
+    parts = np.split(voices.samples(3).astype(np.float32), [int(third), int(2 * third)])
+    with torch.no_grad():
+        expected = [encoder(log_mel(torch.from_numpy(part / np.abs(part).max())[None]))[0].numpy() for part in parts]
+    np.testing.assert_allclose(embedding, np.mean(expected, axis=0), atol=2e-4, rtol=1e-3)
+
+
+def test_a_long_utterance_leaves_the_others_as_they_are(voices):
+    encoder, log_mel = untrained(ENCODER, 80, 1, 0).eval(), LogMel(FeatureSettings())
+    short = [index for index in range(9) if index != 3]
+    expected = extract_embeddings(encoder, log_mel, Voices(*map(voices.samples, short)), RUNTIME)
+    np.testing.assert_array_equal(extract_embeddings(encoder, log_mel, voices, RUNTIME)[short], expected)
+
+
+@pytest.mark.parametrize(("seconds", "pieces"), [(1.0, 1), (120.0, 1), (120.0001, 2), (240.0, 2), (3600.0, 30), (3601.0, 31)])
+def test_pieces_cover_an_utterance_evenly(seconds, pieces):
+    samples = round(seconds * 16_000)
+    cut = pieces_of(np.array([5, samples]))
+    assert cut.utterance.tolist() == [0] + [1] * pieces and (cut.start[0], cut.length[0]) == (0, 5)
+    starts, lengths = cut.start[1:], cut.length[1:]
+    assert starts[0] == 0 and lengths.sum() == samples and np.array_equal(starts[1:], np.cumsum(lengths)[:-1])
+    assert lengths.max() - lengths.min() <= 1 and lengths.max() <= 120 * 16_000
 
 
 def test_fbank_statistics_are_mean_and_deviation():
