@@ -20,7 +20,7 @@ from pipeline.models.synchronised import SynchronisedNorm, synchronise
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
 from pipeline.training.extraction import extract_embeddings
 from pipeline.training.group import Group
-from tests.training.workshop import ENCODER, METHODS, Workshop, weights
+from tests.training.workshop import AWARE, ENCODER, Workshop, weights
 
 PROCESSES = 2
 
@@ -163,7 +163,7 @@ NOISE_ALONE = AugmentationSettings(reverberation=0.0)
 # In float32 the gradients of channels that hardly vary in time are mostly rounding: the weights must not follow them far.
 STILL = {"optimiser": {"learning_rate": 1e-6, "final_learning_rate": 1e-6}}
 TRAININGS: dict[str, Callable[[Workshop], Any]] = {
-    "cluster-aware": METHODS["cluster-aware"],
+    "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE, **STILL),
     "redundancy": lambda workshop: workshop.pretraining(dino={"redundancy_weight": 0.04}, **STILL),
     "gated": lambda workshop: workshop.gated(average_last=2, **STILL),
     "tuning": lambda workshop: workshop.tuning(**STILL),
