@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.audio.corpora import AUDIO_EXTENSIONS, enumerate_corpus
+from pipeline.audio.corpora import enumerate_corpus
+from pipeline.audio.extensions import without_extension
 from pipeline.errors import InputError, printable
 from pipeline.settings.data import Corpus
 
@@ -46,12 +47,7 @@ def _named(argument: str, folder: Path) -> Iterator[Recording]:
         for name, path in zip(rows["utterance"], rows["path"], strict=True):
             yield Recording(name, path, path)
     else:
-        yield Recording(_without_extension(argument), argument, argument)
-
-
-def _without_extension(path: str) -> str:
-    file = Path(path)
-    return printable(str(file.with_suffix("")) if file.suffix.lower() in AUDIO_EXTENSIONS else path)
+        yield Recording(printable(without_extension(str(Path(argument)))), argument, argument)
 
 
 def _spooled(folder: Path) -> Path:
