@@ -77,9 +77,8 @@ def _announced(head: bytes) -> str | None:
     return None
 
 
-def skip_id3(file: BinaryIO) -> int:
-    """Set `file` behind the ID3v2 tags that it begins with, and return where that is; any format may carry them."""
-    position = 0
+def skip_id3(file: BinaryIO, position: int = 0) -> int:
+    """Set `file` behind the ID3v2 tags that begin at `position`, and return where that is; any format may begin with them."""
     while True:
         file.seek(position)
         header = file.read(ID3_HEADER)

@@ -28,6 +28,8 @@ SPHERE_HEADER = 1024  # bytes, of nearly all
 SPHERE_FIELD = re.compile(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d+)", re.MULTILINE)
 SHORTENED = b"shorten"  # a compression, whose bytes say nothing about samples
 
+ID3_TAG = re.compile(rb"ID3[\x02-\x04][\x00-\x09][\x00\x10\x20\x40\x80\xc0][\x00-\x7f]{4}")
+
 # A page of Ogg on which a logical stream begins: version 0, "first page", a position of 0.
 OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x06]\x00{8}")
 OGG_PAGE_HEADER = 27  # bytes, before the table of segments
@@ -146,6 +148,21 @@ def _asf_extent(file: BinaryIO, size: int) -> Extent | None:
     place = head.find(ASF_FILE_PROPERTIES)
     promised = int.from_bytes(head[place + 40 : place + 48], "little") if place >= 0 else 0
     return Extent(promised, size) if promised else None
+
+
+def inner_tags(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where the ID3v2 tags begin and end that follow the first sound of an MP3, as files have that were joined.
+
+    Decoders take the pictures in such tags for broken frames.
+    """
+    position = skip_id3(file)
+    tags: list[tuple[int, int]] = []
+    with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
+        for tag in ID3_TAG.finditer(content, position):
+            if tag.start() >= position:
+                position = skip_id3(file, tag.start())
+                tags.append((tag.start(), position))
+    return tags
 
 
 def xing_frames(file: BinaryIO) -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from pipeline.audio.headers import Extent, extent_of, never_filled_in, ogg_links, xing_frames
+from pipeline.audio.headers import Extent, extent_of, inner_tags, never_filled_in, ogg_links, xing_frames
 from pipeline.media import RejectionError, container_of, opened_file, truncated
 
 # Containers that libsndfile reads; None: one that we do not know, and it may.
@@ -52,10 +52,12 @@ def read_blocks(path: str, start: float = 0.0) -> Iterator[Block]:
     with open(os.path.abspath(path), "rb", buffering=0) as raw:
         file: BinaryIO = raw  # type: ignore[assignment]
         links = ogg_links(file) if container == "ogg" else []
+        if container == "mp3" and (tags := inner_tags(file)):
+            file = _without(file, tags)
         if len(links) > 1:
             yield from _skipped(chain.from_iterable(_blocks(_copy(file, *link), container, 0.0, None) for link in links), start)
         else:
-            yield from _blocks(file, container, start, extent_of(file, container))
+            yield from _blocks(file, container, start, None if container == "mp3" else extent_of(file, container))
 
 
 def seconds_of(path: str) -> float | None:
@@ -83,6 +85,12 @@ def seconds_of(path: str) -> float | None:
 def _copy(file: BinaryIO, start: int, end: int) -> BinaryIO:
     file.seek(start)
     return io.BytesIO(file.read(end - start))
+
+
+def _without(file: BinaryIO, spans: list[tuple[int, int]]) -> BinaryIO:
+    """What is left of `file` without `spans`."""
+    edges = [0, *chain.from_iterable(spans), os.fstat(file.fileno()).st_size]
+    return io.BytesIO(b"".join(_copy(file, start, end).read() for start, end in zip(edges[::2], edges[1::2], strict=True)))
 
 
 def _blocks(file: BinaryIO, container: str | None, start: float, extent: Extent | None) -> Iterator[Block]:

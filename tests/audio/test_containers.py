@@ -108,6 +108,26 @@ def test_joined_mp3_is_read_to_its_end(tmp_path, voice):
         assert likeness(decoded[-len(voice) :], voice) > 0.9
 
 
+def test_pictures_between_joined_mp3_are_no_broken_sound(tmp_path, voice):
+    picture = np.random.default_rng(0).bytes(300_000)
+    size = bytes(len(picture) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    part = b"ID3\x03\x00\x00" + size + picture + encoded(voice, "mp3", "libmp3lame", 44100, quality=3, id3v2_version="0")
+    assert len(decode(placed(tmp_path, "a.mp3", 3 * part))) / RATE == pytest.approx(3 * SECONDS, abs=0.4)
+
+
+def test_a_stream_of_broken_frames_is_refused_and_a_few_are_skipped(tmp_path, voice):
+    content = encoded(np.tile(voice, 3), "adts", "aac")
+    frames = [b"\xff\xf1" + frame for frame in content.split(b"\xff\xf1")[1:]]
+
+    def broken(frame: bytes) -> bytes:  # its header and length stay
+        return frame[:7] + bytes(255 - byte for byte in frame[7:])
+
+    few = [broken(frame) if number % 40 == 20 else frame for number, frame in enumerate(frames)]
+    assert len(decode(placed(tmp_path, "a.aac", b"".join(few)))) / RATE == pytest.approx(3 * SECONDS, abs=0.6)
+    many = [broken(frame) if number % 2 else frame for number, frame in enumerate(frames)]
+    assert "frames cannot be decoded" in reason(placed(tmp_path, "a.aac", b"".join(many)))
+
+
 # --- Ogg -------------------------------------------------------------------------------------------------------------
 
 
