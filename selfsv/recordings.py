@@ -1,23 +1,20 @@
 """Which recordings a command line means: files, folders, standard input."""
 
 import hashlib
-import logging
-import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.audio.corpora import AUDIO_EXTENSIONS, enumerate_corpus
+from pipeline.audio.corpora import enumerate_corpus
+from pipeline.audio.extensions import without_extension
 from pipeline.errors import InputError, printable
 from pipeline.settings.data import Corpus
 
 STANDARD_INPUT = "-"
 CHUNK = 1 << 20
-LOG = logging.getLogger("pipeline")
 
 
 class Recording(NamedTuple):
@@ -39,26 +36,6 @@ def named(arguments: list[str]) -> Iterator[list[Recording]]:
         raise InputError("standard input ('-') can be read once only")
     with tempfile.TemporaryDirectory(prefix="selfsv-") as folder:
         yield [recording for argument in arguments for recording in _named(argument, Path(folder))]
-
-
-def left_out_below(folder: str) -> Counter[str]:
-    """How many files below `folder`, by ending, are not looked at as recordings; hidden ones do not count."""
-    endings: Counter[str] = Counter()
-    seen = {os.path.realpath(folder)}
-    for path, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and _is_new(os.path.join(path, name), seen)]
-        names = (name for name in files if not name.startswith(".") and not name.lower().endswith(AUDIO_EXTENSIONS))
-        endings.update(printable(Path(name).suffix.lower()) or "without an ending" for name in names)
-    return endings
-
-
-def _is_new(folder: str, seen: set[str]) -> bool:
-    """Whether the walk has not been in `folder`: links can lead round in a circle."""
-    target = os.path.realpath(folder)
-    if target in seen:
-        return False
-    seen.add(target)
-    return True
 
 
 def content_of(recording: Recording) -> str:
@@ -84,20 +61,11 @@ def _named(argument: str, folder: Path) -> Iterator[Recording]:
     if argument == STANDARD_INPUT:
         yield Recording("standard input", str(_spooled(folder)), "standard input")
     elif Path(argument).is_dir():
-        if left_out := left_out_below(argument):
-            counts = ", ".join(f"{count:,} {ending}" for ending, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0])))
-            total = f"{left_out.total():,}"
-            LOG.warning("selfsv: %s: %s files are left out, as their endings are not read: %s", printable(argument), total, counts)
         rows = enumerate_corpus(Corpus(layout="folder", path=argument)).utterances
         for name, path in zip(rows["utterance"], rows["path"], strict=True):
             yield Recording(name, path, path)
     else:
-        yield Recording(_without_extension(argument), argument, argument)
-
-
-def _without_extension(path: str) -> str:
-    file = Path(path)
-    return printable(str(file.with_suffix("")) if file.suffix.lower() in AUDIO_EXTENSIONS else path)
+        yield Recording(printable(without_extension(str(Path(argument)))), argument, argument)
 
 
 def _spooled(folder: Path) -> Path:

@@ -4,12 +4,13 @@ An utterance's id is its path below the corpus's folder, without the extension a
 VoxCeleb's trial lists: `id00012/21Uxsk56VDQ/00001`. Nothing here opens an audio file.
 """
 
+import logging
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
@@ -17,17 +18,19 @@ from pathlib import PurePath
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.audio.extensions import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, described, ending
 from pipeline.errors import InputError, printable
 from pipeline.settings.data import Corpus
 
-VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
-AUDIO_EXTENSIONS = (".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", *VIDEO_EXTENSIONS)
+LOG = logging.getLogger("pipeline")
+
 # Folders that VoxCeleb's archives put above the speakers' folders.
 ABOVE_SPEAKERS = frozenset({"voxceleb1", "voxceleb2", "vox1", "vox2", "dev", "test", "wav", "aac", "m4a", "mp4"})
 SCANNING_THREADS = 8  # a network file system answers several requests at once
 
-Row = tuple[str, str, str, str, str]  # utterance, path, session, speaker, reason
-COLUMNS = ["utterance", "path", "session", "speaker", "reason"]
+Row = tuple[str, str, str, str, str, int]  # as COLUMNS
+COLUMNS = ["utterance", "path", "session", "speaker", "reason", "channel"]
+TEXTS = pd.ArrowDtype(pa.string())
 
 
 @dataclass(frozen=True)
@@ -35,42 +38,56 @@ class CorpusFiles:
     """The files of a corpus, sorted by utterance.
 
     Attributes:
-        utterances: columns `utterance` (unique), `path`, `session`, `reason` (why the file can be no utterance; else empty).
+        utterances: columns `utterance` (unique), `path`, `session`, `reason` (why the file can be no utterance; else empty),
+            `channel` (which one to read, from 1; 0: the mean of all).
         speakers: columns `utterance`, `speaker`, only those that are known.
+        left_out: how many files of the folders have which other ending.
     """
 
     utterances: pd.DataFrame
     speakers: pd.DataFrame
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def enumerate_corpus(corpus: Corpus, extensions: tuple[str, ...] = AUDIO_EXTENSIONS) -> CorpusFiles:
-    """All utterances of `corpus`.
+    """All utterances of `corpus`. How many files were left out for their endings is logged.
 
     Args:
-        extensions: of the files to look for in folders; a video is as good as a recording of its sound.
+        extensions: of the files to look for in folders, unless the corpus has an `extension` of its own; a video is as good as a
+            recording of its sound.
 
     Raises:
         InputError: a folder or listing is missing or unreadable, holds no audio, does not have the layout it should have,
             or two files have the same utterance id.
     """
-    paths = [corpus.path] if isinstance(corpus.path, str) else list(corpus.path)
+    paths = _listed(corpus.path)
     if not paths:
         raise InputError("a corpus has an empty `path`: name at least one folder or listing file")
+    kind = "video" if extensions == VIDEO_EXTENSIONS else "audio"
+    if corpus.extension:
+        extensions = tuple("." + name.lower().removeprefix(".") for name in _listed(corpus.extension))
+    left_out: Counter[str] = Counter()
     readers: dict[str, Callable[[str], Iterator[Row]]] = {
-        "voxceleb": partial(_voxceleb, extensions),
-        "folder": partial(_folder, extensions),
-        "listing": _listing,
+        "voxceleb": partial(_voxceleb, corpus.channel, extensions, left_out),
+        "folder": partial(_folder, corpus.channel, extensions, left_out),
+        "listing": partial(_listing, corpus.channel),
     }
     rows = [row for path in paths for row in readers[corpus.layout](path)]
     if not rows:
-        kind = "video" if extensions == VIDEO_EXTENSIONS else "audio"
-        raise InputError(f"no {kind} files ({', '.join(extensions)}) in {', '.join(paths)}: check the corpus's `path`")
+        others = f"; there are {described(left_out)}" if left_out else ""
+        raise InputError(f"no {kind} files ({', '.join(extensions)}) in {', '.join(paths)}{others}: check the corpus's `path`")
+    if left_out:
+        LOG.info("%s: left out %s", printable(", ".join(paths)), described(left_out))
     rows.sort()
     _refuse_duplicates(rows)
     _refuse_wrong_layout(corpus, rows)
-    table = pd.DataFrame(rows, columns=COLUMNS).astype(pd.ArrowDtype(pa.string()))
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[:-1], TEXTS) | {"channel": "int64"})
     known = table.loc[table["speaker"] != "", ["utterance", "speaker"]].reset_index(drop=True)
-    return CorpusFiles(table.drop(columns="speaker"), known)
+    return CorpusFiles(table.drop(columns="speaker"), known, left_out)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def assign_shards(utterances: int, shards: int) -> list[int]:
@@ -79,12 +96,20 @@ def assign_shards(utterances: int, shards: int) -> list[int]:
 
 
 def _refuse_duplicates(rows: list[Row]) -> None:
-    for first, second in pairwise(rows):
-        if first[0] == second[0]:
-            raise InputError(
-                f"two files have the utterance id '{first[0]}': {first[1]} and {second[1]}; "
-                "remove one of them, or give the files different ids in a listing"
-            )
+    twice = [(first, second) for first, second in pairwise(rows) if first[0] == second[0]]
+    if not twice:
+        return
+    first, second = twice[0]
+    endings = sorted({ending(row[1]).removeprefix(".") for pair in twice for row in pair})
+    if first[1] == second[1]:
+        advice = "give each row an id of its own, in the listing's column `utterance`"
+    elif len(endings) > 1:
+        advice = f"name the ending to read in the corpus's `extension` ({' or '.join(endings)}), or remove one file of each"
+    else:
+        advice = "remove one of them, or give the files different ids in a listing"
+    count = len({pair[0][0] for pair in twice})
+    all_of_them = f" ({count:,} ids of {len(rows) - len(twice):,} are concerned)" if count > 1 else ""
+    raise InputError(f"two files have the utterance id '{first[0]}': {first[1]} and {second[1]}{all_of_them}; {advice}")
 
 
 def _refuse_wrong_layout(corpus: Corpus, rows: list[Row]) -> None:
@@ -100,22 +125,22 @@ def _refuse_wrong_layout(corpus: Corpus, rows: list[Row]) -> None:
 _WRONG_DEPTH = "not at {speaker}/{session}/{file} below the corpus's folder"
 
 
-def _voxceleb(extensions: tuple[str, ...], path: str) -> Iterator[Row]:
+def _voxceleb(channel: int, extensions: tuple[str, ...], left_out: Counter[str], path: str) -> Iterator[Row]:
     root = _speakers_folder(path)
-    for relative, problem in _files_below(root, extensions):
+    for relative, problem in _files_below(root, extensions, left_out):
         identity = relative.rpartition(".")[0]
         speaker, _, rest = identity.partition("/")
         session = identity.rpartition("/")[0]
         if rest.count("/") == 1:
-            yield _row(identity, os.path.join(root, relative), session, speaker, problem)
+            yield _row(identity, os.path.join(root, relative), session, speaker, problem, channel)
         else:
-            yield _row(identity, os.path.join(root, relative), session, "", problem or _WRONG_DEPTH)
+            yield _row(identity, os.path.join(root, relative), session, "", problem or _WRONG_DEPTH, channel)
 
 
-def _folder(extensions: tuple[str, ...], path: str) -> Iterator[Row]:
-    for relative, problem in _files_below(path, extensions):
+def _folder(channel: int, extensions: tuple[str, ...], left_out: Counter[str], path: str) -> Iterator[Row]:
+    for relative, problem in _files_below(path, extensions, left_out):
         identity = relative.rpartition(".")[0]
-        yield _row(identity, os.path.join(path, relative), identity.rpartition("/")[0], "", problem)
+        yield _row(identity, os.path.join(path, relative), identity.rpartition("/")[0], "", problem, channel)
 
 
 def _speakers_folder(path: str) -> str:
@@ -130,31 +155,37 @@ def _speakers_folder(path: str) -> str:
         path = os.path.join(path, folders[0])
 
 
-def _files_below(root: str, extensions: tuple[str, ...]) -> list[tuple[str, str]]:
+def _files_below(root: str, extensions: tuple[str, ...], left_out: Counter[str]) -> list[tuple[str, str]]:
     """Path relative to `root` ('/' between parts) and problem (or '') of every file with one of `extensions` below `root`, unsorted.
 
-    Hidden files and folders are skipped (`._00001.m4a`, which macOS leaves behind, is no audio). Links are followed.
+    Hidden files and folders are skipped (`._00001.m4a`, which macOS leaves behind, is no audio). Links are followed. Other files
+    are counted in `left_out` by their ending.
     """
-    found: list[tuple[str, str]] = []
-    folders: list[tuple[str, str]] = []
-    _sort_entries(root, "", extensions, found, folders)
+    files, folders = _sorted_entries(root, "", extensions, left_out)
     with ThreadPoolExecutor(SCANNING_THREADS) as pool:
-        for below in pool.map(lambda folder: _walk(folder[0], folder[1], extensions), folders):
-            found.extend(below)
-    return found
+        for below, others in pool.map(lambda folder: _walk(folder, extensions), folders):
+            files.extend(below)
+            left_out.update(others)
+    return files
 
 
-def _walk(folder: str, prefix: str, extensions: tuple[str, ...]) -> list[tuple[str, str]]:
+def _walk(folder: tuple[str, str], extensions: tuple[str, ...]) -> tuple[list[tuple[str, str]], Counter[str]]:
     found: list[tuple[str, str]] = []
-    pending = [(folder, prefix)]
+    left_out: Counter[str] = Counter()
+    pending = [folder]
     while pending:
-        _sort_entries(*pending.pop(), extensions, found, pending)
-    return found
+        files, folders = _sorted_entries(*pending.pop(), extensions, left_out)
+        found.extend(files)
+        pending.extend(folders)
+    return found, left_out
 
 
-def _sort_entries(
-    folder: str, prefix: str, extensions: tuple[str, ...], files: list[tuple[str, str]], folders: list[tuple[str, str]]
-) -> None:
+def _sorted_entries(
+    folder: str, prefix: str, extensions: tuple[str, ...], left_out: Counter[str]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The files to read in `folder`, with their problems, and its folders, with the prefix of their files."""
+    files: list[tuple[str, str]] = []
+    folders: list[tuple[str, str]] = []
     for entry in _scan(folder):
         name = entry.name
         if name.startswith("."):
@@ -165,6 +196,9 @@ def _sort_entries(
             folders.append((entry.path, f"{prefix}{name}/"))
         elif name.lower().endswith(extensions):
             files.append((prefix + name, _not_a_file(entry)))
+        else:
+            left_out[ending(name)] += 1
+    return files, folders
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -206,18 +240,33 @@ def _not_a_file(entry: os.DirEntry[str]) -> str:
 # --- listings --------------------------------------------------------------------------------------------------------
 
 
-def _listing(path: str) -> Iterator[Row]:
+def _listing(channel: int, path: str) -> Iterator[Row]:
     table = listing_table(path)
     if "path" not in table.columns:
         raise InputError(f"the listing {path} has no column `path` (its columns: {', '.join(map(str, table.columns))})")
     empty = pd.Series("", index=table.index)
-    columns = [table.get(name, empty).fillna("").astype(str) for name in ("path", "utterance", "session", "speaker")]
+    wanted = (table.get(name, empty) for name in ("path", "utterance", "session", "speaker", "channel"))
+    columns = [column.astype(object).where(column.notna(), "").astype(str) for column in wanted]
     folder = PurePath(path).parent
-    for number, (file, utterance, session, speaker) in enumerate(zip(*columns, strict=True), start=1):
+    for number, (file, utterance, session, speaker, own_channel) in enumerate(zip(*columns, strict=True), start=1):
         if not file:
             raise InputError(f"row {number} of the listing {path} has an empty `path`")
         identity = utterance or _identity(file)
-        yield _row(identity, os.path.join(folder, file), session or identity.rpartition("/")[0], speaker, "")
+        chosen = _channel(own_channel, number, path) if own_channel.strip() else channel
+        yield _row(identity, os.path.join(folder, file), session or identity.rpartition("/")[0], speaker, "", chosen)
+
+
+def _channel(text: str, number: int, path: str) -> int:
+    try:
+        value = float(text)  # a column of a Parquet file with gaps is one of floats
+        if value == int(value) >= 0:
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise InputError(
+        f"row {number} of the listing {path}: the channel is {printable(text)[:20]!r}; it is counted from 1 (left), and empty or 0 stands "
+        "for the mean of all"
+    )
 
 
 def listing_table(path: str) -> pd.DataFrame:
@@ -247,12 +296,12 @@ def _identity(path: str) -> str:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _row(utterance: str, path: str, session: str, speaker: str, reason: str) -> Row:
+def _row(utterance: str, path: str, session: str, speaker: str, reason: str, channel: int) -> Row:
     """A row whose texts can all be stored; a file whose name cannot is kept, under an escaped name, with the reason."""
     problem = _unusable(utterance) or _unusable(path) or _unusable(session) or _unusable(speaker)
     if not problem:
-        return utterance, path, session, speaker, reason
-    return printable(utterance), printable(path), printable(session), printable(speaker), problem
+        return utterance, path, session, speaker, reason, channel
+    return printable(utterance), printable(path), printable(session), printable(speaker), problem, channel
 
 
 def _unusable(name: str) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.audio.banks import NOISE_KINDS
 from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.decoding import FULL_SCALE, RATE, Samples
+from pipeline.audio.decoding import FULL_SCALE, RATE
+from pipeline.audio.reading import Samples
 from pipeline.audio.recorded import LONGEST, SHORTEST, Excerpt, excerpts, musan_files
 from pipeline.audio.synthesis import chords, coloured_noise, mixture
 from pipeline.media import RejectionError

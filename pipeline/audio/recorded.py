@@ -9,7 +9,8 @@ from pathlib import PurePath
 import numpy as np
 
 from pipeline.audio.corpora import enumerate_corpus
-from pipeline.audio.decoding import Samples, read, resample, seconds_of, to_mono
+from pipeline.audio.decoding import decode, seconds_of
+from pipeline.audio.reading import Samples
 from pipeline.errors import InputError
 from pipeline.media import RejectionError
 from pipeline.parallel import ordered_map
@@ -37,11 +38,10 @@ class Excerpt:
         Raises:
             RejectionError: the file cannot be read, or the stretch is silent or not finite.
         """
-        samples, rate = read(self.path, self.start, self.seconds)
-        mono = resample(to_mono(samples), rate)
-        if not len(mono) or not np.isfinite(mono).all() or not mono.any():
-            raise RejectionError("silent or not finite")
-        return mono
+        samples = decode(self.path, start=self.start, seconds=self.seconds)
+        if not samples.any():
+            raise RejectionError(f"silent from {self.start:.2f} s on: {self.path}")
+        return samples
 
 
 def musan_files(root: str) -> dict[str, list[str]]:
@@ -64,7 +64,8 @@ def musan_files(root: str) -> dict[str, list[str]]:
 def excerpts(paths: list[str], limit: float, rng: np.random.Generator, threads: int) -> list[Excerpt]:
     """Stretches of 4 to 12 s from as many of the files as possible, `limit` seconds of them or a little more.
 
-    Every file gives one stretch before any gives a second; only headers are read, and only of as many files as needed.
+    Every file gives one stretch before any gives a second; where a header knows the duration only that is read, and only of as
+    many files as needed.
     """
     shuffled = [paths[index] for index in rng.permutation(len(paths))]
     durations = dict(_durations(shuffled, threads, limit))
@@ -138,12 +139,11 @@ def recorded_responses(root: str, limit: int, rng: np.random.Generator, threads:
 
 def _response(path: str) -> Samples | str:
     try:
-        samples, rate = read(path)
         # One microphone of an array: a mean over channels would be a comb filter.
-        response = resample(samples[:, 0], rate)
+        response = decode(path, channel=1)
     except RejectionError as rejection:
         return str(rejection)
-    return response if np.isfinite(response).all() and response.any() else "silent or not finite"
+    return response if response.any() else "silent"
 
 
 def _audio_files(root: str, key: str) -> list[str]:

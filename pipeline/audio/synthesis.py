@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from pipeline.audio.decoding import FULL_SCALE, RATE, Samples
+from pipeline.audio.decoding import FULL_SCALE, RATE
+from pipeline.audio.reading import Samples
 
 # --- noise and music -------------------------------------------------------------------------------------------------
 

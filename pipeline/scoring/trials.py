@@ -1,4 +1,7 @@
-"""Trial lists in VoxCeleb's format: one trial a line, `1 enrolment test` (1 = same speaker, 0 = different speakers)."""
+"""Trial lists in VoxCeleb's format: one trial a line, `1 enrolment test` (1 = same speaker, 0 = different speakers).
+
+The three are separated by spaces, or by two tabs where names have spaces.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.audio.extensions import without_extension
+from pipeline.errors import InputError, printable
 
-AUDIO_EXTENSIONS = frozenset({"wav", "flac", "ogg", "opus", "mp3", "m4a", "aac", "mp4", "m4v", "mkv", "mov", "webm", "avi"})
 LONGEST_LINE = 1 << 16  # characters; names are paths, and paths are shorter
-FORMAT = "a trial is '1 enrolment test' or '0 enrolment test', its names without spaces"
+FORMAT = "a trial is '1 enrolment test' or '0 enrolment test', with two tabs between them where names have spaces"
+# Labels of other tools, Kaldi's first.
+LABELS = {"target": "1", "nontarget": "0", "1": "1", "0": "0", "tgt": "1", "imp": "0", "true": "1", "false": "0"}
+SHOWN = 60  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,11 @@ def read_trials(path: Path) -> Trials:
     """
     lines, targets, enroll, test = [], [], [], []
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # some editors begin a file with a mark that no editor shows
             for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), ""), start=1):
                 if len(line) > LONGEST_LINE:
                     raise InputError(f"{path}, line {number}: more than {LONGEST_LINE} characters: {FORMAT}")
-                if fields := line.split():
+                if fields := _fields(line):
                     target, first, second = _trial(path, number, fields)
                     lines.append(number)
                     targets.append(target)
@@ -81,17 +87,35 @@ def locate(trials: Trials, utterances: np.ndarray, rejected: Mapping[str, str] |
 
 def utterance_of(name: str) -> str:
     """`name` without an audio file's extension; other text after a dot belongs to the name."""
-    stem, dot, extension = name.rpartition(".")
-    return stem if dot and extension.lower() in AUDIO_EXTENSIONS else name
+    return without_extension(name)
+
+
+def _fields(line: str) -> list[str]:
+    if not line.strip():
+        return []
+    at_tabs = [field.strip() for field in line.strip("\r\n").split("\t")]
+    return at_tabs if len(at_tabs) == 3 and all(at_tabs) else line.split()
 
 
 def _trial(path: Path, number: int, fields: list[str]) -> tuple[bool, str, str]:
+    where = f"{path}, line {number}"
     if len(fields) != 3:
-        raise InputError(f"{path}, line {number}: {len(fields)} words instead of 3: {FORMAT}")
+        raise InputError(f"{where}: {len(fields)} words instead of 3: {FORMAT}")
     label, enroll, test = fields
     if label not in ("0", "1"):
-        raise InputError(f"{path}, line {number}: the label is {label[:20]!r} instead of 0 or 1: {FORMAT}")
+        raise InputError(f"{where}: the label is {label[:20]!r} instead of 0 or 1: {FORMAT}{_advice(fields)}")
     return label == "1", enroll, test
+
+
+def _advice(fields: list[str]) -> str:
+    """The line that would do, where a label of another tool is first or, as in Kaldi's lists, last."""
+    *names, last = fields
+    if last.lower() not in LABELS:
+        last, *names = fields
+        if last.lower() not in LABELS:
+            return ""
+    right = " ".join([LABELS[last.lower()], *(printable(name)[:SHOWN] for name in names)])
+    return f". Write this line as '{right}', and all others likewise"
 
 
 def _missing(

@@ -1,10 +1,12 @@
 """Settings of the data stages: corpora, trial lists and augmentation sources."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.settings.section import Fraction, Positive, Section
+from pipeline.settings.section import Fraction, NonNegative, Positive, Section
+
+Extension = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]+$")]
 
 
 class Corpus(Section):
@@ -12,7 +14,7 @@ class Corpus(Section):
 
     layout: Literal["voxceleb", "folder", "listing"] = Field(
         description="voxceleb: {path}/{speaker}/{session}/{file}; folder: any tree of audio files; "
-        "listing: a CSV or Parquet file with a column `path` and, where known, `utterance`, `session`, `speaker`, `video`"
+        "listing: a CSV or Parquet file with a column `path` and, where wanted, `utterance`, `session`, `speaker`, `channel`, `video`"
     )
     path: str | list[str] = Field(description="the folder, several folders, or the listing file")
     video: str | list[str] | None = Field(
@@ -20,6 +22,18 @@ class Corpus(Section):
         description="audio-visual only: the folder(s) of the utterances' videos, named like the audio; "
         "empty: the files of `path` are videos, or the listing has a column `video`",
     )
+    channel: NonNegative = Field(
+        0, description="channel to read of each recording, 1 the left one; 0: the mean of all; a listing's column `channel` goes first"
+    )
+    extension: Extension | list[Extension] | None = Field(
+        None, description="the one ending to read (or several), e.g. wav, where folders hold recordings twice; empty: all that can be read"
+    )
+
+    @model_validator(mode="after")
+    def _listings_name_their_files(self) -> "Corpus":
+        if self.extension and self.layout == "listing":
+            raise ValueError("`extension` is for folders: a listing names the files to read")
+        return self
 
 
 class TrialList(Section):

@@ -12,7 +12,8 @@ class DetectionSettings(Section):
 
     frames_per_second: float = Field(1.0, gt=0, description="frames looked at [paper V-C2]")
     frame_side: Positive = Field(
-        640, description="larger frames are reduced to this longer side for the detector, pixels; faces are cut from the original [ours]"
+        640,
+        description="larger frames are reduced to this longer side, pixels, and faces are cut from them: raise it for small faces in HD video [ours]",
     )
     smallest_face: int = Field(40, ge=12, description="least side of a face in the frame that the detector sees, pixels [ours]")
     least_probability: Fraction = Field(0.9, description="faces that the detector is less sure of are ignored [ours]")

@@ -5,7 +5,8 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from pipeline.audio.corpora import VIDEO_EXTENSIONS, enumerate_corpus, listing_table
+from pipeline.audio.corpora import enumerate_corpus, listing_table
+from pipeline.audio.extensions import VIDEO_EXTENSIONS
 from pipeline.errors import InputError
 from pipeline.settings.data import Corpus
 

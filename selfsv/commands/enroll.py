@@ -15,7 +15,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from pipeline.audio.corpora import AUDIO_EXTENSIONS
+from pipeline.audio.extensions import AUDIO_EXTENSIONS
 from pipeline.errors import InputError, printable
 from selfsv.commands.embedding import embedded, reasons
 from selfsv.commands.options import add_json, add_model, model_from

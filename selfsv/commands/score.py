@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import read_arrow, read_embeddings, write_table, write_text
-from pipeline.audio.corpora import AUDIO_EXTENSIONS
+from pipeline.audio.extensions import AUDIO_EXTENSIONS
 from pipeline.errors import InputError, printable
 from pipeline.scoring.cosine import cosine_scores
 from pipeline.scoring.snorm import normalised_scores

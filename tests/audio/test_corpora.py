@@ -1,5 +1,6 @@
 """Enumerating corpora: layouts, names, and everything a user's folder may hold."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.audio.corpora import assign_shards, count_reasons, enumerate_corpus
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SettingsError
 from pipeline.settings.data import Corpus
 
 DEMO = Path(__file__).parents[2] / "demo/speech"
@@ -93,6 +94,54 @@ def test_two_roots_with_one_id_name_both(tmp_path: Path) -> None:
     touch(tmp_path, "x/s/u/1.wav", "y/s/u/1.wav")
     with pytest.raises(InputError, match=r"'s/u/1'.*/x/s/u/1.wav and .*/y/s/u/1.wav"):
         listed("voxceleb", tmp_path / "x", tmp_path / "y")
+
+
+def test_converted_copies_are_counted_and_one_ending_can_be_chosen(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"id1/s/{number}.{end}" for number in range(3) for end in ("m4a", "wav")), "id1/s/once.m4a")
+    with pytest.raises(InputError, match=r"3 ids of 4 are concerned.*`extension` \(m4a or wav\)"):
+        listed("voxceleb", tmp_path)
+    for extension in ("wav", ".WAV", ["wav"]):
+        table = enumerate_corpus(Corpus(layout="voxceleb", path=str(tmp_path), extension=extension)).utterances
+        assert table["path"].str.endswith(".wav").all()
+        assert len(table) == 3
+    with pytest.raises(SettingsError, match="extension"):
+        Corpus.read('{"layout": "listing", "path": "a.csv", "extension": "wav"}')
+
+
+def test_recordings_of_phones_dictation_machines_and_older_corpora_are_looked_for(tmp_path: Path) -> None:
+    expected = [".3gp", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".m4b", ".mka", ".mp2", ".oga", ".snd", ".sph", ".spx", ".voc"]
+    expected += [".w64", ".wma", ".wv", ".wmv", ".mpg"]
+    touch(tmp_path, *(f"{number}{extension}" for number, extension in enumerate(expected)))
+    touch(tmp_path, *(f"upper/{number}{extension.upper()}" for number, extension in enumerate(expected)))
+    assert len(listed("folder", tmp_path)) == 2 * len(expected)
+
+
+def test_files_with_other_endings_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a/1.wav", "a/1.txt", "b/2.shn", "b/c/3.SHN", "README", ".hidden.txt")
+    with caplog.at_level(logging.INFO, "pipeline"):
+        files = enumerate_corpus(Corpus(layout="folder", path=str(tmp_path)))
+    assert files.left_out == {".shn": 2, ".txt": 1, "none": 1}
+    assert "left out 4 files with other endings (2 .shn, " in caplog.text
+    (tmp_path / "a/1.wav").unlink()
+    with pytest.raises(InputError, match=r"no audio files .*there are 4 files with other endings \(2 \.shn"):
+        listed("folder", tmp_path)
+
+
+def test_channels_come_from_the_listing_or_else_from_the_corpus(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,utterance,channel\ncall.wav,left,1\ncall.wav,right,2\nother.wav,both,\n")
+    for of_the_corpus in (0, 2):
+        corpus = Corpus(layout="listing", path=str(tmp_path / "list.csv"), channel=of_the_corpus)
+        table = enumerate_corpus(corpus).utterances
+        assert dict(zip(table["utterance"], table["channel"], strict=True)) == {"left": 1, "right": 2, "both": of_the_corpus}
+    pd.DataFrame({"path": ["a.wav", "b.wav"], "channel": [2, None]}).to_parquet(tmp_path / "list.parquet")
+    assert listed("listing", tmp_path / "list.parquet")["channel"].tolist() == [2, 0]
+    (tmp_path / "list.csv").write_text("path,channel\na.wav,1\na.wav,2\n")
+    with pytest.raises(InputError, match="an id of its own, in the listing's column `utterance`"):
+        listed("listing", tmp_path / "list.csv")
+    for wrong in ("A", "-1", "1.5", "nan", "inf"):
+        (tmp_path / "list.csv").write_text(f"path,channel\na.wav,{wrong}\n")
+        with pytest.raises(InputError, match=r"row 1 of the listing .*: the channel is '.*counted from 1"):
+            listed("listing", tmp_path / "list.csv")
 
 
 @pytest.mark.parametrize("layout", ["voxceleb", "folder"])

@@ -116,6 +116,19 @@ def test_bad_files_are_set_aside_with_their_reasons(stage: Callable[..., None], 
     assert (bad["num_samples"] == 0).all()
 
 
+def test_a_channel_is_an_utterance_of_its_own(stage: Callable[..., None], tmp_path: Path) -> None:
+    talkers = np.random.default_rng(0).integers(-9000, 9000, (2 * RATE, 2), np.int16)
+    soundfile.write(tmp_path / "call.wav", talkers, RATE)
+    (tmp_path / "list.csv").write_text("path,utterance,channel\ncall.wav,a,1\ncall.wav,b,2\ncall.wav,c,3\n")
+    settings = f'{{"layout": "listing", "path": "{tmp_path / "list.csv"}"}}'
+    stage(listing, "--settings", settings, "--shards", 1, "--listing", tmp_path / "l.parquet", "--speakers", tmp_path / "s.parquet")
+    files = ("--listing", tmp_path / "l.parquet", "--audio", tmp_path / "audio-0.pt", "--manifest", tmp_path / "m.parquet")
+    stage(pack, "--settings", "{}", "--shard", 0, *files)
+    samples = torch.load(tmp_path / "audio-0.pt", weights_only=True).numpy()
+    np.testing.assert_array_equal(samples, talkers.T.ravel())
+    assert read_table(tmp_path / "m.parquet")["reason"].tolist()[2].startswith("no such channel: 3")
+
+
 def test_too_many_rejections_stop_the_run_and_name_files(stage: Callable[..., None], corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         packed(stage, corpus, tmp_path / "out")

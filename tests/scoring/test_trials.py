@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.audio.extensions import AUDIO_EXTENSIONS
 from pipeline.errors import InputError
 from pipeline.scoring.trials import locate, read_trials, utterance_of
 
@@ -34,6 +35,40 @@ def test_voxceleb_names_find_their_utterances(tmp_path):
 )
 def test_only_audio_extensions_are_cut(name, utterance):
     assert utterance_of(name) == utterance
+
+
+def test_there_is_one_list_of_endings(tmp_path):
+    for extension in AUDIO_EXTENSIONS:
+        assert utterance_of(f"a/1{extension}") == utterance_of(f"a/1{extension.upper()}") == "a/1"
+
+
+def test_a_mark_at_the_beginning_is_no_part_of_the_label(tmp_path):
+    path = tmp_path / "trials.txt"
+    path.write_bytes("1 a b\r\n0 a c\r\n".encode("utf-8-sig"))
+    assert read_trials(path).target.tolist() == [True, False]
+
+
+def test_names_with_spaces_are_separated_by_tabs(tmp_path):
+    trials = read_trials(listed(tmp_path, "1\tmy voice/1.wav\tmy voice/2 b.wav\n0 a b\n0\ta\tb c\r\n1\ta b\n"))
+    assert trials.enroll == ["my voice/1.wav", "a", "a", "a"]
+    assert trials.test == ["my voice/2 b.wav", "b", "b c", "b"]
+    with pytest.raises(InputError, match=r"5 words instead of 3: .*with two tabs between them where names have spaces"):
+        read_trials(listed(tmp_path, "1 my voice my friend\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("a b target", "1 a b"),
+        ("a b nontarget", "0 a b"),
+        ("a b 1", "1 a b"),
+        ("target a b", "1 a b"),
+        ("a.wav b.wav TARGET", "1 a.wav b.wav"),
+    ],
+)
+def test_another_order_is_refused_with_the_line_that_would_do(tmp_path, text, right):
+    with pytest.raises(InputError, match=f"Write this line as '{right}'"):
+        read_trials(listed(tmp_path, f"{text}\n"))
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,10 @@ def test_a_truncated_video_is_rejected(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RejectionError, match=r"^(truncated|damaged): "):
         read_frames(str(path), 1.0, 640)
+
+
+@pytest.mark.parametrize("name", ["a.flv", "a.wmv", "a.mpg", "a.3gp"])
+def test_videos_of_other_containers_are_read(name, tmp_path):
+    frames = [np.full((48, 64, 3), 40 * second, np.uint8) for second in range(5) for _ in range(25)]
+    found = read_frames(str(write_video(tmp_path / name, frames, 25)), 1.0, 640)
+    assert [round(float(frame.image.mean())) for frame in found] == pytest.approx([0, 40, 80, 120, 160], abs=3)
