@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.settings.clustering import ClusterSettings
 from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
-from pipeline.settings.experiment import Experiment
+from pipeline.settings.experiment import OWN_SHARDS, Experiment
 from pipeline.settings.jobs import BaselineJob, PretrainJob, TrainJob
 from pipeline.settings.scoring import MetricSettings, ScoreSettings
 
@@ -88,6 +88,41 @@ def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, na
     assert done.status == 1
     assert named in done.told
     assert "Traceback" not in done.told
+
+
+OWN = {"experiment": "tiny", "rounds": 1, "runtime": {"device": "cpu", "threads": 1}}
+CORPORA = {"train": {"layout": "folder", "path": "no/such folder"}}
+# Ways to say the same: one file, several, the command line.
+WAYS = {
+    "a file": ([{**OWN, "corpora": CORPORA}], []),
+    "two files": ([OWN, {"corpora": CORPORA}], []),
+    "the command line": ([OWN], ["--config", f"corpora={json.dumps(CORPORA)}"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
+    overlays, options = WAYS[way]
+    for number, overlay in enumerate(overlays):
+        (fresh.folder / f"{number}.yaml").write_text(yaml.safe_dump(overlay))
+    files = [f"{number}.yaml" for number in range(len(overlays))]
+    plan = fresh.plan("--configfile", *files, *options)
+    assert {"pretrain", "train", "cluster", "report"} <= set(plan.rules)
+    assert not {"score", "metrics", "baseline"} & set(plan.rules)
+    assert plan.rules["pack"] == OWN_SHARDS
+
+
+def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
+    overlay = {**OWN, "corpora": CORPORA, "large_margin": {"enabled": True}}
+    (fresh.folder / "own.yaml").write_text(yaml.safe_dump(overlay))
+    done = fresh.snakemake("--configfile", "own.yaml")
+    assert done.status == 0, done.told
+    last = done.told[done.told.index("nothing was scored") :]
+    for system in ("iter_0", "iter_1", "large_margin"):
+        assert str(fresh.folder / f"results/tiny/{system}/model.pt") in last
+    assert str(fresh.folder / "results/tiny/report.html") in last
+    again = fresh.snakemake("--configfile", "own.yaml", "--dry-run")
+    assert "Nothing to be done" in again.told
 
 
 def test_missing_trial_list_is_named(fresh):

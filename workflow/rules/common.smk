@@ -26,6 +26,8 @@ LARGE_MARGIN = [names.LARGE_MARGIN] if EXPERIMENT.large_margin.enabled else []
 SYSTEMS = names.systems(EXPERIMENT.rounds, EXPERIMENT.baselines) + LARGE_MARGIN
 # Told of speakers, they are scored beside the others, and nothing else is made of them.
 FINETUNED = names.finetuned(EXPERIMENT.finetune.starts, EXPERIMENT.finetune.percent)
+# Those whose clusters the report describes. Baselines are there to be scored, and nothing else is made of them.
+DESCRIBED = SYSTEMS if EXPERIMENT.trials else ROUNDS + LARGE_MARGIN
 
 AUDIO_VISUAL = EXPERIMENT.modality == "audio_visual"
 COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities else []
@@ -117,7 +119,11 @@ def settings_of_report():
 
 
 def summary():
-    """What to look at after a run: the table of error rates, and where the report lies."""
+    """What to look at after a run: the table of error rates or, without trials, the models; and where the report lies."""
     table, page = Path(RESULTS, "logs", "metrics.txt"), Path(RESULTS, "report.html")
     place = f"Report: {page.resolve()}" if page.exists() else f"Results so far: {Path(RESULTS).resolve()}"
-    return f"{table.read_text()}\n{place}" if table.exists() else place
+    if EXPERIMENT.trials:
+        return f"{table.read_text()}\n{place}" if table.exists() else place
+    models = {names.title(system): Path(RESULTS, system, "model.pt") for system in ROUNDS + LARGE_MARGIN + FINETUNED}
+    made = [f"  {title}: {path.resolve()}" for title, path in models.items() if path.exists()]
+    return "\n".join(["The configuration names no trial lists, so nothing was scored. Models:", *made, place])
