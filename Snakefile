@@ -53,6 +53,8 @@ localrules:
     data,
     pretrained,
     trained,
+    check_corpus,
+    check_trials,
     manifest,
     adopt,
     baseline,
@@ -66,6 +68,7 @@ rule all:
     default_target: True
     input:
         rules.trained.input,
+        expand(f"{RESULTS}/checks/trials-{{trials}}.json", trials=EXPERIMENT.trials),
         f"{RESULTS}/settings.json",
         f"{RESULTS}/report.html",
         f"{RESULTS}/metrics.parquet" if EXPERIMENT.trials else [],

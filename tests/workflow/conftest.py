@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 # The options that name a stage's outputs.
 OUTPUTS = {
     "listing": ["listing", "speakers"],
+    "check_corpus": ["output"],
+    "check_trials": ["output"],
     "pack": ["audio", "manifest"],
     "manifest": ["manifest"],
     "noise": ["noise"],

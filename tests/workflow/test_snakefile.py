@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,11 +15,13 @@ import yaml
 from pipeline.settings.clustering import ClusterSettings
 from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
 from pipeline.settings.experiment import OWN_SHARDS, Experiment
-from pipeline.settings.jobs import BaselineJob, PretrainJob, TrainJob
+from pipeline.settings.jobs import BaselineJob, CorpusCheck, PretrainJob, TrainJob
 from pipeline.settings.scoring import MetricSettings, ScoreSettings
+from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {
     "listing": Corpus,
+    "check_corpus": CorpusCheck,
     "pack": PackSettings,
     "manifest": RejectionSettings,
     "noise": NoiseSettings,
@@ -123,6 +126,23 @@ def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
     assert str(fresh.folder / "results/tiny/report.html") in last
     again = fresh.snakemake("--configfile", "own.yaml", "--dry-run")
     assert "Nothing to be done" in again.told
+
+
+def test_settings_that_a_corpus_cannot_serve_are_said_before_it_is_packed(fresh):
+    for stage in ("listing", "check_corpus", "check_trials"):
+        shutil.copy(REPOSITORY / "pipeline" / f"{stage}.py", fresh.folder / "pipeline")
+    for number in range(3):
+        path = fresh.folder / f"own/talker/{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    corpora = {name: {"layout": "folder", "path": "own"} for name in ("train", "test")}
+    fresh.configure(corpora=corpora, cluster={"clusters": 4}, baselines=False)
+    done = fresh.snakemake("--configfile", "overlay.yaml")
+    assert done.status == 1
+    said = ("'cluster.clusters' is 4: lower it to 3 at most", "trials.some: none of its 1 trials can be scored")
+    assert any(message in done.told for message in said)  # the first that fails ends the run
+    assert "Traceback" not in done.told
+    assert not list(fresh.folder.rglob("audio-*.pt"))
 
 
 def test_missing_trial_list_is_named(fresh):

@@ -5,6 +5,7 @@ from pipeline.settings.jobs import TrainJob
 
 rule trained:
     input:
+        f"{RESULTS}/checks/corpus.json",
         f"{RESULTS}/{ROUNDS[-1]}/model.pt",
         f"{RESULTS}/{ROUNDS[-1]}/pseudo_labels.parquet",
 

@@ -19,6 +19,7 @@ else:
 
 rule pretrained:
     input:
+        f"{RESULTS}/checks/corpus.json",
         f"{RESULTS}/iter_0/model.pt",
 
 
