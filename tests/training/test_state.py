@@ -145,6 +145,15 @@ def test_a_second_training_waits_for_the_first_and_says_so(tmp_path, ending, mon
     assert f"waiting: process {first.pid} on " in caplog.text
 
 
+def test_a_training_on_a_file_system_without_locks_goes_on_with_a_warning(tmp_path, no_locks, caplog):
+    with StateFile(tmp_path, "train-1", "abc").locked():
+        pass
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    said = record.getMessage()
+    assert str(tmp_path / "train-1-abc.lock") in said and no_locks in said and "flock" in said
+
+
 def test_a_failure_of_its_own_is_not_repeated_by_retries(tmp_path):
     state = StateFile(tmp_path, "train-1", "abc")
     tried = []
