@@ -1,6 +1,6 @@
 """Rule `check_corpus`: right after its listing, whether the training corpus is large enough for the settings.
 
-    python -m pipeline.check_corpus --settings '{"clusters": {"cluster.clusters": 60}, "batch_sizes": {"train.batch_size": 32}, "shards": 4}' \\
+    python -m pipeline.check_corpus --settings '{"clusters": {"cluster.clusters": 60}, "batch_sizes": {}, "shards": 4}' \\
         --listing data/train/listing.parquet --output checks/corpus.json
 
 Without it a number of clusters that is too large would be noticed after hours of packing and training.

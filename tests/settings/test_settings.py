@@ -101,7 +101,7 @@ def test_own_corpora_come_without_the_lists_and_shards_of_those_they_replace(ove
 
 @pytest.mark.parametrize("overlay", [{"corpora": 3}, {"corpora": None}, {"corpora": OWN, "pack": 3}, {"corpora": OWN, "pack": None}])
 def test_an_overlay_of_the_wrong_shape_is_refused_by_name(overlay):
-    with pytest.raises(SettingsError, match="config key '(corpora|pack)'"):
+    with pytest.raises(SettingsError, match=r"config key '(corpora|pack)'"):
         resolve(overlaid(merged(BASE, overlay), overlay))
 
 
