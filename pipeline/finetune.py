@@ -5,11 +5,10 @@ from pathlib import Path
 import torch
 
 from pipeline.command import run
-from pipeline.errors import InputError
 from pipeline.models.ecapa import untrained
 from pipeline.models.model_file import save_model
 from pipeline.settings.jobs import TuneJob
-from pipeline.training.batches import LEAST_BATCH, TuneCrops
+from pipeline.training.batches import TuneCrops
 from pipeline.training.history import write_history
 from pipeline.training.inputs import open_inputs, read_encoder, state_file, training_parser
 from pipeline.training.labelled import draw_labelled
@@ -33,9 +32,6 @@ def main() -> None:
     whole, planner, features = open_inputs(args, job, runtime)
     part = draw_labelled(args.speakers, whole.utterances, args.percent, job.seed, FINETUNING)
     corpus = whole.only(part.drawn)
-    if len(corpus) < max(LEAST_BATCH, runtime.group.size):
-        raise InputError(f"{len(corpus)} labelled utterances are too few for {runtime.group.size} processes: lower runtime.gpus")
-
     classifier = fresh_classifier(job.encoder.embedding, part.speakers, job.seed, FINETUNING)
     learner = AamLearner(job.tune, encoder, classifier, runtime)
     crops = TuneCrops(corpus, planner, job.tune.crop_seconds, job.seed, FINETUNING)

@@ -1,10 +1,13 @@
 """Rule `pretrain`: stage I, CA-DINO, from packed audio to the encoder of `iter_0`."""
 
+from functools import partial
+
 import numpy as np
 from torch import nn
 
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
+from pipeline.clustering.kmeans import centred_unit
 from pipeline.command import run
 from pipeline.errors import InputError
 from pipeline.models.ecapa import untrained
@@ -35,7 +38,8 @@ def main() -> None:
         return extract_embeddings(encoder, LogMel(job.features), corpus, runtime)
 
     encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
-    method = Pretraining(job.pretrain, encoder, job.encoder.embedding, job.seed, runtime, features, crops, extract)
+    prepare = partial(centred_unit, subtract_mean=bool(job.preparation.subtract_mean), whitening=job.preparation.whitening)
+    method = Pretraining(job.pretrain, encoder, job.encoder.embedding, job.seed, runtime, features, crops, extract, prepare)
     state = state_file(args, job, "pretrain")
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
     if not runtime.group.first:

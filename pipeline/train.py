@@ -28,7 +28,7 @@ def main() -> None:
     encoder = untrained(job.encoder, job.features.mel_bins, job.seed, args.iteration)
     labels = read_labels(args.labels, corpus.utterances)
     everyone = np.ones(len(corpus), dtype=bool)
-    voice = Branch("audio", job.train, encoder, job.encoder.embedding, int(labels.max()) + 1, everyone, job.seed, runtime)
+    voice = Branch("audio", job.train, encoder, job.encoder.embedding, int(labels.max()) + 1, everyone, runtime)
     method = GatedTraining(job.train, voice, labels, job.seed, args.iteration, features, crops)
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)

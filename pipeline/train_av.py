@@ -42,7 +42,7 @@ def main() -> None:
     labels = read_labels(args.labels, corpus.utterances)
 
     def branch(modality: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> Branch:
-        return Branch(modality, job.train, encoder, embedding, int(labels.max()) + 1, present, job.seed, runtime, several=True)
+        return Branch(modality, job.train, encoder, embedding, int(labels.max()) + 1, present, runtime, several=True)
 
     branches = Branches(
         branch("audio", untrained(job.encoder, job.features.mel_bins, job.seed, stage), job.encoder.embedding, np.ones(len(corpus), bool)),

@@ -3,6 +3,7 @@
 from typing import Self
 
 from pipeline.settings.audio import AugmentationSettings, FeatureSettings
+from pipeline.settings.clustering import PreparationSettings
 from pipeline.settings.encoder import EncoderSettings
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
@@ -33,6 +34,14 @@ class PretrainJob(Job):
 
     augmentation: AugmentationSettings
     pretrain: PretrainSettings
+    preparation: PreparationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Of the settings of clusters, what embeddings go through before: their number is CA-DINO's own."""
+        names = cls.model_fields.keys() - {"preparation"}
+        cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
+        return cls(**{name: getattr(experiment, name) for name in names}, preparation=PreparationSettings(**cluster))
 
 
 class TrainJob(Job):

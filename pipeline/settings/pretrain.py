@@ -42,7 +42,9 @@ class DinoSettings(Section):
     teacher_temperature_start: Temperature | None = Field(None, description="before its warm-up; empty: recipe [both 0.04]")
     teacher_temperature_epochs: NonNegative | None = Field(None, description="epochs of the warm-up; empty: recipe [paper 0; strong 30]")
     centre_momentum: Fraction = Field(0.9, description="of the moving average of the teacher's logits [DINO]")
-    cosine_weight: float = Field(1.0, ge=0, description="alpha, weight of the cosine consistency loss [paper Eq. 5]")
+    cosine_weight: float | None = Field(
+        None, ge=0, description="alpha, weight of the cosine consistency loss; empty: recipe [paper Eq. 5: 1.0; strong 0]"
+    )
     redundancy_weight: float = Field(
         0.0, ge=0, description="weight of the covariances between the embedding's dimensions [paper none; RDINO]"
     )
@@ -51,14 +53,18 @@ class DinoSettings(Section):
 class OptimiserSettings(Section):
     """SGD with a linear warm-up and a cosine decay (paper V-D1)."""
 
-    momentum: Fraction = Field(0.9, description="[paper V-D1]")
+    momentum: Fraction = Field(0.9, description="[paper V-E1 for stage II; V-D1 names none]")
     weight_decay: float = Field(5e-5, ge=0, description="not on biases and norms [paper V-D1; exemption DINO]")
     learning_rate: float = Field(
         0.2, gt=0, description="peak, for a batch of 256; scales linearly with the batch [paper V-D1; scaling DINO]"
     )
-    final_learning_rate: float = Field(1e-5, ge=0, description="at the end, likewise per 256 [paper V-D1]")
+    final_learning_rate: float | None = Field(
+        None, ge=0, description="at the end, likewise per 256; empty: recipe [paper V-D1: 1e-5; strong 5e-5]"
+    )
     warmup_epochs: NonNegative = Field(20, description="of linear growth from 0 [paper V-D1]")
-    clip_gradient: float = Field(3.0, gt=0, description="greatest norm of the student's gradient [DINO]")
+    clip_gradient: float | None = Field(
+        3.0, gt=0, description="greatest norm of each of the student's gradients, tensor by tensor; empty: any [DINO]"
+    )
     freeze_last_layer_epochs: NonNegative = Field(1, description="epochs in which the head's last layer stands still [DINO]")
 
 
@@ -67,7 +73,7 @@ class ClusterAwareSettings(Section):
 
     start_epoch: NonNegative = Field(90, description="plain DINO before this epoch; at or above `epochs`: never [paper V-D2]")
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
-    clusters: Positive = Field(10000, description="K of k-means [paper V-D2, Table V]")
+    clusters: Positive = Field(10000, description="K of k-means [paper VI-A, Table V]")
     iterations: Positive = Field(25, description="of k-means [faiss's default]")
     points_per_cluster: Positive = Field(
         256, description="at most this many utterances per cluster are used to find the centroids [faiss's default]"

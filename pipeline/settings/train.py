@@ -23,7 +23,9 @@ class GateSettings(Section):
         "dlg_lc", description="rows of Table VII: all labels, fixed loss-gate, dynamic loss-gate, dynamic with label correction"
     )
     fixed_threshold: float = Field(1.0, gt=0, description="tau_1 of the fixed gate, on the clean loss [paper Table VII: 1, 3 or 5]")
-    gate_start_epoch: NonNegative = Field(10, description="all labels are used before this epoch; not before the margin is full [ours]")
+    gate_start_epoch: NonNegative = Field(
+        11, description="all labels are used before this epoch; a whole epoch under the full margin comes first [ours]"
+    )
     confidence: Fraction = Field(0.5, description="tau_2: least probability of the predicted class for a correction [paper V-E1]")
     sharpening: float = Field(0.1, gt=0, description="epsilon_c: temperature of the corrected label [paper V-E1]")
 
@@ -36,7 +38,9 @@ class TrainOptimiserSettings(Section):
     learning_rate: float = Field(0.1, gt=0, description="at the start [paper V-E1]")
     final_learning_rate: float = Field(5e-5, gt=0, description="at the end [paper V-E1]")
     warmup_epochs: NonNegative = Field(0, description="of linear growth from 0 [paper: none]")
-    clip_gradient: float = Field(3.0, gt=0, description="greatest norm of the gradient [ours]")
+    clip_gradient: float | None = Field(
+        3.0, gt=0, description="greatest norm of all gradients together; empty: any [ours: the paper names none]"
+    )
 
 
 class AamTraining(Section):
@@ -59,6 +63,9 @@ class TrainSettings(AamTraining):
 
     @model_validator(mode="after")
     def _gate_waits_for_the_margin(self) -> "TrainSettings":
-        if self.gate.mode != "none" and self.gate.gate_start_epoch < self.aam.margin_full_epoch:
-            raise ValueError("gate.gate_start_epoch lies before aam.margin_full_epoch: losses under a growing margin say nothing of labels")
+        if self.gate.mode != "none" and self.gate.gate_start_epoch <= self.aam.margin_full_epoch:
+            raise ValueError(
+                f"gate.gate_start_epoch is {self.gate.gate_start_epoch}, but must be above aam.margin_full_epoch, {self.aam.margin_full_epoch}: "
+                "the gate's threshold comes from the losses of the epoch before, which say nothing of labels while the margin grows"
+            )
         return self

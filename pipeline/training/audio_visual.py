@@ -15,7 +15,7 @@ from pipeline.training.batches import FeatureExtractor
 from pipeline.training.branch import Branch, Lesson
 from pipeline.training.face_batches import AudioVisualBatch
 from pipeline.training.history import Row
-from pipeline.training.learner import learning_rate, margin
+from pipeline.training.learner import schedules
 from pipeline.vision.augment import FaceInput
 
 
@@ -85,9 +85,8 @@ class AudioVisualTraining:
         """Figures of the epoch: the voice's under their usual names, the face's with a prefix."""
         voice, face = (branch.end_epoch(epoch) for branch in self.branches)
         warnings = [f"{name}: {row['warning']}" for name, row in (("voice", voice), ("face", face)) if row["warning"]]
-        schedules = {"learning_rate": learning_rate(self.settings, epoch), "margin": margin(self.settings, epoch)}
         faces = {f"face_{name}": value for name, value in face.items() if name != "warning"}
-        return {**voice, **faces, **schedules, "warning": "; ".join(warnings)}
+        return {**voice, **faces, **schedules(self.settings, epoch), "warning": "; ".join(warnings)}
 
     def settle(self, batches: Callable[[], Iterable[AudioVisualBatch]]) -> None:
         """End the training: put the averages of the last epochs in the encoders' places, where the settings ask for them.

@@ -1,6 +1,8 @@
 """Batches of crops: data workers copy int16 samples from the memory map and draw what is to be done with them."""
 
+import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,7 +154,22 @@ class TuneCrops(Dataset):
 def loaded(dataset: Dataset, planned: Iterable[Visit], workers: int, pin: bool) -> Iterator[Any]:
     """The batches of `planned` in order, read ahead by `workers` processes."""
     ahead: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
-    return iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=pin, **ahead))
+    with _deaf_children():
+        return iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=pin, **ahead))
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started inside never see SIGTERM.
+
+    SLURM and shells send it to all processes of a job. A worker that dies of it takes the trainer down before its state is
+    saved; one that lives on ends with the trainer, which it watches.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class FeatureExtractor:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,15 +12,18 @@ from torch import Tensor, nn
 
 from pipeline.losses.aam import AamClassifier
 from pipeline.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, Clean, Gate, gated_loss
-from pipeline.losses.loss_gate import GateFit, refit
+from pipeline.losses.loss_gate import GateFit, Mixture, refit
 from pipeline.settings.train import TrainSettings
-from pipeline.training.checks import extreme_gate
+from pipeline.training.checks import all_finite, extreme_gate
+from pipeline.training.clipping import Clipped
 from pipeline.training.ema import WeightAverage
 from pipeline.training.history import Row
 from pipeline.training.learner import AamLearner
 from pipeline.training.runtime import Runtime
 from pipeline.training.statistics import reestimate
 
+FIGURES = ("loss", "loss_clean", "accuracy", "gradient_norm", "gradient_clipped")
+BATCHES_FOR_STATISTICS = 400  # from which BatchNorm takes its statistics anew: of more they come out alike
 SHARES = tuple(name for code, name in enumerate(DECISIONS) if code != AGREED)
 
 
@@ -51,12 +56,11 @@ class Branch(AamLearner):
         embedding: int,
         classes: int,
         has_modality: np.ndarray,
-        seed: int,
         runtime: Runtime,
         *,
         several: bool = False,
     ):
-        self.modality, self.settings, self._seed, self._several = modality, settings, seed, several
+        self.modality, self.settings, self._several = modality, settings, several
         super().__init__(settings, encoder, AamClassifier(embedding, classes), runtime)
         self._has_modality = has_modality
         device = runtime.device
@@ -64,6 +68,7 @@ class Branch(AamLearner):
         self._averages = settings.average_last if settings.average_last and settings.average_last > 1 else 0
         self._average = WeightAverage()
         self._threshold: float | None = settings.gate.fixed_threshold if settings.gate.mode == "fixed" else None
+        self._mixture: Mixture | None = None
         self.gate_rows: list[Row] = []
         # Of the last epoch; one entry per utterance, so that nothing waits for the device within it.
         self._clean_loss = torch.full((len(has_modality),), math.nan, device=device)
@@ -88,8 +93,8 @@ class Branch(AamLearner):
         gate = self.gate(int(progress))
         losses = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate)
         items = self.group.total(len(losses))
-        self.update(losses.sum() / items, progress)
-        self._remember(lesson, losses.detach(), items)
+        clipped = self.update(losses.sum() / items, progress)
+        self._remember(lesson, losses.detach(), items, clipped)
 
     def gate(self, epoch: int) -> Gate:
         """The gate in force. Before its first epoch, and in mode `none`, every label counts."""
@@ -98,34 +103,40 @@ class Branch(AamLearner):
         threshold = self._threshold if closed and self._threshold is not None else math.inf
         return Gate(threshold, gate.confidence if gate.mode == "dlg_lc" else 1.0, gate.sharpening)
 
-    def _remember(self, lesson: Lesson, losses: Tensor, items: int) -> None:
+    def _remember(self, lesson: Lesson, losses: Tensor, items: int, clipped: Clipped) -> None:
         """Take down what became of each utterance, in whichever process.
 
         Args:
             losses: [M] of the augmented segments.
             items: M of all processes together.
+            clipped: of the step's gradients, which all processes share.
         """
         rows = self.group.gathered(lesson.rows)
         self._clean_loss[rows] = self.group.gathered(lesson.clean.loss)
         self._decision[rows] = self.group.gathered(lesson.decisions.to(torch.int8))
         self._steps += 1
         correct = lesson.clean.cosines.argmax(dim=1) == lesson.pseudo
-        self._sums += self.group.sum(torch.stack([losses.sum(), lesson.clean.loss.sum(), correct.float().sum()])) / items
+        means = self.group.sum(torch.stack([losses.sum(), lesson.clean.loss.sum(), correct.float().sum()])) / items
+        self._sums += torch.cat([means, torch.stack(clipped)])
 
     def end_epoch(self, epoch: int) -> Row:
-        """Fit the mixture to the epoch's clean losses; from the gate's first epoch on, its crossing is the next threshold."""
+        """Fit the mixture to the epoch's clean losses; from the gate's first epoch on, its crossing is the next threshold.
+
+        That first epoch comes after one whose margin was full from its start (see the settings): losses under a growing margin
+        are no measure of labels.
+        """
         if self._averages and epoch >= self.settings.epochs - self._averages:
             self._average.add(self.encoder.state_dict())
         shares, used = self._shares(), self.gate(epoch).threshold
-        fit = self.group.agreed(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._seed))
+        fit = self.group.agreed(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._mixture))
+        self._mixture = fit.mixture
         self.gate_rows.append(self._gate_row(epoch, used, fit, shares))
         self._follow(fit, epoch)
-        loss, loss_clean, accuracy = (self._sums / max(self._steps, 1)).tolist()
+        figures = dict(zip(FIGURES, (self._sums / max(self._steps, 1)).tolist(), strict=True))
         self._reset_figures()
         acting = math.isfinite(used)
         warning = extreme_gate(shares["reliable"], shares["corrected"]) if acting else ""
-        figures = {"loss": loss, "loss_clean": loss_clean, "accuracy": accuracy, "tau1": used if acting else None}
-        return {**figures, **shares, "warning": warning}
+        return {**figures, "tau1": used if acting else None, **shares, "warning": warning}
 
     def _shares(self) -> dict[str, float]:
         """Fractions of the utterances; labels that were agreed on are corrected ones, and counted once more on their own."""
@@ -165,22 +176,22 @@ class Branch(AamLearner):
 
     def _reset_figures(self) -> None:
         self._steps = 0
-        self._sums = torch.zeros(3, device=self._runtime.device)
+        self._sums = torch.zeros(len(FIGURES), device=self._runtime.device)
 
     def settle(self, inputs: Iterable[Tensor]) -> None:
         """Put the average of the last epochs' weights in the encoder's place, if there is to be one.
 
         Args:
-            inputs: the batches of an epoch, from which BatchNorm takes its statistics anew. Not looked at without an average.
+            inputs: batches, of the first few hundred of which BatchNorm takes its statistics anew. Not looked at without an average.
         """
         if self._averages:
             self.encoder.load_state_dict(self._average.mean)
             with self._runtime.autocast():
-                reestimate(self.encoder, inputs)
+                reestimate(self.encoder, islice(inputs, BATCHES_FOR_STATISTICS))
 
     def is_finite(self) -> bool:
-        """Whether all figures of the epoch so far are finite."""
-        return bool(self._sums.isfinite().all())
+        """Whether all figures of the epoch so far and all weights are finite."""
+        return bool(self._sums.isfinite().all()) and all_finite(self.encoder, self.classifier)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -188,6 +199,7 @@ class Branch(AamLearner):
             **super().state_dict(),
             "average": vars(self._average),
             "threshold": self._threshold,
+            "mixture": None if self._mixture is None else asdict(self._mixture),
             "gate_rows": self.gate_rows,
             "clean_loss": self._clean_loss,
             "decision": self._decision,
@@ -199,6 +211,7 @@ class Branch(AamLearner):
         super().load_state_dict(state)
         self._average.load(state["average"], self._runtime.device)
         self._threshold, self.gate_rows = state["threshold"], state["gate_rows"]
+        self._mixture = None if state["mixture"] is None else Mixture(**state["mixture"])
         self._clean_loss.copy_(state["clean_loss"])
         self._decision.copy_(state["decision"])
         self._steps = state["figures"]["steps"]

@@ -2,8 +2,18 @@
 
 import math
 
+import torch
+from torch import nn
+
 NEAR = 0.01
 FEWEST_RELIABLE, MOST_RELIABLE = 0.02, 0.999
+
+
+@torch.no_grad()
+def all_finite(*modules: nn.Module) -> bool:
+    """Whether every weight and every statistic of the modules is finite (waits for the device)."""
+    tensors = [tensor for module in modules for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 def collapse(loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int) -> str:

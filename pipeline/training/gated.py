@@ -13,7 +13,7 @@ from pipeline.settings.train import TrainSettings
 from pipeline.training.batches import FeatureExtractor, TrainBatch
 from pipeline.training.branch import Branch, Lesson
 from pipeline.training.history import Row
-from pipeline.training.learner import learning_rate, margin
+from pipeline.training.learner import schedules
 
 
 class GatedTraining:
@@ -56,8 +56,7 @@ class GatedTraining:
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures of the epoch."""
-        schedules = {"learning_rate": learning_rate(self.settings, epoch), "margin": margin(self.settings, epoch)}
-        return {**self.voice.end_epoch(epoch), **schedules}
+        return {**self.voice.end_epoch(epoch), **schedules(self.settings, epoch)}
 
     def settle(self, batches: Callable[[], Iterable[TrainBatch]]) -> None:
         """End the training: put the average of the last epochs in the encoder's place, where the settings ask for one.

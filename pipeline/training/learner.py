@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.losses.aam import AamClassifier, aam_loss
 from pipeline.settings.train import AamTraining
+from pipeline.training.clipping import Clipped, clip_together
 from pipeline.training.runtime import Runtime
 from pipeline.training.schedules import margin_ramp, warmup_then_exponential
 
@@ -38,15 +39,16 @@ class AamLearner:
         """[B] AAM losses under the margin at `progress` epochs."""
         return aam_loss(cosines, labels, self._schedule.aam.scale, margin(self._schedule, progress))
 
-    def update(self, loss: Tensor, progress: float) -> None:
-        """One step of the optimiser, on this process's share of the batch's loss."""
+    def update(self, loss: Tensor, progress: float) -> Clipped:
+        """One step of the optimiser, on this process's share of the batch's loss; what its gradients were like."""
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self._schedule, progress)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.group.sum_gradients(self._parameters)
-        nn.utils.clip_grad_norm_(self._parameters, self._schedule.optimiser.clip_gradient)
+        clipped = clip_together(self._parameters, self._schedule.optimiser.clip_gradient)
         self._optimiser.step()
+        return clipped
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -74,3 +76,8 @@ def learning_rate(settings: AamTraining, progress: float) -> float:
 def margin(settings: AamTraining, progress: float) -> float:
     """Of AAM, at `progress` epochs."""
     return margin_ramp(progress, settings.aam.margin_start_epoch, settings.aam.margin_full_epoch, settings.aam.margin)
+
+
+def schedules(settings: AamTraining, epoch: int) -> dict[str, float]:
+    """Rate and margin in the middle of an epoch, for its row of the history: at the start of a warm-up the rate would be 0."""
+    return {"learning_rate": learning_rate(settings, epoch + 0.5), "margin": margin(settings, epoch + 0.5)}

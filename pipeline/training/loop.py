@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from pipeline.errors import TrainingError
-from pipeline.training.batches import Visit, loaded, part_of, visits
+from pipeline.errors import InputError, TrainingError
+from pipeline.training.batches import LEAST_BATCH, Visit, loaded, part_of, visits
 from pipeline.training.group import Group
 from pipeline.training.history import Row, announce, write_tensorboard
 from pipeline.training.runtime import Runtime
@@ -52,7 +52,7 @@ class Method(Protocol[Taken]):
         """One update of the weights; `progress` is in epochs, with the fraction of the current one."""
 
     def is_finite(self) -> bool:
-        """Whether all losses of the epoch so far are finite (waits for the device)."""
+        """Whether all losses of the epoch so far and all weights are finite (waits for the device)."""
 
     def end_epoch(self, epoch: int) -> Row:
         """Close an epoch; its figures."""
@@ -87,10 +87,14 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         The history, a row per epoch.
 
     Raises:
-        TrainingError: the loss is not finite, or the method stopped the run; at the next attempts, that it did.
+        InputError: there are too few utterances.
+        TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
         SystemExit: the job was asked to end; its state is saved.
     """
     counters, group = Counters(), runtime.group
+    if utterances < (least := max(LEAST_BATCH, group.size)):
+        # BatchNorm needs two of them, and a process without any would compute the mean of nothing.
+        raise InputError(f"{utterances} utterances are too few to train on with {group.size} processes: {least} at least are needed")
     with _alone_with(state, attempt, group), logging_redirect_tqdm():
         saved = group.agreed(state.load)
         if saved is not None:
@@ -101,7 +105,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         def save() -> None:
             if not method.is_finite():
                 where = f"{method.name}, epoch {counters.epoch + 1}"
-                raise TrainingError(f"{where}: the loss is not finite. Lower the learning rate, or check the audio")
+                raise TrainingError(f"{where}: the loss or a weight is not finite. Lower the learning rate, or check the audio")
             if group.first:
                 state.save({"counters": vars(counters), "method": method.state_dict()})
 

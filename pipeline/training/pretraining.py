@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,24 @@ from pipeline.losses.redundancy import redundancy
 from pipeline.models.projection_head import ProjectionHead
 from pipeline.settings.pretrain import PretrainSettings
 from pipeline.training.batches import FeatureExtractor, PretrainBatch
-from pipeline.training.checks import collapse
+from pipeline.training.checks import all_finite, collapse
+from pipeline.training.clipping import clip_each
 from pipeline.training.ema import WeightAverage, update_teacher
 from pipeline.training.history import Row
 from pipeline.training.runtime import Runtime
 from pipeline.training.schedules import cosine, linear, warmup_then_cosine
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
-FIGURES = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "teacher_entropy", "student_entropy")
+FIGURES = (
+    "loss",
+    "loss_dino",
+    "loss_cosine",
+    "loss_redundancy",
+    "teacher_entropy",
+    "student_entropy",
+    "gradient_norm",
+    "gradient_clipped",
+)
 
 
 class DinoNetwork(nn.Module):
@@ -41,6 +52,7 @@ class Pretraining:
     Args:
         encoder: fresh, with an attribute of its embedding's size in `embedding`.
         extract: the embeddings [N, D] of all utterances, clean and whole, by a given encoder.
+        prepare: what clusters are made of, [N, D] of length 1, from those embeddings: as for the pseudo labels.
         crops: the dataset of multi-crop views with given cluster partners (None: plain DINO).
     """
 
@@ -56,9 +68,12 @@ class Pretraining:
         features: FeatureExtractor,
         crops: Callable[[ClusterPartners | None], Dataset],
         extract: Callable[[nn.Module], np.ndarray],
+        prepare: Callable[[np.ndarray], np.ndarray] = partial(centred_unit, subtract_mean=False),
     ):
         self.settings, self.seed, self.epochs, self.batch_size = settings, seed, settings.epochs, settings.batch_size
-        self._runtime, self._features, self._crops, self._extract = runtime, features, crops, extract
+        self._runtime, self._features, self._crops, self._extract, self._prepare = runtime, features, crops, extract, prepare
+        dino = settings.dino
+        self._cosine_weight = 1.0 if dino.cosine_weight is None else dino.cosine_weight
         network = DinoNetwork(encoder, ProjectionHead(settings.head, embedding))
         self._group = runtime.group
         self.student = runtime.placed(network)
@@ -88,9 +103,10 @@ class Pretraining:
     def _clustered(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
         """[N] int64 the cluster of every utterance."""
         aware = self.settings.cluster_aware
-        unit = centred_unit(embeddings, subtract_mean=False)
         effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}
-        return spherical_kmeans(unit, aware.clusters, **effort, seed=self.seed + epoch).labels
+        # The other processes of the machine wait meanwhile, so this one takes their cores.
+        with self._runtime.all_cores():
+            return spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch).labels
 
     def step(self, batch: PretrainBatch, progress: float) -> None:
         """One update of student, teacher and centre."""
@@ -107,9 +123,10 @@ class Pretraining:
             embeddings, logits = self._student_outputs(long, short, views)
         loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing or "short_to_long")
         none = loss_dino.new_zeros(())
-        loss_cosine = cosine_consistency(embeddings, views) if dino.cosine_weight else none
+        loss_cosine = cosine_consistency(embeddings, views) if self._cosine_weight else none
         loss_redundancy = redundancy(embeddings, self._group.sum) if dino.redundancy_weight else none
-        loss = loss_dino + dino.cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
+        # The mean over pairs, not the sums of Eq. 2 (8 terms) and Eq. 5 (10): alpha = 1 weighs 8/10 of what it does there.
+        loss = loss_dino + self._cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
 
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
@@ -118,14 +135,15 @@ class Pretraining:
         self._group.sum_gradients(self.student.parameters())
         if progress < optimiser.freeze_last_layer_epochs:
             self.student.head.prototypes.weight.grad = None
-        nn.utils.clip_grad_norm_(self.student.parameters(), optimiser.clip_gradient)
+        clipped = clip_each(self.student.parameters(), optimiser.clip_gradient)
         self._optimiser.step()
 
         update_teacher(self.teacher, self.student, self._momentum(progress))
         mean_logits = self._group.sum(share * teacher_logits.float().flatten(0, -2).mean(dim=0))
         self.centre = updated_centre(self.centre, mean_logits[None], dino.centre_momentum)
         student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
-        self._count([loss, loss_dino, loss_cosine, loss_redundancy, entropy(teacher), entropy(student)], teacher, share)
+        losses, entropies = [loss, loss_dino, loss_cosine, loss_redundancy], [entropy(teacher), entropy(student)]
+        self._count([*losses, *entropies, *clipped], teacher, share)
 
     def _student_outputs(self, long: Tensor, short: Tensor, views: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the student's views (long ones first), and the logits of those that the pairing uses.
@@ -134,7 +152,7 @@ class Pretraining:
         """
         everywhere = self.settings.dino.pairing == "all_but_same"
         parts = []
-        if everywhere or self.settings.dino.cosine_weight:
+        if everywhere or self._cosine_weight:
             parts.append(self.student.encoder(long).unflatten(0, (views, -1)))
         if len(short):
             parts.append(self.student.encoder(short).unflatten(0, (-1, len(long) // views)))
@@ -155,9 +173,10 @@ class Pretraining:
             self._average.add(self.teacher.encoder.state_dict())
         row = {
             **means,
-            "learning_rate": self._learning_rate(epoch),
-            "ema_momentum": self._momentum(epoch),
-            "teacher_temperature": self._teacher_temperature(epoch),
+            # In the middle of the epoch: at the start of a warm-up the rate would be 0.
+            "learning_rate": self._learning_rate(epoch + 0.5),
+            "ema_momentum": self._momentum(epoch + 0.5),
+            "teacher_temperature": self._teacher_temperature(epoch + 0.5),
             "clusters": 0 if self._labels is None else self.settings.cluster_aware.clusters,
             "warning": warning,
         }
@@ -165,17 +184,20 @@ class Pretraining:
         return row
 
     def exported(self) -> dict[str, Tensor]:
-        """The encoder's weights that the stage hands on: the teacher's, averaged over the last epochs."""
+        """The encoder's weights that the stage hands on: the teacher's, averaged over the last epochs.
+
+        BatchNorm's statistics are averaged with them: the teacher hardly moves any more (its momentum is near 1), so those of
+        its last checkpoints belong to nearly the same weights.
+        """
         return self._average.mean
 
     # Schedules --------------------------------------------------------------------------------------------------------
 
     def _learning_rate(self, progress: float) -> float:
         optimiser = self.settings.optimiser
+        peak, final = optimiser.learning_rate, 1e-5 if optimiser.final_learning_rate is None else optimiser.final_learning_rate
         scale = self.batch_size / REFERENCE_BATCH
-        return warmup_then_cosine(
-            progress, self.epochs, optimiser.warmup_epochs, scale * optimiser.learning_rate, scale * optimiser.final_learning_rate
-        )
+        return warmup_then_cosine(progress, self.epochs, optimiser.warmup_epochs, scale * peak, scale * final)
 
     def _momentum(self, progress: float) -> float:
         """0 makes the teacher a copy of the student (`ema: none`)."""
@@ -206,8 +228,8 @@ class Pretraining:
         self._mean_output += self._group.sum(share * teacher.flatten(0, 1).mean(dim=0))
 
     def is_finite(self) -> bool:
-        """Whether all figures of the epoch so far are finite."""
-        return bool(self._sums.isfinite().all())
+        """Whether all figures of the epoch so far and all weights are finite."""
+        return bool(self._sums.isfinite().all()) and all_finite(self.student, self.teacher)
 
     _clustered_in = -1
 

@@ -2,7 +2,8 @@
 
 import argparse
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -29,10 +30,21 @@ class Runtime:
     compile: bool
     checkpoint_seconds: float
     group: Group = field(default_factory=Group)
+    cores: int = field(default_factory=torch.get_num_threads)  # of the job on this machine, for all of its processes together
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 matrix products inside, where the job runs in that precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    @contextmanager
+    def all_cores(self) -> Iterator[None]:
+        """This process computes on all cores of the job meanwhile, also in faiss, which follows torch: the others wait for it."""
+        share = torch.get_num_threads()
+        torch.set_num_threads(max(share, self.cores))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(share)
 
     def placed(self, module: Module) -> Module:
         """`module` on the device; where several processes train, its BatchNorm layers see the batches of all."""
@@ -94,4 +106,4 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     workers, group = -(-args.workers // processes), joined(device)
     if not group.first:
         logging.disable(logging.WARNING)  # the first process speaks for all
-    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group)
+    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group, args.threads)

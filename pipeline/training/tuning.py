@@ -9,9 +9,11 @@ from torch.utils.data import Dataset
 from pipeline.losses.aam import AamClassifier
 from pipeline.settings.train import AamTraining
 from pipeline.training.batches import FeatureExtractor, TuneBatch
+from pipeline.training.checks import all_finite
 from pipeline.training.history import Row
-from pipeline.training.learner import AamLearner, learning_rate, margin
+from pipeline.training.learner import AamLearner, schedules
 
+FIGURES = ("loss", "accuracy", "gradient_norm", "gradient_clipped")
 LARGE_MARGIN, FINETUNING = 2**15, 2**15 + 1  # stages of the random draws, beyond the number of any round
 
 
@@ -53,24 +55,24 @@ class Tuning:
         cosines = self.learner.cosines(self._features(batch.augmented))
         losses = self.learner.losses(cosines, labels, progress)
         items = self.learner.group.total(len(losses))
-        self.learner.update(losses.sum() / items, progress)
+        clipped = self.learner.update(losses.sum() / items, progress)
         correct = cosines.argmax(dim=1) == labels
         self._steps += 1
-        self._sums += self.learner.group.sum(torch.stack([losses.detach().sum(), correct.float().sum()])) / items
+        means = self.learner.group.sum(torch.stack([losses.detach().sum(), correct.float().sum()])) / items
+        self._sums += torch.cat([means, torch.stack(clipped)])
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures of the epoch; `accuracy` is on the segments that were learnt from, before their step."""
-        loss, accuracy = (self._sums / max(self._steps, 1)).tolist()
+        figures = dict(zip(FIGURES, (self._sums / max(self._steps, 1)).tolist(), strict=True))
         self._reset_figures()
-        schedules = {"learning_rate": learning_rate(self.settings, epoch), "margin": margin(self.settings, epoch)}
-        return {"loss": loss, "accuracy": accuracy, **schedules}
+        return {**figures, **schedules(self.settings, epoch)}
 
     def is_finite(self) -> bool:
-        """Whether all figures of the epoch so far are finite."""
-        return bool(self._sums.isfinite().all())
+        """Whether all figures of the epoch so far and all weights are finite."""
+        return bool(self._sums.isfinite().all()) and all_finite(self.learner.encoder, self.learner.classifier)
 
     def _reset_figures(self) -> None:
-        self._steps, self._sums = 0, torch.zeros(2, device=self._labels.device)
+        self._steps, self._sums = 0, torch.zeros(len(FIGURES), device=self._labels.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

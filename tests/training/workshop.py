@@ -98,7 +98,7 @@ class Workshop:
     def gated(self, **changes: Any) -> GatedTraining:
         settings = validated(TrainSettings, {**TRAIN, **changes})
         labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), 1, self.runtime())
+        voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), self.runtime())
         return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
 
     def tuning(self, **changes: Any) -> Tuning:
@@ -121,7 +121,7 @@ class Workshop:
         encoders = untrained(ENCODER, 80, 1, 1), untrained_face_encoder(FACE_ENCODER, 1, 1)
         branches = Branches(
             *(
-                Branch(modality, settings, encoder, 12, 6, who, 1, self.runtime(), several=True)
+                Branch(modality, settings, encoder, 12, 6, who, self.runtime(), several=True)
                 for modality, encoder, who in zip(("audio", "face"), encoders, present, strict=True)
             )
         )
