@@ -43,8 +43,8 @@ def require_shared_memory(dataset: Dataset, visit: Visit, workers: int, processe
 
 
 def batches_ahead(workers: int) -> int:
-    """How many batches are in shared memory at most: those that the workers read ahead, and the one that is trained on."""
-    return workers * READ_AHEAD + 1
+    """How many batches are in shared memory at most: those that are read ahead, the one that is trained on, and the one fetched next."""
+    return workers * READ_AHEAD + 2
 
 
 def _sizes(value: object) -> Iterator[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.artifacts import load_torch, save_torch, write_text
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import InputError, TrainingError, lasting
 from pipeline.locking import UnsupportedLocksError, try_lock
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class StateFile:
                 been mended since.
 
         Raises:
-            TrainingError: this is a retry of a training that failed for a reason of its own.
+            TrainingError: this is a retry of a training that failed for a reason that lasts.
         """
         mark = self._folder / f"{self._name}.failed"
         if attempt <= 1:
@@ -107,8 +107,9 @@ class StateFile:
             raise TrainingError(f"not tried again, it would fail as before: {mark.read_text(encoding='utf-8')}")
         try:
             yield
-        except TrainingError as error:
-            write_text(mark, str(error))
+        except Exception as error:
+            if reason := lasting(error):
+                write_text(mark, reason)
             raise
 
 

@@ -39,7 +39,7 @@ def require(monkeypatch: pytest.MonkeyPatch, free: int, workers: int, processes:
     require_shared_memory(Crops(), Visit(0, np.arange(32)), workers, processes)
 
 
-@pytest.mark.parametrize(("workers", "processes", "batches"), [(1, 1, 3), (6, 1, 13), (2, 4, 20)])
+@pytest.mark.parametrize(("workers", "processes", "batches"), [(1, 1, 4), (6, 1, 14), (2, 4, 24)])
 def test_what_the_workers_read_ahead_must_fit(monkeypatch, workers, processes, batches):
     require(monkeypatch, batches * 32 * BYTES, workers, processes)
     with pytest.raises(InputError):
@@ -50,7 +50,7 @@ def test_the_message_says_what_is_needed_what_there_is_and_what_helps(monkeypatc
     with pytest.raises(InputError) as caught:
         require(monkeypatch, 64_000_000, 6)
     said = str(caught.value)
-    assert "need 83 MB" in said and "/dev/shm has 64 MB free" in said
+    assert "need 90 MB" in said and "/dev/shm has 64 MB free" in said
     assert "--shm-size=1g" in said and "--ipc=host" in said
     fitting = int(re.findall(r"runtime\.workers to (\d+)", said)[0])
     require(monkeypatch, 64_000_000, fitting)
