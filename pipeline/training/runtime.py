@@ -60,11 +60,20 @@ class Runtime:
         return module
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every training and extraction script takes; the workflow fills them from `runtime`."""
+def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a script that runs encoders and trains none; the workflow fills them from `runtime`.
+
+    Nothing is compiled: a job that sees each utterance once hardly wins back the minute that it takes.
+    """
     add_device_arguments(parser)
-    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every training script takes; the workflow fills them from `runtime`."""
+    add_extraction_arguments(parser)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
 

@@ -65,6 +65,22 @@ def test_no_training_stage_is_given_the_speakers(finished):
     assert {stage for stage, arguments in calls if any("speakers" in argument for argument in arguments)} == {"listing", "quality"}
 
 
+def test_extraction_is_given_no_option_that_it_does_not_read(finished):
+    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
+    options = [{argument for argument in arguments if argument.startswith("--")} for stage, arguments in calls if stage == "extract"]
+    assert options == [{"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision"}] * len(options) != []
+
+
+@pytest.mark.parametrize(("gpus", "device", "times"), [(2, "auto", 2), (2, "cpu", 1), (0, "auto", 1)])
+def test_cores_and_workers_of_a_training_are_those_of_its_gpus(fresh, gpus, device, times):
+    fresh.configure(runtime={"gpus": gpus, "device": device, "threads": 2, "workers": 3})
+    done = fresh.snakemake("--dry-run", "--cores", "16", "--configfile", "overlay.yaml")
+    for rule, factor in (("pretrain", times), ("train", times), ("cluster", 1)):
+        block = done.told.partition(f"\nrule {rule}:\n")[2].partition("\n\n")[0]
+        assert f"threads: {2 * factor}\n" in block
+        assert rule == "cluster" or f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block
+
+
 def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
     told = (finished.folder / "first-run.txt").read_text()
     assert "the table of metrics" in told

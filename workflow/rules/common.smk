@@ -35,9 +35,12 @@ COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities el
 # Handed to jobs as resources, like all of RUNTIME: a change of resources never reruns a job.
 GPUS = 0 if RUNTIME.device == "cpu" else RUNTIME.gpus
 PROCESSES = max(GPUS, 1) * RUNTIME.nodes
-TRAINING_GPUS = {"gpus_per_node": GPUS, "nodes": RUNTIME.nodes}
-# What SLURM is asked for: of one node so many GPUs, of several nodes so many on each.
-TRAINING_GPUS |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f"gpu:{GPUS}"}
+# Cores and data workers are named for one GPU: eight of them are fed by eight times as many.
+TRAINING_THREADS = RUNTIME.threads * max(GPUS, 1)
+TRAINING_RESOURCES = {"gpus_per_node": GPUS, "nodes": RUNTIME.nodes, "workers": RUNTIME.workers * max(GPUS, 1)}
+# What SLURM is asked for: of one node so many GPUs, of several nodes so many on each; and cores of a node, not for each GPU.
+TRAINING_RESOURCES |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f"gpu:{GPUS}"}
+TRAINING_RESOURCES |= {"cpus_per_task": lambda wildcards, threads: threads}
 
 
 wildcard_constraints:
