@@ -78,7 +78,7 @@ def test_cores_and_workers_of_a_training_are_those_of_its_gpus(fresh, gpus, devi
     for rule, factor in (("pretrain", times), ("train", times), ("cluster", 1)):
         block = done.told.partition(f"\nrule {rule}:\n")[2].partition("\n\n")[0]
         assert f"threads: {2 * factor}\n" in block
-        assert rule == "cluster" or f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block
+        assert rule == "cluster" or (f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block)
 
 
 def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
