@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +25,7 @@ VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 AUDIO_EXTENSIONS = (".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", *VIDEO_EXTENSIONS)
 # Folders that VoxCeleb's archives put above the speakers' folders.
 ABOVE_SPEAKERS = frozenset({"voxceleb1", "voxceleb2", "vox1", "vox2", "dev", "test", "wav", "aac", "m4a", "mp4"})
+LONGEST_HEADER = 1 << 16  # bytes of a listing's first line
 SCANNING_THREADS = 8  # a network file system answers several requests at once
 
 Row = tuple[str, str, str, str, str]  # utterance, path, session, speaker, reason
@@ -230,13 +232,20 @@ def listing_table(path: str) -> pd.DataFrame:
         with open(path, "rb") as file:  # opened here, so that its name is only ever a name, never an address
             if path.lower().endswith((".parquet", ".pq")):
                 return pd.read_parquet(file)
-            return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+            return pd.read_csv(file, sep=_separator(file), dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"the listing {path} does not exist: correct `path`") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: use `layout: folder`, or name a CSV or Parquet file") from None
     except (ValueError, pa.ArrowException) as error:
         raise InputError(f"the listing {path} cannot be read as CSV (UTF-8) or Parquet: {error}") from None
+
+
+def _separator(file: BinaryIO) -> str:
+    """What stands between the columns, by the header: a comma, a tab or a semicolon."""
+    header = file.readline(LONGEST_HEADER)
+    file.seek(0)
+    return next((mark for mark in ",\t;" if mark.encode() in header), ",")
 
 
 def _identity(path: str) -> str:

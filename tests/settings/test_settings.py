@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+import yaml
 from snakemake.utils import update_config
 
 from pipeline.errors import SettingsError
@@ -53,6 +54,27 @@ def test_an_explicit_value_beats_the_recipe():
 def test_a_mistake_is_refused_by_name(changes, message):
     with pytest.raises(SettingsError, match="(?s)" + message.replace("'", ".").replace("/", ".")):
         resolve(with_keys(**changes))
+
+
+FOLDER = "{layout: folder, path: a}"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (f"{{experiment: x, corpora: {{no: {FOLDER}}}}}", "takes an unquoted no, off, false for false; write it in quotes, 'no'"),
+        (f"{{experiment: on, corpora: {{train: {FOLDER}}}}}", "takes an unquoted yes, on, true for true"),
+        (f"{{experiment: 2024, corpora: {{train: {FOLDER}}}}}", "write it in quotes, '2024'"),
+        (f"{{experiment: 2024-05-06, corpora: {{train: {FOLDER}}}}}", "write it in quotes, '2024-05-06'"),
+    ],
+)
+def test_a_text_that_yaml_takes_for_something_else_comes_with_a_hint(text, hint):
+    with pytest.raises(SettingsError) as caught:
+        resolve(yaml.safe_load(text))
+    assert hint in str(caught.value)
+    with pytest.raises(SettingsError, match="pretrain") as other:
+        resolve(with_keys(pretrain={"epochs": "many"}))
+    assert "quotes" not in str(other.value)
 
 
 def test_a_job_depends_on_its_own_settings_alone():
