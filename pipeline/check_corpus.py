@@ -26,10 +26,13 @@ def main() -> None:
     args = made.parse_args()
     check = CorpusCheck.read(args.settings)
     utterances = int((read_table(args.listing, ["reason"])["reason"] == "").sum())
-    if problems := too_few(utterances, check, args.processes):
-        raise InputError("\n  ".join([f"the training corpus has {utterances} utterances, too few for these settings:", *problems]))
     for warning in doubts(utterances, check):
         LOG.warning("%s", warning)
+    if problems := too_few(utterances, check, args.processes):
+        head = f"the training corpus has {utterances} utterances, too few for these settings:"
+        raise InputError(
+            "\n  ".join([head, *problems, "demo/config.yaml and README, 'Settings for your corpus', say what becomes of the others"])
+        )
     write_text(args.output, json.dumps({"utterances": utterances}) + "\n")
 
 

@@ -111,8 +111,8 @@ def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
             measures = zip(wide.columns, values, lowest, strict=True)
             baseline = system in BASELINES
             cells = [
-                (f"{100 * value:.2f}" if measure == "eer" else f"{value:.3f}", value == least and not baseline)
-                for (measure, _), value, least in measures
+                (f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least and not baseline)
+                for key, value, least in measures
             ]
             lines.append({"system": title(str(system)), "baseline": baseline, "cells": cells})
         size = rows[["targets", "nontargets"]].iloc[0]

@@ -128,7 +128,8 @@ def overlaid(config: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
         config: everything merged key by key, `overlay` included.
         overlay: what all overlays together say.
     """
-    replaced = {**config, **{key: overlay[key] for key in ("corpora", "trials") if key in overlay}}
+    whole: dict[str, Any] = {key: overlay[key] for key in ("corpora", "trials") if key in overlay}
+    replaced = {**config, **whole}
     own = overlay.get("corpora")
     if not isinstance(own, dict):
         return replaced
