@@ -102,8 +102,8 @@ class CorpusCheck(Section):
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
-        """By the trainings and clusterings that the experiment has."""
-        pretrain, train, tuning = experiment.pretrain, experiment.train, experiment.large_margin
+        """By the pretraining, the rounds and the clusterings that the experiment has."""
+        pretrain, train = experiment.pretrain, experiment.train
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
         if not experiment.initial_model:
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
@@ -111,6 +111,4 @@ class CorpusCheck(Section):
                 clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
         if experiment.rounds:
             batch_sizes["train.batch_size"] = train.batch_size
-        if tuning.enabled:
-            batch_sizes["large_margin.batch_size"] = tuning.batch_size
         return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)
