@@ -16,16 +16,14 @@ min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
 from pipeline.errors import SettingsError, printable
-from pipeline.settings.experiment import resolve
+from pipeline.settings.experiment import overlaid, resolve
 from pipeline.settings.reading import check_file
 
 
 configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
-# An overlay is merged key by key, except that its corpora and trial lists take the place of those in config.yaml.
-overlay = workflow.config_settings.overwrite_config
-config.update({key: overlay[key] for key in ("corpora", "trials") if key in overlay})
+config = overlaid(config, workflow.config_settings.overwrite_config)
 
 try:
     if workflow.is_main_process:
@@ -55,6 +53,8 @@ localrules:
     data,
     pretrained,
     trained,
+    check_corpus,
+    check_trials,
     manifest,
     adopt,
     baseline,
@@ -67,8 +67,11 @@ localrules:
 rule all:
     default_target: True
     input:
+        rules.trained.input,
+        expand(f"{RESULTS}/checks/trials-{{trials}}.json", trials=EXPERIMENT.trials),
         f"{RESULTS}/settings.json",
-        [f"{RESULTS}/report.html", f"{RESULTS}/metrics.parquet"] if EXPERIMENT.trials else rules.trained.input,
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/metrics.parquet" if EXPERIMENT.trials else [],
 
 
 onsuccess:

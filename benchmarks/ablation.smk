@@ -17,7 +17,7 @@ from snakemake.utils import update_config
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
-from pipeline.settings.experiment import resolve
+from pipeline.settings.experiment import overlaid, resolve
 from pipeline.settings.jobs import PretrainJob, TrainJob
 from workflow.environment import prepare
 
@@ -27,8 +27,7 @@ configfile: os.path.join(REPOSITORY, "config.yaml")
 
 prepare(REPOSITORY)
 
-overlay = workflow.config_settings.overwrite_config
-config.update({key: overlay[key] for key in ("corpora", "trials") if key in overlay})
+config = overlaid(config, workflow.config_settings.overwrite_config)
 ABLATION = config.pop("ablation")
 COMMON = resolve(config)
 SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]

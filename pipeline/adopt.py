@@ -1,16 +1,16 @@
 """Rule `adopt`: another experiment's CA-DINO as the beginning of this one."""
 
-from pipeline import __version__
 from pipeline.artifacts import content_hash, load_torch, save_torch
 from pipeline.command import parser, run
 from pipeline.models.model_file import load_model
+from pipeline.provenance import code_version
 
 
 def main() -> None:
     """Check that it is a model, then write it with a note of where it was taken from."""
     args = parser(__doc__, inputs=("initial_model",), outputs=("model",), settings=False).parse_args()
     original = load_model(args.initial_model).provenance
-    provenance = {"stage": "adopt", "sha256": content_hash([args.initial_model]), "original": original, "code_version": __version__}
+    provenance = {"stage": "adopt", "sha256": content_hash([args.initial_model]), "original": original, "code_version": code_version()}
     save_torch(args.model, {**load_torch(args.initial_model), "provenance": provenance})
 
 

@@ -1,5 +1,6 @@
 """Rule `cluster`: pseudo labels of the training corpus from a model's embeddings."""
 
+import logging
 from functools import partial
 
 import faiss
@@ -11,6 +12,9 @@ from pipeline.clustering.joint import joint_clustering
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.command import parser, run
 from pipeline.settings.clustering import ClusterSettings
+
+LOG = logging.getLogger("pipeline")
+ALIKE = 1e-4  # embeddings of one recording differ by less in each dimension, whatever batches they were in
 
 
 def main() -> None:
@@ -42,9 +46,25 @@ def main() -> None:
     else:
         found = cluster(voices)
     # Labels are numbered without gaps, so that a classifier has no class that nothing belongs to.
-    _, labels = np.unique(found.labels, return_inverse=True)
+    used, labels = np.unique(found.labels, return_inverse=True)
+    if len(used) < settings.clusters:
+        LOG.warning("%s", empty_clusters(len(used), settings.clusters, voices))
     table = pd.DataFrame({"utterance": utterances, "label": labels.astype(np.int32), "similarity": found.similarity, **columns})
     write_table(args.output, table)
+
+
+def empty_clusters(used: int, clusters: int, unit: np.ndarray) -> str:
+    """Words on clusters without members, most often a corpus that holds its recordings several times.
+
+    Args:
+        unit: [N, D] what was clustered.
+    """
+    rounded = np.rint(unit / ALIKE).astype(np.int16)
+    _, counts = np.unique(rounded.view(f"V{rounded[0].nbytes}"), return_counts=True)
+    identical = int(counts[counts > 1].sum())
+    words = f"{used} of {clusters} clusters have members; {identical} of {len(unit)} utterances are identical to another"
+    advice = "remove copies of recordings from the corpus" if identical else "lower 'cluster.clusters'"
+    return f"{words}: {advice}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import InputError, TrainingError, printable
+from pipeline.errors import InputError, lasting, printable
 
 FAILED = 1
 
@@ -31,13 +31,19 @@ class _Printable(logging.Formatter):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a script's `main` with logging to standard error; a user's mistake ends in one message and status 1."""
+    """Call a script's `main` with logging to standard error.
+
+    What a user can act on ends in one message and status 1; only a fault of ours shows a traceback.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     try:
         main()
-    except (InputError, TrainingError, OSError) as error:
-        logging.getLogger("pipeline").error("%s", error)
+    except Exception as error:
+        message = str(error) if isinstance(error, InputError | OSError) else lasting(error)
+        if message is None:
+            raise
+        logging.getLogger("pipeline").error("%s", message)
         sys.exit(FAILED)

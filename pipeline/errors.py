@@ -13,6 +13,31 @@ class TrainingError(Exception):
     """A training that cannot go on: a loss that is not finite, or a collapse set to stop the run."""
 
 
+# What libraries say when memory is short; torch's own error for GPUs is known by its name, so that torch need not be imported.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cudaMalloc", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
+
+
+def lasting(error: BaseException) -> str | None:
+    """What to tell of a failure that would repeat itself with the same settings and data; None for all others.
+
+    These are a training's own failures, memory that does not suffice, numbers that are not finite, and what faiss refuses.
+    """
+    text, first_line = str(error), str(error).partition("\n")[0]
+    if isinstance(error, TrainingError):
+        return text
+    short = isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or short:
+        return (
+            "out of memory: lower the `batch_size` of this training (see its section in the configuration), give it more GPUs "
+            f"(`runtime.gpus`) or the job more memory (`mem_mb` of its rule). {first_line}".rstrip()
+        )
+    if isinstance(error, FloatingPointError):
+        return f"{text}: lower the learning rate of the training that its model comes from, or check the audio"
+    if isinstance(error, RuntimeError) and "faiss" in text:
+        return f"k-means failed in faiss; check the numbers of clusters and of utterances. {first_line}"
+    return None
+
+
 def printable(text: str, keep: str = "") -> str:
     """`text` with control characters, line breaks and bytes that are no UTF-8 shown as `\\x1b`, `\\n` or `\\udcff`.
 

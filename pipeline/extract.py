@@ -7,14 +7,14 @@ from pipeline.errors import InputError
 from pipeline.models.model_file import load_model
 from pipeline.progress import progress
 from pipeline.training.extraction import extract_embeddings
-from pipeline.training.runtime import add_arguments, add_data_arguments, runtime_from
+from pipeline.training.runtime import add_data_arguments, add_extraction_arguments, runtime_from
 
 
 def main() -> None:
     """Extract and write."""
-    made = parser(__doc__, inputs=("model",), outputs=("output",))
+    made = parser(__doc__, inputs=("model",), outputs=("output",), settings=False)
     add_data_arguments(made)
-    add_arguments(made)
+    add_extraction_arguments(made)
     args = made.parse_args()
     runtime = runtime_from(args)
     model, corpus = load_model(args.model), PackedCorpus(args.manifest, args.audio)

@@ -11,7 +11,7 @@ from pipeline.models.model_file import load_model
 from pipeline.progress import progress
 from pipeline.training.extraction import extract_embeddings
 from pipeline.training.face_extraction import extract_face_embeddings
-from pipeline.training.runtime import add_arguments, add_data_arguments, runtime_from
+from pipeline.training.runtime import add_data_arguments, add_extraction_arguments, runtime_from
 from pipeline.vision.augment import FaceInput
 from pipeline.vision.faces import PackedFaces
 
@@ -21,7 +21,7 @@ def main() -> None:
     made = parser(__doc__, inputs=("model", "face_model", "faces"), outputs=("output",), settings=False)
     made.add_argument("--images", type=Path, nargs="+", required=True, help="the shards' aligned faces, in order")
     add_data_arguments(made)
-    add_arguments(made)
+    add_extraction_arguments(made)
     args = made.parse_args()
     runtime = runtime_from(args)
     model, (face_encoder, face_settings) = load_model(args.model), load_face_model(args.face_model)

@@ -45,7 +45,14 @@ def main() -> None:
     write_history(args.history, history)
     labelled = {"percent": args.percent, "utterances": len(corpus), "speakers": part.speakers}
     start = args.start.absolute().parent.name if args.start else "random"
-    provenance = {"stage": "finetune", "start": start, "labels": labelled, "seed": job.seed, "config_hash": state.key}
+    provenance = {
+        "stage": "finetune",
+        "start": start,
+        "labels": labelled,
+        "seed": job.seed,
+        "config_hash": state.key,
+        **runtime.provenance(),
+    }
     save_model(args.model, job.encoder, job.features, learner.encoder.state_dict(), **provenance)
 
 

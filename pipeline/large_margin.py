@@ -40,7 +40,7 @@ def main() -> None:
     if not runtime.group.first:
         return
     write_history(args.history, history)
-    provenance = {"stage": "large_margin", "seed": job.seed, "config_hash": state.key}
+    provenance = {"stage": "large_margin", "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, learner.encoder.state_dict(), **provenance)
 
 

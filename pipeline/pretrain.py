@@ -45,7 +45,7 @@ def main() -> None:
     if not runtime.group.first:
         return
     write_history(args.history, history)
-    provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key}
+    provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, method.exported(), **provenance)
 
 

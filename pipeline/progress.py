@@ -36,15 +36,23 @@ def _lines(iterable: Iterable[Item], total: int | None, description: str, unit: 
         if now - last >= LINE_SECONDS:
             last = now
             LOG.info(_line(count, total, now - started, description, unit))
-    LOG.info("%s: done, %d %ss in %s", description, count, unit, duration(time.monotonic() - started))
+    LOG.info("%s: done, %s in %s", description, _counted(count, unit), duration(time.monotonic() - started))
 
 
 def _line(count: int, total: int | None, seconds: float, description: str, unit: str) -> str:
-    rate = count / seconds
+    rate, units = count / seconds, _plural(unit)
     if not total:
-        return f"{description}: {count} {unit}s, {rate:.1f} {unit}s/s"
+        return f"{description}: {_counted(count, unit)}, {rate:.1f} {units}/s"
     left = duration(max(total - count, 0) / rate)
-    return f"{description}: {count}/{total} {unit}s ({count / total:.0%}), {rate:.1f} {unit}s/s, {left} left"
+    return f"{description}: {count}/{total} {units} ({count / total:.0%}), {rate:.1f} {units}/s, {left} left"
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit if count == 1 else _plural(unit)}"
+
+
+def _plural(unit: str) -> str:
+    return f"{unit}es" if unit.endswith(("ch", "sh", "s", "x")) else f"{unit}s"
 
 
 def duration(seconds: float) -> str:

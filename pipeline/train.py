@@ -39,7 +39,7 @@ def main() -> None:
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))
-    provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key}
+    provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, encoder.state_dict(), **provenance)
 
 

@@ -60,7 +60,7 @@ def main() -> None:
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(corpus.utterances))
-    provenance = {"stage": "train_av", "iteration": stage, "seed": job.seed, "config_hash": state.key}
+    provenance = {"stage": "train_av", "iteration": stage, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_face_model(args.face_model, job.face_encoder, branches.face.encoder.state_dict(), **provenance)
     save_model(args.model, job.encoder, job.features, branches.voice.encoder.state_dict(), **provenance)
 

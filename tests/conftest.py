@@ -1,5 +1,8 @@
-"""Real voices and faces for the tests: a cut of the demo corpus, decoded once, and the ORL faces."""
+"""Real voices and faces for the tests: a cut of the demo corpus, decoded once, and the ORL faces; and a mount without locks."""
 
+import errno
+import fcntl
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +75,17 @@ def banks(tmp_path_factory) -> tuple[Path, Path]:
     rirs = sorted((REPOSITORY / "demo" / "noise" / "rirs").rglob("*.flac"))[:5]
     save_bank(folder / "rirs.pt", bank_of([("room", soundfile.read(path, dtype="int16")[0]) for path in rirs], RIR_KINDS))
     return folder / "noise.pt", folder / "rirs.pt"
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=lambda number: errno.errorcode[number])
+def no_locks(request, monkeypatch) -> str:
+    """POSIX locks fail as on Lustre without `flock`, NFS without a lock daemon, or a FUSE mount; the system's word for it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    return os.strerror(request.param)
 
 
 def orl_face(person: int, photo: int) -> Image.Image:

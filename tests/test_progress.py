@@ -24,6 +24,16 @@ def test_a_log_gets_lines_with_rate_and_time_left(caplog: pytest.LogCaptureFixtu
     ]
 
 
+@pytest.mark.parametrize(
+    ("items", "unit", "words"),
+    [(2, "batch", "2 batches"), (1, "batch", "1 batch"), (1, "file", "1 file"), (0, "utterance", "0 utterances")],
+)
+def test_counts_are_english(caplog: pytest.LogCaptureFixture, items: int, unit: str, words: str) -> None:
+    with caplog.at_level(logging.INFO, logger="pipeline"):
+        list(progress(range(items), items, "extract", unit))
+    assert f"extract: done, {words} in " in caplog.text
+
+
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
     assert list(progress(range(3), 3, "packing", "utterance")) == [0, 1, 2]

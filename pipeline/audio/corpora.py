@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -26,6 +27,7 @@ LOG = logging.getLogger("pipeline")
 
 # Folders that VoxCeleb's archives put above the speakers' folders.
 ABOVE_SPEAKERS = frozenset({"voxceleb1", "voxceleb2", "vox1", "vox2", "dev", "test", "wav", "aac", "m4a", "mp4"})
+LONGEST_HEADER = 1 << 16  # bytes of a listing's first line
 SCANNING_THREADS = 8  # a network file system answers several requests at once
 
 Row = tuple[str, str, str, str, str, int]  # as COLUMNS
@@ -279,13 +281,20 @@ def listing_table(path: str) -> pd.DataFrame:
         with open(path, "rb") as file:  # opened here, so that its name is only ever a name, never an address
             if path.lower().endswith((".parquet", ".pq")):
                 return pd.read_parquet(file)
-            return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+            return pd.read_csv(file, sep=_separator(file), dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"the listing {path} does not exist: correct `path`") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: use `layout: folder`, or name a CSV or Parquet file") from None
     except (ValueError, pa.ArrowException) as error:
         raise InputError(f"the listing {path} cannot be read as CSV (UTF-8) or Parquet: {error}") from None
+
+
+def _separator(file: BinaryIO) -> str:
+    """What stands between the columns, by the header: a comma, a tab or a semicolon."""
+    header = file.readline(LONGEST_HEADER)
+    file.seek(0)
+    return next((mark for mark in ",\t;" if mark.encode() in header), ",")
 
 
 def _identity(path: str) -> str:

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from pipeline import __version__
 from pipeline.artifacts import load_torch, save_torch
 from pipeline.errors import InputError
 from pipeline.models.model_file import settings_of, with_weights
 from pipeline.models.resnet34 import ResNet34
+from pipeline.provenance import code_version
 from pipeline.settings.faces import FaceEncoderSettings
 
 
@@ -18,7 +19,7 @@ def save_face_model(path: Path, settings: FaceEncoderSettings, weights: dict[str
     content = {
         "face_encoder": settings.model_dump(mode="json"),
         "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
-        "provenance": {**provenance, "code_version": __version__},
+        "provenance": {"code_version": code_version(), "torch": str(torch.__version__), **provenance},
     }
     save_torch(path, content)
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline import __version__
 from pipeline.artifacts import load_torch, save_torch
 from pipeline.audio.features import LogMel
 from pipeline.errors import InputError, SettingsError
 from pipeline.models.ecapa import EcapaTdnn
 from pipeline.models.fbank_statistics import FbankStatistics
+from pipeline.provenance import code_version
 from pipeline.settings.audio import FeatureSettings
 from pipeline.settings.encoder import EncoderSettings
 from pipeline.settings.section import Section, validated
@@ -36,7 +36,7 @@ def save_model(
         "encoder": None if encoder is None else encoder.model_dump(mode="json"),
         "features": features.model_dump(mode="json"),
         "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
-        "provenance": {**provenance, "code_version": __version__},
+        "provenance": {"code_version": code_version(), "torch": str(torch.__version__), **provenance},
     }
     save_torch(path, content)
 

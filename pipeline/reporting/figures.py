@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from scipy.stats import norm as normal
 
+from pipeline.losses.loss_gate import SMALLEST_LOSS
 from pipeline.reporting.drawing import (
     AMBER,
     BLUE,
@@ -31,7 +32,6 @@ from pipeline.scoring.error_rates import equal_error_rate
 from pipeline.scoring.systems import BASELINES, LARGE_MARGIN, iteration, start_title, title
 
 BINS = 60
-SMALLEST_LOSS = 1e-8  # the gate's mixture sees smaller losses as this one
 DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 MEASURES = {"nmi": "NMI", "purity": "purity"}

@@ -95,7 +95,10 @@ def tiles(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: its size, and a row per system of EER (%) and minDCF, each with cosine and s-norm; the lowest is marked."""
+    """Per trial list: its size, and a row per system of EER (%) and minDCF, each with cosine and s-norm.
+
+    The lowest of a column is marked, unless it is a baseline's: where nothing that was trained is better, there is no best.
+    """
     if metrics is None:
         return []
     tables = []
@@ -106,8 +109,12 @@ def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
         lines = []
         for system, values in wide.iterrows():
             measures = zip(wide.columns, values, lowest, strict=True)
-            shown = [(f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least) for key, value, least in measures]
-            lines.append({"system": title(str(system)), "baseline": system in BASELINES, "cells": shown})
+            baseline = system in BASELINES
+            cells = [
+                (f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least and not baseline)
+                for key, value, least in measures
+            ]
+            lines.append({"system": title(str(system)), "baseline": baseline, "cells": cells})
         size = rows[["targets", "nontargets"]].iloc[0]
         tables.append({"trials": trials, "targets": size["targets"], "nontargets": size["nontargets"], "rows": lines})
     return tables

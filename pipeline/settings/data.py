@@ -46,7 +46,9 @@ class TrialList(Section):
 class PackSettings(Section):
     """Decoding to 16 kHz mono int16, packed into shards."""
 
-    shards: Positive = Field(64, description="pack jobs and audio files per corpus [ours]")
+    shards: Positive = Field(
+        64, description="pack jobs and audio files per corpus; 4 for corpora of an overlay that does not name it [ours]"
+    )
     min_seconds: float = Field(1.0, gt=0, description="shorter utterances are rejected, seconds [ours]")
     min_peak: Fraction = Field(0.001, description="utterances that never exceed this fraction of full scale are rejected as silent [ours]")
 

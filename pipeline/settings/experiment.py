@@ -115,6 +115,32 @@ class Experiment(Section):
         return self
 
 
+OWN_SHARDS = 4  # per corpus of an overlay that says nothing about them: pack jobs of a corpus that nobody has counted yet
+
+
+def overlaid(config: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """`config` with what it says about corpora that `overlay` replaces taken away.
+
+    Keys are merged one by one, but `corpora` and `trials` of an overlay take the place of those below it as a whole. With the
+    corpora go the trial lists that draw on none of the new ones, and the number of shards, which was meant for the old ones.
+
+    Args:
+        config: everything merged key by key, `overlay` included.
+        overlay: what all overlays together say.
+    """
+    whole: dict[str, Any] = {key: overlay[key] for key in ("corpora", "trials") if key in overlay}
+    replaced = {**config, **whole}
+    own = overlay.get("corpora")
+    if not isinstance(own, dict):
+        return replaced
+    if "trials" not in overlay:
+        replaced["trials"] = {name: entry for name, entry in config.get("trials", {}).items() if entry["corpus"] in own}
+    pack = overlay.get("pack", {})
+    if isinstance(pack, dict) and "shards" not in pack:
+        replaced["pack"] = {**config.get("pack", {}), "shards": OWN_SHARDS}
+    return replaced
+
+
 def resolve(config: dict[str, Any]) -> Experiment:
     """The experiment that `config` describes, with the recipe's values where keys are empty.
 

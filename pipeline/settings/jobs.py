@@ -8,7 +8,7 @@ from pipeline.settings.encoder import EncoderSettings
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.section import NonNegative, Section
+from pipeline.settings.section import NonNegative, Positive, Section
 from pipeline.settings.train import AamTraining, TrainSettings
 
 
@@ -91,3 +91,24 @@ class TuneJob(Job):
         tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
         common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
         return cls(**common, tune=tune)
+
+
+class CorpusCheck(Section):
+    """What the settings ask of the size of the training corpus, each value under its config key."""
+
+    clusters: dict[str, Positive]
+    batch_sizes: dict[str, Positive]
+    shards: Positive
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """By the pretraining, the rounds and the clusterings that the experiment has."""
+        pretrain, train = experiment.pretrain, experiment.train
+        clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
+        if not experiment.initial_model:
+            batch_sizes["pretrain.batch_size"] = pretrain.batch_size
+            if pretrain.cluster_aware.start_epoch < pretrain.epochs:
+                clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
+        if experiment.rounds:
+            batch_sizes["train.batch_size"] = train.batch_size
+        return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)

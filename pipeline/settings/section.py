@@ -3,6 +3,7 @@
 import json
 import reprlib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -62,4 +63,15 @@ def _complaint(finding: Mapping[str, Any]) -> str:
     key = printable(".".join(str(part)[:100] for part in finding["loc"])) or "the configuration"
     if finding["type"] == "extra_forbidden":
         return f"unknown config key '{key}': remove it or correct its spelling (config.yaml lists every key)"
-    return f"config key '{key}': {finding['msg']} (got {SHORT.repr(finding.get('input'))})"
+    return f"config key '{key}': {finding['msg']} (got {SHORT.repr(finding.get('input'))}){_quoting(finding)}"
+
+
+def _quoting(finding: Mapping[str, Any]) -> str:
+    """How a text is written that YAML takes for something else."""
+    value = finding.get("input")
+    if finding["type"] != "string_type" or not isinstance(value, bool | int | float | date):
+        return ""
+    if isinstance(value, bool):
+        words = ("yes", "on", "true") if value else ("no", "off", "false")
+        return f": YAML takes an unquoted {', '.join(words)} for {str(value).lower()}; write it in quotes, '{words[0]}'"
+    return f": write it in quotes, '{value}'"

@@ -17,6 +17,7 @@ from pipeline.audio.features import SAMPLE_RATE, LogMel
 from pipeline.settings.pretrain import CropSettings
 
 LEAST_BATCH = 2  # BatchNorm needs two items
+READ_AHEAD = 2  # batches per worker: each lies in shared memory until it is trained on
 
 
 class Views(NamedTuple):
@@ -153,7 +154,7 @@ class TuneCrops(Dataset):
 
 def loaded(dataset: Dataset, planned: Iterable[Visit], workers: int, pin: bool) -> Iterator[Any]:
     """The batches of `planned` in order, read ahead by `workers` processes."""
-    ahead: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    ahead: dict[str, Any] = {"prefetch_factor": READ_AHEAD} if workers else {}
     with _deaf_children():
         return iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=pin, **ahead))
 

@@ -135,7 +135,7 @@ class Branch(AamLearner):
         figures = dict(zip(FIGURES, (self._sums / max(self._steps, 1)).tolist(), strict=True))
         self._reset_figures()
         acting = math.isfinite(used)
-        warning = extreme_gate(shares["reliable"], shares["corrected"]) if acting else ""
+        warning = self.warning or (extreme_gate(shares["reliable"], shares["corrected"]) if acting else "")
         return {**figures, "tau1": used if acting else None, **shares, "warning": warning}
 
     def _shares(self) -> dict[str, float]:

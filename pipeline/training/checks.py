@@ -48,3 +48,8 @@ def extreme_gate(reliable: float, corrected: float) -> str:
     if reliable < FEWEST_RELIABLE:
         return f"the gate drops nearly everything ({100 * reliable:.1f} % reliable, {100 * corrected:.1f} % corrected)"
     return ""
+
+
+def few_classes(classes: int) -> str:
+    """What is wrong with labels that tell nothing apart, or nothing."""
+    return "all labels are of one class: there is nothing to tell apart, and nothing is learnt" if classes < 2 else ""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.losses.aam import AamClassifier, aam_loss
 from pipeline.settings.train import AamTraining
+from pipeline.training.checks import few_classes
 from pipeline.training.clipping import Clipped, clip_together
 from pipeline.training.runtime import Runtime
 from pipeline.training.schedules import margin_ramp, warmup_then_exponential
@@ -38,6 +39,11 @@ class AamLearner:
     def losses(self, cosines: Tensor, labels: Tensor, progress: float) -> Tensor:
         """[B] AAM losses under the margin at `progress` epochs."""
         return aam_loss(cosines, labels, self._schedule.aam.scale, margin(self._schedule, progress))
+
+    @property
+    def warning(self) -> str:
+        """What is suspicious about the labels, or nothing."""
+        return few_classes(len(self.classifier.weight))
 
     def update(self, loss: Tensor, progress: float) -> Clipped:
         """One step of the optimiser, on this process's share of the batch's loss; what its gradients were like."""

@@ -14,9 +14,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.errors import InputError, TrainingError
 from pipeline.training.batches import LEAST_BATCH, Visit, loaded, part_of, visits
-from pipeline.training.group import Group
+from pipeline.training.group import Group, local_processes
 from pipeline.training.history import Row, announce, write_tensorboard
 from pipeline.training.runtime import Runtime
+from pipeline.training.shared_memory import require_shared_memory
 from pipeline.training.state import StateFile, Termination
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         The history, a row per epoch.
 
     Raises:
-        InputError: there are too few utterances.
+        InputError: there are too few utterances, or too little shared memory for the data workers.
         TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
         SystemExit: the job was asked to end; its state is saved.
     """
@@ -110,10 +111,12 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
                 state.save({"counters": vars(counters), "method": method.state_dict()})
 
         with Termination().watched() as termination:
-            last_save = time.monotonic()
+            last_save, first_epoch = time.monotonic(), counters.epoch
             while counters.epoch < method.epochs:
                 planned = visits(method.seed, method.stage, counters.epoch, utterances, method.batch_size, group.size)
                 dataset = method.begin_epoch(counters.epoch)
+                if counters.epoch == first_epoch:
+                    require_shared_memory(dataset, part_of(planned[0], group.rank, group.size), runtime.workers, local_processes())
                 bar = _bar(method, counters, utterances, len(planned), group)
                 for batch in _timed(_batches(dataset, planned[counters.step :], runtime), counters):
                     method.step(batch, counters.epoch + counters.step / len(planned))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from pipeline.device import add_device_arguments, device_from
 from pipeline.errors import InputError
 from pipeline.models.synchronised import synchronise
+from pipeline.provenance import code_version
 from pipeline.training.compilation import compile_forward, keep_kernels
 from pipeline.training.group import Group, joined, local_processes, local_rank
 
@@ -31,6 +32,19 @@ class Runtime:
     checkpoint_seconds: float
     group: Group = field(default_factory=Group)
     cores: int = field(default_factory=torch.get_num_threads)  # of the job on this machine, for all of its processes together
+
+    def __post_init__(self) -> None:
+        code_version()  # the one that the job begins with: a long training may outlive edits of its code
+
+    def provenance(self) -> dict[str, Any]:
+        """What computes, for the files that a training leaves."""
+        gpu = self.device.type == "cuda"
+        return {
+            "code_version": code_version(),
+            "device": torch.cuda.get_device_name(self.device) if gpu else self.device.type,
+            "precision": "bfloat16" if self.bfloat16 else "float32",
+            "processes": self.group.size,
+        }
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 matrix products inside, where the job runs in that precision."""
@@ -60,11 +74,20 @@ class Runtime:
         return module
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every training and extraction script takes; the workflow fills them from `runtime`."""
+def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a script that runs encoders and trains none; the workflow fills them from `runtime`.
+
+    Nothing is compiled: a job that sees each utterance once hardly wins back the minute that it takes.
+    """
     add_device_arguments(parser)
-    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every training script takes; the workflow fills them from `runtime`."""
+    add_extraction_arguments(parser)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
 

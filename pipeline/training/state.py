@@ -1,6 +1,5 @@
 """The state of a training, kept outside every output so that a killed job goes on where it was."""
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.artifacts import load_torch, save_torch, write_text
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import InputError, TrainingError, lasting
+from pipeline.locking import UnsupportedLocksError, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class StateFile:
     def locked(self) -> Iterator[None]:
         """Keep every other process, on any node, from training with this state meanwhile; wait while another one does.
 
-        A controller that was killed leaves its jobs behind: a second run must neither train beside them nor fail for it.
+        A controller that was killed leaves its jobs behind: a second run must neither train beside them nor fail for it. Where the
+        file system has no locks the training goes on without, and says so.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / f"{self._name}.lock", "a+") as file:
@@ -97,7 +98,7 @@ class StateFile:
                 been mended since.
 
         Raises:
-            TrainingError: this is a retry of a training that failed for a reason of its own.
+            TrainingError: this is a retry of a training that failed for a reason that lasts.
         """
         mark = self._folder / f"{self._name}.failed"
         if attempt <= 1:
@@ -106,25 +107,26 @@ class StateFile:
             raise TrainingError(f"not tried again, it would fail as before: {mark.read_text(encoding='utf-8')}")
         try:
             yield
-        except TrainingError as error:
-            write_text(mark, str(error))
+        except Exception as error:
+            if reason := lasting(error):
+                write_text(mark, reason)
             raise
 
 
 def _wait_for(file: IO[str]) -> None:
-    """Lock `file`, waiting for whoever has it."""
+    """Lock `file`, waiting for whoever has it; where there can be no locks, warn of what that means."""
     told = -SECONDS_BETWEEN_MESSAGES
-    while True:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    try:
+        while not try_lock(file):
             if time.monotonic() - told >= SECONDS_BETWEEN_MESSAGES:
                 file.seek(0)
                 log.warning("waiting: %s is training with this state (%s)", file.read() or "another process", file.name)
                 told = time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        else:
-            return
+    except UnsupportedLocksError as error:
+        log.warning(
+            "%s: %s. Going on without a lock: see to it that no second run of this experiment is under way", error.filename, error.strerror
+        )
 
 
 def _number(path: Path) -> int:

@@ -65,7 +65,7 @@ class Tuning:
         """Figures of the epoch; `accuracy` is on the segments that were learnt from, before their step."""
         figures = dict(zip(FIGURES, (self._sums / max(self._steps, 1)).tolist(), strict=True))
         self._reset_figures()
-        return {**figures, **schedules(self.settings, epoch)}
+        return {**figures, **schedules(self.settings, epoch), "warning": self.learner.warning}
 
     def is_finite(self) -> bool:
         """Whether all figures of the epoch so far and all weights are finite."""

@@ -211,6 +211,16 @@ def test_csv_listing(tmp_path: Path) -> None:
     assert files.speakers.to_dict("records") == [{"utterance": "sub/b", "speaker": "anna"}]
 
 
+@pytest.mark.parametrize(("name", "mark"), [("list.tsv", "\t"), ("list.csv", ";"), ("list.txt", ",")])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_listings_with_tabs_or_semicolons(tmp_path: Path, name: str, mark: str, start: str) -> None:
+    table = pd.DataFrame({"path": ["one, two;.wav", "b.wav"], "speaker": ["anna", "bert"]})
+    (tmp_path / name).write_text(start + table.to_csv(sep=mark, index=False), encoding="utf-8")
+    files = enumerate_corpus(Corpus(layout="listing", path=str(tmp_path / name)))
+    assert files.utterances["utterance"].tolist() == ["b", "one, two;"]
+    assert files.speakers["speaker"].tolist() == ["bert", "anna"]
+
+
 def test_parquet_listing_with_ids_and_sessions(tmp_path: Path) -> None:
     table = pd.DataFrame({"path": ["b.wav", "a.wav"], "utterance": ["u2", "u1"], "session": ["s2", None], "speaker": [7, 8]})
     table.to_parquet(tmp_path / "list.parquet")

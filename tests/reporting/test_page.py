@@ -14,7 +14,7 @@ from pipeline.artifacts import write_table
 from pipeline.reporting import figures
 from pipeline.reporting.collect import Results
 from pipeline.reporting.corpora import corpus_summary
-from pipeline.reporting.page import render
+from pipeline.reporting.page import headline, render
 from pipeline.reporting.paper import counterparts
 from pipeline.reporting.repeats import repeat_probability
 from pipeline.reporting.trainings import warnings
@@ -42,6 +42,38 @@ def test_the_table_shows_the_metrics(results, page):
     shown = re.findall(r"<td[^>]*>([\d.]+)</td>", rows[0])
     expected = metrics[(metrics["system"] == "iter_2") & (metrics["trials"] == "demo")].set_index("norm").loc[["cosine", "snorm"]]
     assert shown == [f"{100 * rate:.2f}" for rate in expected["eer"]] + [f"{cost:.3f}" for cost in expected["min_dcf"]]
+
+
+def test_a_baseline_is_never_marked_as_the_best():
+    """Where it is the best nothing is; elsewhere the best of the trained systems."""
+    costs = {"baseline_untrained": (0.5, 0.2, 0.7, 0.9), "iter_0": (0.4, 0.3, 0.8, 0.8), "iter_1": (0.3, 0.2, 0.9, 0.9)}
+    rows = [
+        {"system": system, "iteration": None, "trials": "t", "norm": norm, "eer": eer, "min_dcf": cost, "targets": 1, "nontargets": 1}
+        for system, values in costs.items()
+        for norm, eer, cost in zip(("cosine", "snorm"), values[:2], values[2:], strict=True)
+    ]
+    [table] = headline(pd.DataFrame(rows))
+    marked = {row["system"]: [lowest for _, lowest in row["cells"]] for row in table["rows"]}
+    assert marked == {
+        "untrained encoder": [False, False, False, False],
+        "CA-DINO": [False, False, False, True],
+        "DLG-LC round 1": [True, True, False, False],
+    }
+
+
+def test_small_losses_are_shown_as_the_gate_sees_them():
+    """The mixture drawn over the histogram was fitted to losses down to the gate's own smallest; none may pile up above it."""
+    losses = np.full(1000, 1e-20, np.float32)
+    mixture = {f"{part}_{number}": 1.0 for part in ("weight", "variance") for number in (1, 2)} | {"mean_1": -46.0, "mean_2": 0.0}
+    drawn = figures.loss_histogram("name", losses, pd.Series({**mixture, "tau1": 1.0}))
+    ticks = [float(text) for text in re.findall(r">(-?[\d.]+)</text>", str(drawn))]
+    assert min(ticks) <= -40
+
+
+def test_the_page_does_not_claim_to_know_how_the_settings_were_chosen(page):
+    section = page[page.index('<section id="labels"') : page.index('<section id="config"')]
+    assert "while this run was under way" in section
+    assert "If they were tried out on these very trials" in section
 
 
 def test_warnings_come_first_and_loudly(results, page):

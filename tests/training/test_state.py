@@ -145,6 +145,15 @@ def test_a_second_training_waits_for_the_first_and_says_so(tmp_path, ending, mon
     assert f"waiting: process {first.pid} on " in caplog.text
 
 
+def test_a_training_on_a_file_system_without_locks_goes_on_with_a_warning(tmp_path, no_locks, caplog):
+    with StateFile(tmp_path, "train-1", "abc").locked():
+        pass
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    said = record.getMessage()
+    assert str(tmp_path / "train-1-abc.lock") in said and no_locks in said and "flock" in said
+
+
 def test_a_failure_of_its_own_is_not_repeated_by_retries(tmp_path):
     state = StateFile(tmp_path, "train-1", "abc")
     tried = []
@@ -163,10 +172,21 @@ def test_a_failure_of_its_own_is_not_repeated_by_retries(tmp_path):
     assert tried == [1, 1]
 
 
+@pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), FloatingPointError("not finite"), MemoryError()])
+def test_what_would_fail_again_is_not_repeated_by_retries(tmp_path, failure):
+    state = StateFile(tmp_path, "train-1", "abc")
+    with pytest.raises(type(failure)), state.failing_once(1):
+        raise failure
+    with pytest.raises(TrainingError, match="not tried again"), state.failing_once(2):
+        raise AssertionError
+
+
 def test_a_failure_from_outside_is_repeated(tmp_path):
     state = StateFile(tmp_path, "train-1", "abc")
     for attempt in (1, 2):
         with pytest.raises(OSError), state.failing_once(attempt):
             raise OSError("a node went down")
+    with pytest.raises(ZeroDivisionError), state.failing_once(2):
+        raise ZeroDivisionError  # a fault of the code, which may be mended meanwhile
     with state.failing_once(3):
         pass

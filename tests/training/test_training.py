@@ -15,13 +15,18 @@ from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
 from pipeline.errors import InputError, TrainingError
 from pipeline.losses.aam import aam_loss
 from pipeline.losses.loss_gate import Mixture, crossing
+from pipeline.models.ecapa import untrained
 from pipeline.settings.audio import FeatureSettings
+from pipeline.settings.section import validated
+from pipeline.settings.train import TrainSettings
 from pipeline.training import branch
 from pipeline.training.batches import TrainCrops, visits
+from pipeline.training.branch import Branch
+from pipeline.training.gated import GatedTraining
 from pipeline.training.group import Group
 from pipeline.training.loop import TERMINATED, fit, once_more
 from pipeline.training.state import StateFile
-from tests.training.workshop import METHODS, Workshop, assert_same, weights, without_time
+from tests.training.workshop import ENCODER, METHODS, TRAIN, Workshop, assert_same, weights, without_time
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,6 +146,15 @@ def test_gate_modes(mode, workshop, tmp_path):
         assert rows[2]["corrected"] == 0.0
     for row in method.gate_rows:
         assert row["reliable"] + row["corrected"] + row["dropped"] == pytest.approx(1.0)
+
+
+def test_labels_of_one_class_are_warned_of(workshop, tmp_path):
+    labels = torch.zeros(len(workshop.corpus), dtype=torch.int64)
+    settings = validated(TrainSettings, {**TRAIN, "epochs": 2})
+    voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 1, np.ones(len(labels), bool), workshop.runtime())
+    method = GatedTraining(settings, voice, labels, 1, 1, workshop.features, workshop.segments(settings))
+    assert all("one class" in row["warning"] for row in workshop.trained(method, tmp_path / "one"))
+    assert not any("one class" in row["warning"] for row in workshop.trained(workshop.gated(epochs=2), tmp_path / "six"))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(workshop, tmp_path):

@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 # The options that name a stage's outputs.
 OUTPUTS = {
     "listing": ["listing", "speakers"],
+    "check_corpus": ["output"],
+    "check_trials": ["output"],
     "pack": ["audio", "manifest"],
     "manifest": ["manifest"],
     "noise": ["noise"],
@@ -142,9 +144,9 @@ class Workshop:
         assert done.status == 0, done.told
         return done.told
 
-    def plan(self) -> Plan:
-        """What the workflow would do now."""
-        done = self.snakemake("--dry-run", "--configfile", "overlay.yaml")
+    def plan(self, *arguments: str) -> Plan:
+        """What the workflow would do now, by the overlay or what else `arguments` name."""
+        done = self.snakemake("--dry-run", *(arguments or ("--configfile", "overlay.yaml")))
         assert done.status == 0, done.told
         blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", done.told, re.MULTILINE)
         blocks = [(name, text) for name, text in blocks if name != "all"]

@@ -43,6 +43,13 @@ def test_marks_of_a_living_run_stay_until_it_is_killed(tmp_path):
     held.close()
 
 
+def test_without_locks_marks_stay_and_the_way_out_is_said(tmp_path, no_locks, capsys):
+    path = mark(tmp_path, "0.output.lock", "results/mine/iter_0/model.pt")
+    assert claim("mine", tmp_path) is None and path.exists()
+    said = capsys.readouterr().err
+    assert str(tmp_path / "mine.alive") in said and no_locks in said and "--unlock" in said
+
+
 def test_a_run_after_a_killed_one_starts(workshop):
     """As Snakemake itself would find it: its own marks, and nobody there."""
     mark(workshop.folder / ".snakemake", "0.output.lock", "results/tiny/report.html")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ import yaml
 
 from pipeline.settings.clustering import ClusterSettings
 from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
-from pipeline.settings.experiment import Experiment
-from pipeline.settings.jobs import BaselineJob, PretrainJob, TrainJob
+from pipeline.settings.experiment import OWN_SHARDS, Experiment
+from pipeline.settings.jobs import BaselineJob, CorpusCheck, PretrainJob, TrainJob
 from pipeline.settings.scoring import MetricSettings, ScoreSettings
+from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {
     "listing": Corpus,
+    "check_corpus": CorpusCheck,
     "pack": PackSettings,
     "manifest": RejectionSettings,
     "noise": NoiseSettings,
@@ -62,6 +65,22 @@ def test_no_training_stage_is_given_the_speakers(finished):
     assert {stage for stage, arguments in calls if any("speakers" in argument for argument in arguments)} == {"listing", "quality"}
 
 
+def test_extraction_is_given_no_option_that_it_does_not_read(finished):
+    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
+    options = [{argument for argument in arguments if argument.startswith("--")} for stage, arguments in calls if stage == "extract"]
+    assert options == [{"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision"}] * len(options) != []
+
+
+@pytest.mark.parametrize(("gpus", "device", "times"), [(2, "auto", 2), (2, "cpu", 1), (0, "auto", 1)])
+def test_cores_and_workers_of_a_training_are_those_of_its_gpus(fresh, gpus, device, times):
+    fresh.configure(runtime={"gpus": gpus, "device": device, "threads": 2, "workers": 3})
+    done = fresh.snakemake("--dry-run", "--cores", "16", "--configfile", "overlay.yaml")
+    for rule, factor in (("pretrain", times), ("train", times), ("cluster", 1)):
+        block = done.told.partition(f"\nrule {rule}:\n")[2].partition("\n\n")[0]
+        assert f"threads: {2 * factor}\n" in block
+        assert rule == "cluster" or (f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block)
+
+
 def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
     told = (finished.folder / "first-run.txt").read_text()
     assert "the table of metrics" in told
@@ -88,6 +107,58 @@ def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, na
     assert done.status == 1
     assert named in done.told
     assert "Traceback" not in done.told
+
+
+OWN = {"experiment": "tiny", "rounds": 1, "runtime": {"device": "cpu", "threads": 1}}
+CORPORA = {"train": {"layout": "folder", "path": "no/such folder"}}
+# Ways to say the same: one file, several, the command line.
+WAYS = {
+    "a file": ([{**OWN, "corpora": CORPORA}], []),
+    "two files": ([OWN, {"corpora": CORPORA}], []),
+    "the command line": ([OWN], ["--config", f"corpora={json.dumps(CORPORA)}"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
+    overlays, options = WAYS[way]
+    for number, overlay in enumerate(overlays):
+        (fresh.folder / f"{number}.yaml").write_text(yaml.safe_dump(overlay))
+    files = [f"{number}.yaml" for number in range(len(overlays))]
+    plan = fresh.plan("--configfile", *files, *options)
+    assert {"pretrain", "train", "cluster", "report"} <= set(plan.rules)
+    assert not {"score", "metrics", "baseline"} & set(plan.rules)
+    assert plan.rules["pack"] == OWN_SHARDS
+
+
+def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
+    overlay = {**OWN, "corpora": CORPORA, "large_margin": {"enabled": True}}
+    (fresh.folder / "own.yaml").write_text(yaml.safe_dump(overlay))
+    done = fresh.snakemake("--configfile", "own.yaml")
+    assert done.status == 0, done.told
+    last = done.told[done.told.index("nothing was scored") :]
+    for system in ("iter_0", "iter_1", "large_margin"):
+        assert str(fresh.folder / f"results/tiny/{system}/model.pt") in last
+    assert str(fresh.folder / "results/tiny/report.html") in last
+    again = fresh.snakemake("--configfile", "own.yaml", "--dry-run")
+    assert "Nothing to be done" in again.told
+
+
+def test_settings_that_a_corpus_cannot_serve_are_said_before_it_is_packed(fresh):
+    for stage in ("listing", "check_corpus", "check_trials"):
+        shutil.copy(REPOSITORY / "pipeline" / f"{stage}.py", fresh.folder / "pipeline")
+    for number in range(3):
+        path = fresh.folder / f"own/talker/{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    corpora = {name: {"layout": "folder", "path": "own"} for name in ("train", "test")}
+    fresh.configure(corpora=corpora, cluster={"clusters": 4}, baselines=False)
+    done = fresh.snakemake("--configfile", "overlay.yaml")
+    assert done.status == 1
+    said = ("'cluster.clusters' is 4: lower it to 3 at most", "trials.some: none of its 1 trials can be scored")
+    assert any(message in done.told for message in said)  # the first that fails ends the run
+    assert "Traceback" not in done.told
+    assert not list(fresh.folder.rglob("audio-*.pt"))
 
 
 def test_missing_trial_list_is_named(fresh):

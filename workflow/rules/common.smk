@@ -26,15 +26,21 @@ LARGE_MARGIN = [names.LARGE_MARGIN] if EXPERIMENT.large_margin.enabled else []
 SYSTEMS = names.systems(EXPERIMENT.rounds, EXPERIMENT.baselines) + LARGE_MARGIN
 # Told of speakers, they are scored beside the others, and nothing else is made of them.
 FINETUNED = names.finetuned(EXPERIMENT.finetune.starts, EXPERIMENT.finetune.percent)
+# Those whose clusters the report describes. Baselines are there to be scored, and nothing else is made of them.
+DESCRIBED = SYSTEMS if EXPERIMENT.trials else ROUNDS + LARGE_MARGIN
 
 AUDIO_VISUAL = EXPERIMENT.modality == "audio_visual"
 COMPARED = ROUNDS[1:] if AUDIO_VISUAL and EXPERIMENT.faces.compare_modalities else []
 
 # Handed to jobs as resources, like all of RUNTIME: a change of resources never reruns a job.
 GPUS = 0 if RUNTIME.device == "cpu" else RUNTIME.gpus
-TRAINING_GPUS = {"gpus_per_node": GPUS, "nodes": RUNTIME.nodes}
-# What SLURM is asked for: of one node so many GPUs, of several nodes so many on each.
-TRAINING_GPUS |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f"gpu:{GPUS}"}
+PROCESSES = max(GPUS, 1) * RUNTIME.nodes
+# Cores and data workers are named for one GPU: eight of them are fed by eight times as many.
+TRAINING_THREADS = RUNTIME.threads * max(GPUS, 1)
+TRAINING_RESOURCES = {"gpus_per_node": GPUS, "nodes": RUNTIME.nodes, "workers": RUNTIME.workers * max(GPUS, 1)}
+# What SLURM is asked for: of one node so many GPUs, of several nodes so many on each; and cores of a node, not for each GPU.
+TRAINING_RESOURCES |= {"gpu": GPUS} if RUNTIME.nodes == 1 or not GPUS else {"gres": f"gpu:{GPUS}"}
+TRAINING_RESOURCES |= {"cpus_per_task": lambda wildcards, threads: threads}
 
 
 wildcard_constraints:
@@ -117,7 +123,11 @@ def settings_of_report():
 
 
 def summary():
-    """What to look at after a run: the table of error rates, and where the report lies."""
+    """What to look at after a run: the table of error rates or, without trials, the models; and where the report lies."""
     table, page = Path(RESULTS, "logs", "metrics.txt"), Path(RESULTS, "report.html")
     place = f"Report: {page.resolve()}" if page.exists() else f"Results so far: {Path(RESULTS).resolve()}"
-    return f"{table.read_text()}\n{place}" if table.exists() else place
+    if EXPERIMENT.trials:
+        return f"{table.read_text()}\n{place}" if table.exists() else place
+    models = {names.title(system): Path(RESULTS, system, "model.pt") for system in ROUNDS + LARGE_MARGIN + FINETUNED}
+    made = [f"  {title}: {path.resolve()}" for title, path in models.items() if path.exists()]
+    return "\n".join(["The configuration names no trial lists, so nothing was scored. Models:", *made, place])

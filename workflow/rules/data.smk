@@ -4,6 +4,8 @@ The trees themselves are no inputs: enumerating a million files is the work of t
 the workflow. After adding or removing files, have a corpus listed again with `snakemake … --forcerun listing`.
 """
 
+from pipeline.settings.jobs import CorpusCheck
+
 
 rule data:
     input:
@@ -22,6 +24,7 @@ rule listing:
         speakers="results/{experiment}/data/{corpus}/speakers.parquet",
     log:
         "results/{experiment}/logs/listing-{corpus}.log",
+    priority: 100  # like the checks: what is wrong with a corpus is said before it is packed
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -34,6 +37,52 @@ rule listing:
     shell:
         "python -m pipeline.listing --settings {params.settings:q} --shards {params.shards}"
         " --listing {output.listing:q} --speakers {output.speakers:q} 2> {log:q}"
+
+
+# Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their
+# priority has them done before what their corpora are needed for, and when one fails no other job is started.
+rule check_corpus:
+    input:
+        code=code("check_corpus"),
+        listing=f"results/{{experiment}}/data/{TRAIN}/listing.parquet",
+    output:
+        "results/{experiment}/checks/corpus.json",
+    log:
+        "results/{experiment}/logs/check_corpus.log",
+    priority: 100
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+        processes=PROCESSES,
+    params:
+        settings=CorpusCheck.of(EXPERIMENT).to_json(),
+    shell:
+        "python -m pipeline.check_corpus --settings {params.settings:q} --listing {input.listing:q} --output {output:q}"
+        " --processes {resources.processes} 2> >(exec tee {log:q} >&2)"
+
+
+rule check_trials:
+    input:
+        code=code("check_trials"),
+        trials=trial_file,
+        listing=lambda wildcards: f"{RESULTS}/data/{test_corpus(wildcards)}/listing.parquet",
+    output:
+        "results/{experiment}/checks/trials-{trials}.json",
+    log:
+        "results/{experiment}/logs/check_trials-{trials}.log",
+    priority: 100
+    conda:
+        "../../envs/score.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    shell:
+        "python -m pipeline.check_trials --name {wildcards.trials:q} --trials {input.trials:q} --listing {input.listing:q}"
+        " --output {output:q} 2> >(exec tee {log:q} >&2)"
 
 
 rule pack:

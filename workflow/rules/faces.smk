@@ -108,13 +108,12 @@ rule train_av:
         "results/{experiment}/logs/train_av-{i}.log",
     conda:
         "../../envs/faces.yaml"
-    threads: RUNTIME.threads
+    threads: TRAINING_THREADS
     resources:
-        **TRAINING_GPUS,
+        **TRAINING_RESOURCES,
         mem_mb=64000,
         runtime=2880,
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
         compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
@@ -154,12 +153,11 @@ rule extract_av:
         runtime=720,
         gpu=min(GPUS, 1),
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
     shell:
         "python -m pipeline.extract_av --model {input.model:q} --face-model {input.face_model:q} --manifest {input.manifest:q}"
         " --audio {input.audio:q} --faces {input.faces:q} --images {input.images:q} --output {output:q}"
-        " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision} 2> {log:q}"
+        " --device {resources.device} --threads {threads} --precision {resources.precision} 2> {log:q}"
 
 
 rule modalities:

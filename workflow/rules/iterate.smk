@@ -5,6 +5,7 @@ from pipeline.settings.jobs import TrainJob
 
 rule trained:
     input:
+        f"{RESULTS}/checks/corpus.json",
         f"{RESULTS}/{ROUNDS[-1]}/model.pt",
         f"{RESULTS}/{ROUNDS[-1]}/pseudo_labels.parquet",
 
@@ -27,12 +28,11 @@ rule extract:
         runtime=720,
         gpu=min(GPUS, 1),
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
     shell:
-        "python -m pipeline.extract --settings '{{}}' --model {input.model:q} --manifest {input.manifest:q}"
+        "python -m pipeline.extract --model {input.model:q} --manifest {input.manifest:q}"
         " --audio {input.audio:q} --output {output:q} --device {resources.device} --threads {threads}"
-        " --workers {resources.workers} --precision {resources.precision} 2> {log:q}"
+        " --precision {resources.precision} 2> {log:q}"
 
 
 rule cluster:
@@ -55,7 +55,7 @@ rule cluster:
         modality=modality_of_labels,
     shell:
         "python -m pipeline.cluster --settings {params.settings:q} --seed {params.seed} --embeddings {input.embeddings:q}"
-        " --modality {params.modality} --output {output:q} --threads {threads} 2> {log:q}"
+        " --modality {params.modality} --output {output:q} --threads {threads} 2> >(exec tee {log:q} >&2)"
 
 
 rule train:
@@ -75,13 +75,12 @@ rule train:
         "results/{experiment}/logs/train-{i}.log",
     conda:
         "../../envs/train.yaml"
-    threads: RUNTIME.threads
+    threads: TRAINING_THREADS
     resources:
-        **TRAINING_GPUS,
+        **TRAINING_RESOURCES,
         mem_mb=64000,
         runtime=2880,
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
         compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),

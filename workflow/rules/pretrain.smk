@@ -19,6 +19,7 @@ else:
 
 rule pretrained:
     input:
+        f"{RESULTS}/checks/corpus.json",
         f"{RESULTS}/iter_0/model.pt",
 
 
@@ -36,13 +37,12 @@ rule pretrain:
         "results/{experiment}/logs/pretrain.log",
     conda:
         "../../envs/train.yaml"
-    threads: RUNTIME.threads
+    threads: TRAINING_THREADS
     resources:
-        **TRAINING_GPUS,
+        **TRAINING_RESOURCES,
         mem_mb=64000,
         runtime=2880,
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
         compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),

@@ -24,13 +24,12 @@ rule large_margin:
         "results/{experiment}/logs/large_margin.log",
     conda:
         "../../envs/train.yaml"
-    threads: RUNTIME.threads
+    threads: TRAINING_THREADS
     resources:
-        **TRAINING_GPUS,
+        **TRAINING_RESOURCES,
         mem_mb=64000,
         runtime=2880,
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
         compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
@@ -64,13 +63,12 @@ rule finetune:
         "results/{experiment}/logs/finetune-{start}-{percent}.log",
     conda:
         "../../envs/train.yaml"
-    threads: RUNTIME.threads
+    threads: TRAINING_THREADS
     resources:
-        **TRAINING_GPUS,
+        **TRAINING_RESOURCES,
         mem_mb=64000,
         runtime=2880,
         device=RUNTIME.device,
-        workers=RUNTIME.workers,
         precision=RUNTIME.precision,
         compile=str(RUNTIME.compile).lower(),
         checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
