@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from pipeline.device import add_device_arguments, device_from
+from pipeline.device import add_device_arguments, device_from, image_layout
 from pipeline.errors import InputError
 from pipeline.models.synchronised import synchronise
 from pipeline.training.compilation import compile_forward, keep_kernels
@@ -47,10 +47,10 @@ class Runtime:
             torch.set_num_threads(share)
 
     def placed(self, module: Module) -> Module:
-        """`module` on the device; where several processes train, its BatchNorm layers see the batches of all."""
+        """`module` on the device, in its layout; where several processes train, its BatchNorm layers see the batches of all."""
         if self.group.size > 1:
             synchronise(module, self.group.sum)
-        return module.to(self.device)
+        return module.to(self.device, memory_format=image_layout(self.device))
 
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for."""
