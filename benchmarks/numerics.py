@@ -5,7 +5,7 @@
 
 Every way of computing starts from the same weights and sees the same batches of a made-up corpus, in CA-DINO and in a round. The
 reference is float32, not compiled. Beside it stands the reference from weights that differ by a millionth: what two trainings
-differ by after some steps if nothing but rounding tells them apart. Prints JSON and saves it.
+differ by after some steps if nothing but rounding tells them apart. Prints JSON and saves it after each training.
 """
 
 import argparse
@@ -47,9 +47,10 @@ def main() -> None:
     args = arguments()
     bench = opened(args)
     trainings = {"pretraining": Training(bench, pretraining), "round": Training(bench, gated)}
-    outcome = {"machine": machine(bench), "sizes": sizes(args)}
-    outcome |= {name: {"losses": curves(made, args.steps), "gradients": gradients(made)} for name, made in trainings.items()}
-    args.save.write_text(json.dumps(outcome, indent=2) + "\n")
+    outcome: Figures = {"machine": machine(bench), "sizes": sizes(args)}
+    for name in args.trainings:
+        outcome[name] = {part: PARTS[part](trainings[name], args.steps) for part in args.parts}
+        args.save.write_text(json.dumps(outcome, indent=2) + "\n")
     print(args.save.read_text(), end="")
 
 
@@ -57,6 +58,10 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__, "numerics.json")
     made.add_argument("--steps", type=int, help="of each training")
+    made.add_argument("--trainings", nargs="+", choices=["pretraining", "round"], default=["pretraining", "round"])
+    made.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="gradients has all ways compiled, not the fast one alone"
+    )
     return with_sizes(made, {"steps": 200}, {"steps": 20})
 
 
@@ -171,6 +176,9 @@ def compared(gradient: Tensor, reference: Tensor) -> Figures:
     """Cosine, and the norm of the difference as a share of the reference's."""
     cosine = float(nn.functional.cosine_similarity(gradient, reference, dim=0))
     return {"cosine": round(cosine, 6), "relative_difference": float(f"{float((gradient - reference).norm() / reference.norm()):.2g}")}
+
+
+PARTS: dict[str, Callable[[Training, int], Figures]] = {"losses": curves, "gradients": lambda training, _: gradients(training)}
 
 
 if __name__ == "__main__":
