@@ -30,6 +30,7 @@ from pipeline.settings.jobs import PretrainJob, TrainJob
 SECONDS = 350.0  # of all stages together
 SLOWER = 8.0  # a rehearsal may take so many times as long
 SMALL: dict[str, Any] = {
+    "runtime": {"precision": "auto"},
     "encoder": {"channels": 32, "mfa_channels": 48, "bottleneck": 16},
     "pretrain": {
         "epochs": 2,

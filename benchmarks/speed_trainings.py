@@ -127,7 +127,7 @@ def opened(args: argparse.Namespace, changes: dict[str, Any] | None = None) -> B
         segments,
         AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
         FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
-        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices) // 2)),
+        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices))),
     )
 
 

@@ -130,6 +130,7 @@ def two_steps(bench: Bench) -> Figures:
 
 def two_steps_of(bench: Bench, make: Callable[[Bench], Any], epoch: int) -> Figures:
     """Of one training."""
+    forget_graphs()  # and the training before this one
     reset_memory(bench)
     method = make(bench)
     dataset = method.begin_epoch(epoch)
