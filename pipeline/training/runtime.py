@@ -51,7 +51,7 @@ class Runtime:
         """`module` on the device, in its layout; where several processes train, its BatchNorm layers see the batches of all."""
         if self.group.size > 1:
             synchronise(module, self.group.sum)
-        return module.to(self.device, memory_format=image_layout(self.device))
+        return module.to(self.device).to(memory_format=image_layout(self.device))
 
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for."""

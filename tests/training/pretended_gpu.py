@@ -47,7 +47,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def moved(module: nn.Module, device: torch.device, memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
+def moved(module: nn.Module, device: torch.device = GPU, memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
     """`module.to(…)`: new parameters, as fake tensors cannot take the place of real ones."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
