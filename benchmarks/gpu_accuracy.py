@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 
 from benchmarks.bounded import Session, Stage, refuse_without_gpu
 from benchmarks.measuring import versions
-from benchmarks.speed_trainings import REPOSITORY, merged
+from benchmarks.speed_trainings import REPOSITORY, Figures, attempted, merged
 from pipeline.metrics import NORMS, measured
 from pipeline.settings.experiment import Experiment, resolve
 from pipeline.settings.jobs import PretrainJob, TrainJob
@@ -55,9 +55,14 @@ def main() -> None:
         session.outcome |= {"settings": experiment.model_dump(mode="json"), "error_rates": {}}
         complete = Run(session, experiment, Path(folder), slower=SLOWER if args.small else 1.0).everything()
     for system, rates in session.outcome["error_rates"].items():
-        print(f"{system}: EER {rates['eer_cosine']:.2%} by cosine, {rates['eer_snorm']:.2%} with s-norm")
+        print(f"{system}: {rates.get('error') or rates_line(rates)}")
     print(f"{args.out}/gpu_accuracy.json holds everything")
     sys.exit(int(not complete))
+
+
+def rates_line(rates: Figures) -> str:
+    """The equal error rates, for a person."""
+    return f"EER {rates['eer_cosine']:.2%} by cosine, {rates['eer_snorm']:.2%} with s-norm"
 
 
 def arguments() -> argparse.Namespace:
@@ -188,17 +193,18 @@ class Run:
         beside = [self._train(iteration + 1)] if iteration < experiment.rounds else []
         done = done and self._session.run(score, *beside)
         if scores.exists():
-            self._report(system, scores, folder / "history.parquet")
+            rates = attempted(lambda: self._rates(scores, folder / "history.parquet"))
+            self._session.outcome["error_rates"][system] = rates
+            self._session.save()
         return done
 
-    def _report(self, system: str, scores: Path, history: Path) -> None:
-        """Add a model's error rates, and the figures of its training's last epoch, to the outcome."""
+    def _rates(self, scores: Path, history: Path) -> Figures:
+        """A model's error rates, and the figures of its training's last epoch."""
         rows = {row["norm"]: row for row in measured(scores, self._experiment.metrics)}
         rates = {f"{measure}_{norm}": rows[norm][measure] for norm in NORMS for measure in ("eer", "min_dcf")}
         table = pd.read_parquet(history)
         training = {"views": int(len(table) * self._utterances()), "seconds": round(float(table["seconds"].sum()), 1)}
-        self._session.outcome["error_rates"][system] = {**rates, "training": {**training, "last_epoch": table.iloc[-1].to_dict()}}
-        self._session.save()
+        return {**rates, "training": {**training, "last_epoch": table.iloc[-1].to_dict()}}
 
     def _utterances(self) -> int:
         manifest = pd.read_parquet(self._folder / self._experiment.train_corpus / "manifest.parquet")

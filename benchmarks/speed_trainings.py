@@ -4,7 +4,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,15 @@ def with_sizes(made: argparse.ArgumentParser, full: Figures, small: Figures) -> 
     """The command line, with the sizes that it does not name."""
     made.set_defaults(**({**SMALL, **small} if "--small" in sys.argv else {**FULL, **full}))
     return made.parse_args()
+
+
+def attempted(measure: Callable[[], Figures]) -> Figures:
+    """What `measure` finds, or how it failed: whatever that is, the other measurements must not be lost."""
+    try:
+        return measure()
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
 
 
 class Bench(NamedTuple):

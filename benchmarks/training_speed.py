@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -37,6 +36,7 @@ from benchmarks.speed_trainings import (
     Bench,
     Endless,
     Figures,
+    attempted,
     audio_visual,
     forget_graphs,
     gated,
@@ -88,15 +88,6 @@ def main() -> None:
         args.save.write_text(json.dumps(outcome, indent=2) + "\n")
     print(args.save.read_text(), end="")
     sys.exit(int(failed(outcome["stages"])))
-
-
-def attempted(measure: Callable[[], Figures]) -> Figures:
-    """What `measure` finds, or how it failed: whatever that is, the other measurements must not be lost."""
-    try:
-        return measure()
-    except Exception as error:
-        traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
 
 
 def failed(figures: object) -> bool:
