@@ -43,7 +43,6 @@ class Session:
         self._end = self._start + seconds
         self.outcome: dict[str, Any] = {"about": about, "seconds": 0.0, "stages": {}}
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that stages end with the program
         self.save()
 
     def left(self) -> float:
@@ -119,6 +118,11 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def end_with_stages() -> None:
+    """Let SIGTERM, of `timeout` for example, end this program and with it the stages that are running."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def refuse_without_gpu(*, available: bool, small: bool) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
-from benchmarks.bounded import Session, Stage, refuse_without_gpu
+from benchmarks.bounded import Session, Stage, end_with_stages, refuse_without_gpu
 from benchmarks.measuring import versions
 from benchmarks.speed_trainings import REPOSITORY, Figures, attempted, merged
 from pipeline.metrics import NORMS, measured
@@ -47,6 +47,7 @@ SMALL: dict[str, Any] = {
 def main() -> None:
     """Run all stages, print the error rates."""
     args = arguments()
+    end_with_stages()
     refuse_without_gpu(available=torch.cuda.is_available(), small=args.small)
     experiment = experiment_of(small=args.small)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
-from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
+from benchmarks.bounded import SAVE, Session, Stage, end_with_stages, refuse_without_gpu
 from benchmarks.measuring import version_of, versions
 
 HERE = Path(__file__).resolve().parent
@@ -35,6 +35,7 @@ SMALL = ["--small", "--channels", "16", "--mfa-channels", "24", "--dilations", "
 def main() -> None:
     """Run all stages."""
     args = arguments()
+    end_with_stages()
     refuse_without_gpu(available=torch.cuda.is_available(), small=args.small)
     with tempfile.TemporaryDirectory(dir=args.into) as folder:
         session = Session("gpu_quarter", args.out, args.seconds * (SLOWER if args.small else 1), about())
