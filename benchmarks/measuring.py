@@ -1,9 +1,14 @@
 """How time is taken, and how fast a device is at best."""
 
+import os
+import platform
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from datetime import date
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -57,6 +62,35 @@ def copy_rate(device: torch.device) -> float:
     target = torch.empty_like(source)
     moved = 2 * source.numel() * source.element_size()
     return float(f"{moved / best_seconds(lambda: target.copy_(source), device):.3g}")
+
+
+def versions(device: torch.device) -> dict[str, object]:
+    """What figures must be read beside: the card or processor, the libraries, the date."""
+    libraries: dict[str, object] = {"python": platform.python_version(), "torch": torch.__version__}
+    found: dict[str, object] = {"device": processor(), "cores": os.cpu_count(), **libraries}
+    if device.type == "cuda":
+        memory = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
+        card = {"device": torch.cuda.get_device_name(device), "processor": found["device"], "device_gibibytes": memory}
+        driver = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": driver_version()}
+        found |= {**card, **driver, "triton": version_of("triton")}
+    return {**found, "date": date.today().isoformat()}
+
+
+def version_of(package: str) -> str | None:
+    """Of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def driver_version() -> str | None:
+    """Of the GPU's driver, where it can be asked for."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")[0].strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def processor() -> str:

@@ -5,7 +5,7 @@
 
 Every way of computing starts from the same weights and sees the same batches of a made-up corpus, in CA-DINO and in a round. The
 reference is float32, not compiled. Beside it stands the reference from weights that differ by a millionth: what two trainings
-differ by after some steps if nothing but rounding tells them apart. Prints JSON and saves it.
+differ by after some steps if nothing but rounding tells them apart. Prints JSON and saves it after each training.
 """
 
 import argparse
@@ -37,7 +37,7 @@ WAYS = {  # bfloat16, compiled
     "bfloat16": (True, False),
     "bfloat16 compiled": (True, True),
 }
-REFERENCE, REFERENCE_ELSEWHERE, FAST = "float32", "float32 from weights a millionth off", "bfloat16 compiled"
+REFERENCE, REFERENCE_ELSEWHERE = "float32", "float32 from weights a millionth off"
 EPOCHS = (1.0, 5.0)  # of the schedules, passed within the steps: the head's last layer learns, the learning rate is not yet high
 UNCLIPPED = 1e9
 
@@ -47,9 +47,10 @@ def main() -> None:
     args = arguments()
     bench = opened(args)
     trainings = {"pretraining": Training(bench, pretraining), "round": Training(bench, gated)}
-    outcome = {"machine": machine(bench), "sizes": sizes(args)}
-    outcome |= {name: {"losses": curves(made, args.steps), "gradients": gradients(made)} for name, made in trainings.items()}
-    args.save.write_text(json.dumps(outcome, indent=2) + "\n")
+    outcome: Figures = {"machine": machine(bench), "sizes": sizes(args)}
+    for name in args.trainings:
+        outcome[name] = {part: PARTS[part](trainings[name], args) for part in args.parts}
+        args.save.write_text(json.dumps(outcome, indent=2) + "\n")
     print(args.save.read_text(), end="")
 
 
@@ -57,6 +58,11 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__, "numerics.json")
     made.add_argument("--steps", type=int, help="of each training")
+    made.add_argument("--fast", choices=list(WAYS)[1:], default="bfloat16 compiled", help="whose losses stand beside the reference's")
+    made.add_argument("--trainings", nargs="+", choices=["pretraining", "round"], default=["pretraining", "round"])
+    made.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="gradients has all ways compiled, not the fast one alone"
+    )
     return with_sizes(made, {"steps": 200}, {"steps": 20})
 
 
@@ -93,14 +99,14 @@ def _unclipped(section: PretrainSettings | TrainSettings) -> PretrainSettings | 
 # Losses ---------------------------------------------------------------------------------------------------------------
 
 
-def curves(training: Training, steps: int) -> Figures:
+def curves(training: Training, args: argparse.Namespace) -> Figures:
     """The loss at each step, and how far it lies from the reference's: greatest and mean difference, relative."""
-    begun: dict[str, Pretraining | GatedTraining] = {way: training.begun(way) for way in (REFERENCE, FAST)}
+    begun: dict[str, Pretraining | GatedTraining] = {way: training.begun(way) for way in (REFERENCE, args.fast)}
     begun[REFERENCE_ELSEWHERE] = training.begun(REFERENCE)
     disturb(networks(begun[REFERENCE_ELSEWHERE]))
     losses: dict[str, list[float]] = {way: [] for way in begun}
-    for step, batch in enumerate(training.batches(steps)):
-        progress = EPOCHS[0] + (EPOCHS[1] - EPOCHS[0]) * step / steps
+    for step, batch in enumerate(training.batches(args.steps)):
+        progress = EPOCHS[0] + (EPOCHS[1] - EPOCHS[0]) * step / args.steps
         for way, method in begun.items():
             losses[way].append(loss_of_step(method, batch, progress))
     differences = {way: relative(losses[way], losses[REFERENCE]) for way in losses if way != REFERENCE}
@@ -171,6 +177,12 @@ def compared(gradient: Tensor, reference: Tensor) -> Figures:
     """Cosine, and the norm of the difference as a share of the reference's."""
     cosine = float(nn.functional.cosine_similarity(gradient, reference, dim=0))
     return {"cosine": round(cosine, 6), "relative_difference": float(f"{float((gradient - reference).norm() / reference.norm()):.2g}")}
+
+
+PARTS: dict[str, Callable[[Training, argparse.Namespace], Figures]] = {
+    "losses": curves,
+    "gradients": lambda training, _: gradients(training),
+}
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ GATE = """
 import sys
 from pipeline.artifacts import read_table
 from pipeline.losses.loss_gate import refit
-print(refit(read_table(sys.argv[1], ["loss_clean"])["loss_clean"].to_numpy(), None, 1))
+print(refit(read_table(sys.argv[1], ["loss_clean"])["loss_clean"].to_numpy(), None))
 """
 SAMPLING = """
 import sys

@@ -1,9 +1,10 @@
 """A made-up corpus in the pipeline's own files, for the measurements of speed: packed audio, banks, faces.
 
 What is heard and seen in it does not matter to the time that a training takes; sizes and layout do, and are those of the stages.
+Nothing is decoded, synthesised or simulated: 16,000 utterances of 8 s with banks and faces take a quarter of a minute.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +16,9 @@ from pipeline.artifacts import FlatTensor, read_table, write_table
 from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
 from pipeline.audio.corpus import PackedCorpus
 from pipeline.audio.decoding import RATE
-from pipeline.audio.noise_bank import corpus_source, noise_segments, synthetic_sources
 from pipeline.audio.packing import manifest_of, merge_manifests, write_shard
-from pipeline.audio.synthesis import finished_response, noise_of_colour, simulated_responses
-from pipeline.settings.data import NoiseSettings
+from pipeline.audio.recorded import LONGEST, SHORTEST
+from pipeline.audio.synthesis import RT60, finished_response, noise_of_colour
 from pipeline.vision.faces import PackedFaces
 from pipeline.vision.images import encoded
 from pipeline.vision.packing import FACES, Face, face_rows
@@ -58,7 +58,7 @@ class Corpus(NamedTuple):
         return PackedFaces(self.faces, self.images, voices.utterances)
 
 
-def corpus_in(folder: Path, size: Size, processes: int) -> Corpus:
+def corpus_in(folder: Path, size: Size) -> Corpus:
     """The corpus in `folder`, made there unless an earlier run has left it."""
     folder = folder / "-".join(f"{value:g}" for value in size)
     shards = range(SHARDS)
@@ -72,39 +72,52 @@ def corpus_in(folder: Path, size: Size, processes: int) -> Corpus:
     )
     if not (folder / "made").exists():
         write_voices(made, size)
-        write_banks(made, size, processes)
+        write_banks(made, size)
         write_faces(made)
         (folder / "made").touch()
     return made
 
 
 def write_voices(corpus: Corpus, size: Size) -> None:
-    """Utterances of equal length, cut from a pool of pink noise with swells, packed as the stage `pack` does."""
+    """Utterances of equal length, cut from the pool, packed as the stage `pack` does."""
     rng = np.random.default_rng(SEED)
-    pool = noise_of_colour(POOL_SECONDS * RATE, 1.0, rng) * (1.2 + np.sin(np.arange(POOL_SECONDS * RATE) / RATE * 12))
-    pool = (pool / np.abs(pool).max() * 30000).astype(np.int16)
+    pool = sound(rng)
     names = np.array([f"id{row // 40:05d}/{row // 7:08d}/{row % 7:05d}" for row in range(size.utterances)])
     shard = np.arange(size.utterances) * SHARDS // size.utterances
     listing = pd.DataFrame({"utterance": names, "path": names, "session": [name.rpartition("/")[0] for name in names], "shard": shard})
     parts = [(listing[shard == number], path) for number, path in enumerate(corpus.audio)]
-    manifests = [manifest_of(rows, write_shard(path, utterances(len(rows), pool, size.seconds, rng))) for rows, path in parts]
+    manifests = [manifest_of(rows, write_shard(path, pieces(pool, [size.seconds] * len(rows), rng))) for rows, path in parts]
     write_table(corpus.manifest, merge_manifests(manifest.to_pandas() for manifest in manifests))
 
 
-def utterances(count: int, pool: np.ndarray, seconds: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """[num_samples] int16 pieces of the pool."""
-    length = round(seconds * RATE)
-    for start in rng.integers(len(pool) - length, size=count):
+def sound(rng: np.random.Generator) -> np.ndarray:
+    """Pink noise with swells: [num_samples] int16."""
+    pool = noise_of_colour(POOL_SECONDS * RATE, 1.0, rng) * (1.2 + np.sin(np.arange(POOL_SECONDS * RATE) / RATE * 12))
+    return (pool / np.abs(pool).max() * 30000).astype(np.int16)
+
+
+def pieces(pool: np.ndarray, seconds: Iterable[float], rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """[num_samples] int16 pieces of the pool, as long as asked for."""
+    for length in (round(RATE * duration) for duration in seconds):
+        start = rng.integers(len(pool) - length)
         yield pool[start : start + length]
 
 
-def write_banks(corpus: Corpus, size: Size, processes: int) -> None:
-    """The banks that the stages `noise` and `rirs` make where there are no recordings."""
-    settings = NoiseSettings(minutes_per_kind=size.noise_minutes)
-    sources = {**synthetic_sources(settings, SEED), "speech": corpus_source(corpus.opened())}
-    save_bank(corpus.noise, bank_of(noise_segments(sources, settings, SEED, processes), NOISE_KINDS))
-    responses = simulated_responses(size.rooms, 1.0, SEED, processes)
-    save_bank(corpus.rirs, bank_of((("room", finished_response(response, 1.0)) for response in responses), RIR_KINDS))
+def write_banks(corpus: Corpus, size: Size) -> None:
+    """Banks as large as those of the stages `noise` and `rirs`: pieces of noise of every kind, and tails that decay as those of rooms."""
+    rng = np.random.default_rng(SEED + 1)
+    pool, each = sound(rng), round(60 * size.noise_minutes / (SHORTEST + LONGEST) * 2)
+    segments = ((kind, piece) for kind in NOISE_KINDS for piece in pieces(pool, rng.uniform(SHORTEST, LONGEST, each), rng))
+    save_bank(corpus.noise, bank_of(segments, NOISE_KINDS))
+    save_bank(corpus.rirs, bank_of((("room", finished_response(tail(rng), 1.0)) for _ in range(size.rooms)), RIR_KINDS))
+
+
+def tail(rng: np.random.Generator) -> np.ndarray:
+    """A direct path and a second of noise that decays by 60 dB in a random time: [num_samples] float32."""
+    decay = np.exp(-np.log(1000) / rng.uniform(*RT60) * np.arange(RATE) / RATE)
+    response = 0.2 * rng.standard_normal(RATE) * decay
+    response[0] = 1.0
+    return response.astype(np.float32)
 
 
 def write_faces(corpus: Corpus) -> None:

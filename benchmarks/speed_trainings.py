@@ -4,8 +4,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator
-from datetime import date
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch._dynamo.utils import counters
 
-from benchmarks.measuring import copy_rate, processor, product_rate
+from benchmarks.measuring import copy_rate, product_rate, versions
 from benchmarks.speed_corpus import Size, corpus_in
 from pipeline.audio.augment import Augmenter, Planner
 from pipeline.audio.banks import load_bank
@@ -24,14 +24,17 @@ from pipeline.device import keep_freed_memory
 from pipeline.models.ecapa import untrained
 from pipeline.models.resnet34 import untrained_face_encoder
 from pipeline.settings.experiment import Experiment, resolve
+from pipeline.settings.train import AamTraining
 from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, Visit, visits
+from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, Visit, visits
 from pipeline.training.branch import Branch
 from pipeline.training.compilation import KERNELS
 from pipeline.training.face_batches import AudioVisualCrops
 from pipeline.training.gated import GatedTraining
+from pipeline.training.learner import AamLearner
 from pipeline.training.pretraining import Pretraining
 from pipeline.training.runtime import Runtime
+from pipeline.training.tuning import LARGE_MARGIN, Tuning, fresh_classifier
 from pipeline.vision.augment import FaceInput
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -88,6 +91,15 @@ def with_sizes(made: argparse.ArgumentParser, full: Figures, small: Figures) -> 
     return made.parse_args()
 
 
+def attempted(measure: Callable[[], Figures]) -> Figures:
+    """What `measure` finds, or how it failed: whatever that is, the other measurements must not be lost."""
+    try:
+        return measure()
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
+
+
 class Bench(NamedTuple):
     """What the measurements share."""
 
@@ -101,14 +113,18 @@ class Bench(NamedTuple):
     labels: np.ndarray
 
 
-def opened(args: argparse.Namespace) -> Bench:
-    """The corpus, and what the training scripts open of it."""
+def opened(args: argparse.Namespace, changes: dict[str, Any] | None = None) -> Bench:
+    """The corpus, and what the training scripts open of it.
+
+    Args:
+        changes: to the default configuration, as in an overlay.
+    """
     torch.set_num_threads(args.threads)
     if args.device == "cpu":
         keep_freed_memory()
     os.environ.setdefault(KERNELS, str(args.into.absolute() / "compiled"))
-    experiment = experiment_of(args)
-    corpus = corpus_in(args.into, Size(args.utterances, args.seconds, args.noise_minutes, args.rooms), args.threads)
+    experiment = experiment_of(args, changes or {})
+    corpus = corpus_in(args.into, Size(args.utterances, args.seconds, args.noise_minutes, args.rooms))
     voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
     runtime = runtime_of(args)
     planner = Planner(experiment.augmentation, noise.kind.numpy(), len(rirs))
@@ -121,19 +137,36 @@ def opened(args: argparse.Namespace) -> Bench:
         segments,
         AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
         FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
-        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices) // 2)),
+        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices))),
     )
 
 
-def experiment_of(args: argparse.Namespace) -> Experiment:
-    """The default configuration, at the sizes asked for."""
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    config["encoder"] |= {"channels": args.channels, "mfa_channels": args.mfa_channels, "dilations": args.dilations}
-    config["pretrain"]["head"] |= {"prototypes": args.prototypes}
-    config["faces"]["encoder"] |= {"width": args.face_width, "input_side": args.face_side}
-    for stage in ("pretrain", "train"):
-        config[stage]["batch_size"] = args.batch_size
-    return resolve(config)
+def adapted(bench: Bench, changes: dict[str, Any]) -> Bench:
+    """The same measurements of another configuration."""
+    return opened(bench.args, changes)
+
+
+def experiment_of(args: argparse.Namespace, changes: dict[str, Any]) -> Experiment:
+    """The default configuration at the sizes asked for, with changes; of what is small nothing is left as the changes have it."""
+    batches = {"batch_size": args.batch_size}
+    sizes = {
+        "encoder": {"channels": args.channels, "mfa_channels": args.mfa_channels, "dilations": args.dilations},
+        "pretrain": {"head": {"prototypes": args.prototypes}, **batches},
+        "train": batches,
+        "faces": {"encoder": {"width": args.face_width, "input_side": args.face_side}},
+    }
+    config = merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")), sizes)
+    return resolve(merged(merged(config, changes), sizes if args.small else {}))
+
+
+def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`config` with what `changes` names, key by key."""
+
+    def value(name: str) -> Any:
+        old, new = config.get(name), changes.get(name)
+        return merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else changes.get(name, old)
+
+    return {name: value(name) for name in [*config, *(changes.keys() - config.keys())]}
 
 
 def runtime_of(args: argparse.Namespace) -> Runtime:
@@ -148,17 +181,13 @@ def machine(bench: Bench) -> Figures:
     """What it ran on, and how fast that is at the two things that bound a step from below."""
     device, dtype = bench.runtime.device, torch.bfloat16 if bench.runtime.bfloat16 else torch.float32
     return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
-        "cores": os.cpu_count(),
+        **versions(device),
         "threads": bench.args.threads,
         "workers": bench.args.workers,
         "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
         "faiss": f"{faiss.__version__}, {faiss.get_num_gpus()} GPUs",
         "precision": str(dtype).removeprefix("torch."),
         "compiled": bench.runtime.compile,
-        "date": date.today().isoformat(),
         "matrix_product_flop_per_second": product_rate(device, dtype),
         "copy_bytes_per_second": copy_rate(device),
     }
@@ -200,7 +229,7 @@ def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int
     """One modality of a round, whose gate is closed as in most of its epochs."""
     everyone = np.ones(len(bench.labels), bool)
     classes = int(bench.labels.max()) + 1
-    made = Branch(modality, bench.experiment.train, encoder, embedding, classes, everyone, 1, bench.runtime, several=several)
+    made = Branch(modality, bench.experiment.train, encoder, embedding, classes, everyone, bench.runtime, several=several)
     made._threshold = 1.0
     return made
 
@@ -226,6 +255,17 @@ def audio_visual(bench: Bench) -> AudioVisualTraining:
     branches = Branches(voice_branch(bench, several=True), face)
     face_input = FaceInput(settings.input_side, bench.runtime.device)
     return AudioVisualTraining(bench.experiment.train, branches, labels, 1, 1, bench.features, face_input, bench.faces)
+
+
+def tuning(bench: Bench) -> Tuning:
+    """Fine-tuning with a large margin, on its long segments."""
+    forget_graphs()
+    settings = AamTraining(**bench.experiment.large_margin.model_dump(include=set(AamTraining.model_fields)))
+    encoder, size = untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 0), bench.experiment.encoder.embedding
+    labels = torch.from_numpy(bench.labels)
+    learner = AamLearner(settings, encoder, fresh_classifier(size, int(labels.max()) + 1, 1, LARGE_MARGIN), bench.runtime)
+    crops = TuneCrops(bench.crops._corpus, bench.crops._planner, settings.crop_seconds, 1, LARGE_MARGIN)
+    return Tuning("large-margin fine-tuning", settings, learner, labels, 1, LARGE_MARGIN, bench.features, crops)
 
 
 def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[Visit]:

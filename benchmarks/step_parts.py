@@ -1,21 +1,25 @@
 """Where the time of a step of CA-DINO goes, beside the least that arithmetic and memory allow; and what several GPUs would exchange."""
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import copy_rate, product_rate, typical_seconds
+from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
 from pipeline.audio.features import LogMel
 from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from pipeline.training.batches import FeatureExtractor, PretrainBatch, Visit
+from pipeline.training.clipping import clip_each
 from pipeline.training.compilation import compile_forward
 from pipeline.training.ema import update_teacher
 from pipeline.training.group import Group
@@ -29,6 +33,16 @@ PROGRESS = 5.0  # epochs
 COUNTED = (4, 8)  # utterances: what is counted at both is extrapolated
 HOST_LATENCY = 100e-6  # seconds of one message between the processes' CPUs; assumed, not measured
 Part = Callable[[], object]
+PROFILED = 3  # steps
+MOST_KERNELS, LONGEST_NAME = 40, 160
+KINDS = {
+    "fused by the compiler": "^triton_",
+    "convolutions": "conv|fprop|dgrad|wgrad|cudnn",
+    "matrix products": r"gemm|nvjet|cutlass|xmma|addmm|\bmm\b|bmm",
+    "copies": "memcpy|memset|copy|cat",
+    "reductions": "reduce|softmax|norm",
+    "element by element": "elementwise|foreach|multi_tensor|index|gather|scatter",
+}
 
 
 def training(bench: Bench, runtime: Runtime) -> Pretraining:
@@ -101,7 +115,7 @@ def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch)
     def optimiser_and_average() -> None:
         for parameter in student.parameters():
             parameter.grad = gradients[parameter]
-        nn.utils.clip_grad_norm_(student.parameters(), method.settings.optimiser.clip_gradient)
+        clip_each(student.parameters(), method.settings.optimiser.clip_gradient)
         method._optimiser.step()
         update_teacher(teacher, student, 0.996)
         method._optimiser.zero_grad(set_to_none=True)
@@ -217,6 +231,49 @@ def floors(seconds: float, count: Count, arithmetic: float, memory: float) -> Fi
 def milliseconds(seconds: float) -> float:
     """Rounded to what can be trusted."""
     return float(f"{1000 * seconds:.4g}")
+
+
+def kernels(bench: Bench) -> Figures:
+    """Where the device's time goes in a step of CA-DINO on a batch that is at hand: kernels by their time, and kinds of them.
+
+    On the CPU it is torch's operations, by their own time.
+    """
+    device = bench.runtime.device
+    method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
+    for _ in range(3):
+        method.step(batch, PROGRESS)
+    wall = typical_seconds(lambda: method.step(batch, PROGRESS), device)
+    on_gpu = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
+        for _ in range(PROFILED):
+            method.step(batch, PROGRESS)
+        synchronised(device)
+    events = profiled.key_averages()
+    spent = Counter({event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in events})
+    calls = {event.key: event.count for event in events}
+    total = max(sum(spent.values()), 1e-9)  # nothing, where the machine does not let its GPU be watched
+    kinds: Counter[str] = Counter()
+    for name, microseconds in spent.items():
+        kinds[kind_of(name)] += microseconds
+    return {
+        "step_milliseconds": milliseconds(wall),
+        "device_busy_milliseconds": milliseconds(1e-6 * total / PROFILED),
+        "share_of_kind": {kind: round(microseconds / total, 4) for kind, microseconds in kinds.most_common()},
+        "kernels": [
+            {
+                "name": name[:LONGEST_NAME],
+                "milliseconds_per_step": milliseconds(1e-6 * microseconds / PROFILED),
+                "calls_per_step": round(calls[name] / PROFILED, 1),
+                "share": round(microseconds / total, 4),
+            }
+            for name, microseconds in spent.most_common(MOST_KERNELS)
+        ],
+    }
+
+
+def kind_of(kernel: str) -> str:
+    """Of what sort a kernel is, by its name."""
+    return next((kind for kind, names in KINDS.items() if re.search(names, kernel, re.IGNORECASE)), "other")
 
 
 # What is not compiled today ----------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ A made-up corpus is packed into FOLDER with the stages' own functions; trainings
 files to the update of the weights, with data workers reading ahead. Steps before the steady state do not count. Seconds waited
 for data are those of the training process: a GPU that still has work queued does not idle meanwhile, so they bound its idleness
 from above. Prints JSON and saves it after each stage; from the rates follows how many hours the paper's whole recipe would take.
-Options make everything smaller; `--stages` names what to measure, and `--add` keeps what earlier calls have saved.
+Options make everything smaller; `--stages` names what to measure, and `--add` keeps what earlier calls have saved. A stage that fails
+is saved with its error, the others go on, and the exit status is 1.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from benchmarks.speed_trainings import (
     Bench,
     Endless,
     Figures,
+    attempted,
     audio_visual,
     forget_graphs,
     gated,
@@ -45,9 +47,11 @@ from benchmarks.speed_trainings import (
     planned,
     pretraining,
     sizes,
+    tuning,
     with_sizes,
 )
-from benchmarks.step_parts import candidates, many_gpus, parts_of_pretraining
+from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
+from benchmarks.systems_speed import objectives
 from pipeline.audio.crops import ClusterPartners
 from pipeline.audio.features import LogMel
 from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
@@ -78,11 +82,17 @@ def main() -> None:
     known = json.loads(args.save.read_text())["stages"] if args.add else {}
     outcome: Figures = {"machine": machine(bench), "sizes": sizes(args), "stages": known}
     for name in args.stages:
-        outcome["stages"][name] = MEASURES[name](bench)
+        outcome["stages"][name] = attempted(lambda measure=MEASURES[name]: measure(bench))
         print(json.dumps({name: outcome["stages"][name]}), file=sys.stderr, flush=True)
         outcome["paper_recipe_hours"] = projected(outcome["stages"])
         args.save.write_text(json.dumps(outcome, indent=2) + "\n")
     print(args.save.read_text(), end="")
+    sys.exit(int(failed(outcome["stages"])))
+
+
+def failed(figures: object) -> bool:
+    """Whether an error, or a figure that is not finite, is among the figures."""
+    return isinstance(figures, dict) and ("error" in figures or figures.get("finite") is False or any(map(failed, figures.values())))
 
 
 def arguments() -> argparse.Namespace:
@@ -94,6 +104,7 @@ def arguments() -> argparse.Namespace:
     for name in ("embeddings", "tested", "trials"):
         made.add_argument(f"--{name}", type=int)
     made.add_argument("--clusters", type=int, nargs="+", help="of k-means; the first: the cohort of the s-norm")
+    made.add_argument("--trainings", nargs="+", choices=TRAININGS, default=list(TRAININGS), help="of the stage two_steps")
     made.add_argument("--link", type=float, default=450.0, help="between GPUs, one way, GB/s")
     made.add_argument("--latency", type=float, default=20.0, help="of one message between GPUs, microseconds; assumed, not measured")
     made.add_argument("--only-first-step", action="store_true", help=argparse.SUPPRESS)
@@ -101,6 +112,22 @@ def arguments() -> argparse.Namespace:
 
 
 # Stages ---------------------------------------------------------------------------------------------------------------
+
+
+def two_steps(bench: Bench) -> Figures:
+    """Two updates of every training at its full size, each by itself: whether it runs at all, before anything is timed."""
+    return {name: attempted(lambda name=name: two_steps_of(bench, *TRAININGS[name])) for name in bench.args.trainings}
+
+
+def two_steps_of(bench: Bench, make: Callable[[Bench], Any], epoch: int) -> Figures:
+    """Of one training."""
+    forget_graphs()  # and the training before this one
+    reset_memory(bench)
+    method = make(bench)
+    dataset = method.begin_epoch(epoch)
+    first, second = (dataset[visit] for visit in islice(planned(bench, epoch), 2))
+    seconds = [round(taken(bench, lambda batch=batch: method.step(batch, float(epoch))), 3) for batch in (first, second)]
+    return {"step_seconds": seconds, "peak_megabytes": peak_megabytes(bench), "graphs_compiled": graphs(), "finite": method.is_finite()}
 
 
 def steady(bench: Bench, method: Method, epoch: int) -> Figures:
@@ -126,6 +153,12 @@ def steady(bench: Bench, method: Method, epoch: int) -> Figures:
         "peak_megabytes": peak_megabytes(bench),
         "finite": method.is_finite(),
     }
+
+
+def of_training(bench: Bench, name: str) -> Figures:
+    """The rate of one of `TRAININGS`."""
+    make, epoch = TRAININGS[name]
+    return steady(bench, make(bench), epoch)
 
 
 def counted(bench: Bench, method: Method, batches: Iterator[Any], epoch: int) -> tuple[float, float, int, int]:
@@ -286,7 +319,7 @@ def gate(bench: Bench) -> Figures:
     wrong = rng.random(count) < 0.25
     losses = np.exp(np.where(wrong, rng.normal(1.8, 0.4, count), rng.normal(-1.5, 0.9, count))).astype(np.float32)
     start = time.perf_counter()
-    refit(losses, None, 1)
+    refit(losses, None)
     return {"seconds": round(time.perf_counter() - start, 2), "losses": count}
 
 
@@ -301,12 +334,21 @@ def snorm(bench: Bench) -> Figures:
     return {"seconds": round(time.perf_counter() - start, 2), "trials": args.trials, "utterances": args.tested, "cohort": args.clusters[0]}
 
 
+TRAININGS: dict[str, tuple[Callable[[Bench], Any], int]] = {  # how each is made, and the epoch that is looked at
+    "pretrain": (pretraining, 5),  # beyond the epoch in which the head's last layer stands still
+    "round": (gated, EPOCH_WITH_GATE),
+    "audio_visual": (audio_visual, EPOCH_WITH_GATE),
+    "large_margin": (tuning, 0),
+}
 MEASURES: dict[str, Callable[[Bench], Figures]] = {
-    "pretrain": lambda bench: steady(bench, pretraining(bench), 5),  # beyond the epoch in which the head's last layer stands still
-    "round": lambda bench: steady(bench, gated(bench), EPOCH_WITH_GATE),
-    "audio_visual": lambda bench: steady(bench, audio_visual(bench), EPOCH_WITH_GATE),
+    "two_steps": two_steps,
+    "pretrain": lambda bench: of_training(bench, "pretrain"),
+    "profile": kernels,
+    "round": lambda bench: of_training(bench, "round"),
+    "audio_visual": lambda bench: of_training(bench, "audio_visual"),
     "extract": extraction,
     "parts": parts_of_pretraining,
+    "systems": lambda bench: objectives(bench, steady),
     "gate": gate,
     "snorm": snorm,
     "loader": loader,
@@ -326,7 +368,8 @@ def projected(stages: dict[str, Figures]) -> Figures | None:
     150 epochs of CA-DINO with a clustering every fifth epoch from the 90th on, three rounds of 100 epochs each, the training
     corpus extracted and clustered before each and after the last. Packing and the test corpora are not in it.
     """
-    if not {"pretrain", "round", "extract", "kmeans", "gate"} <= stages.keys():
+    needed = {"pretrain", "round", "extract", "kmeans", "gate"}
+    if not needed <= {name for name, figures in stages.items() if not failed(figures)}:
         return None
     extract = VOXCELEB2_SECONDS / stages["extract"]["times_real_time"]
     clustering = max(value for name, value in stages["kmeans"].items() if name.startswith("seconds_"))

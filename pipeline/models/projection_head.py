@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,5 +34,9 @@ class ProjectionHead(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """[B, embedding] to logits [B, K]: cosines between the projected embedding and each prototype."""
-        projected = F.normalize(self.mlp(embeddings), dim=1)
-        return F.linear(projected, F.normalize(self.prototypes.weight, dim=1))
+        projected = self.mlp(embeddings)
+        # In the weights' own precision under autocast, too: these cosines are divided by temperatures down to 0.04, and so is
+        # their rounding. In bfloat16 it moves the teacher's largest probabilities by some percent.
+        with torch.autocast(projected.device.type, enabled=False):
+            prototypes = F.normalize(self.prototypes.weight, dim=1)
+            return F.linear(F.normalize(projected.to(prototypes.dtype), dim=1), prototypes)

@@ -18,7 +18,7 @@ class RuntimeSettings(Section):
         6, description="processes per GPU of a training that copy crops from the memory map; 0: the training process itself"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the encoder: auto is bfloat16 on a GPU, float32 on the CPU"
+        "auto", description="of the encoder: auto is bfloat16 on a GPU that has it, else float32"
     )
-    compile: Literal["auto"] | bool = Field("auto", description="torch.compile the encoder in trainings; auto: on a GPU")
+    compile: Literal["auto"] | bool = Field("auto", description="torch.compile the encoder in trainings; auto: on a GPU, if it can be")
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")

@@ -33,6 +33,23 @@ def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> 
     module.forward = marked
 
 
+def obstacle(device: torch.device) -> str:
+    """What keeps torch from compiling for `device`, in a line; empty where nothing does.
+
+    It is tried out on a sum, which takes some seconds: a C compiler, Python's headers, a GPU that Triton has code for, and a folder
+    that libraries may be loaded from must all be there.
+    """
+    try:
+        torch.compile(_doubled, dynamic=False)(torch.ones(8, device=device))
+    except Exception as error:  # torch, Triton, the compiler and the system each have their own
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ""
+
+
+def _doubled(values: Tensor) -> Tensor:
+    return values + values
+
+
 def keep_kernels(folder: Path) -> None:
     """Have compiled kernels kept in `folder`, unless the environment names a place: the next job need not compile them anew.
 

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pipeline.device import add_device_arguments, device_from
+from pipeline.device import add_device_arguments, device_from, image_layout
 from pipeline.errors import InputError
 from pipeline.models.synchronised import synchronise
 from pipeline.provenance import code_version
-from pipeline.training.compilation import compile_forward, keep_kernels
+from pipeline.training.compilation import compile_forward, keep_kernels, obstacle
 from pipeline.training.group import Group, joined, local_processes, local_rank
 
+log = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -61,10 +62,10 @@ class Runtime:
             torch.set_num_threads(share)
 
     def placed(self, module: Module) -> Module:
-        """`module` on the device; where several processes train, its BatchNorm layers see the batches of all."""
+        """`module` on the device, in its layout; where several processes train, its BatchNorm layers see the batches of all."""
         if self.group.size > 1:
             synchronise(module, self.group.sum)
-        return module.to(self.device)
+        return module.to(self.device).to(memory_format=image_layout(self.device))
 
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for."""
@@ -113,7 +114,8 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     """The runtime that the options of `add_arguments` ask for, with the process set up for it.
 
     Cores and workers are the job's: processes of one machine share them. Unless asked otherwise, the encoder is compiled on a GPU
-    alone: on the CPU that takes minutes, which only large encoders and hours of training win back, and rounds differently.
+    alone, where that is possible: on the CPU it takes minutes, which only large encoders and hours of training win back, and rounds
+    differently. Nor is bfloat16 chosen on GPUs older than Ampere, which emulate it and are slower for it.
 
     Raises:
         InputError: a GPU was asked for and there is none.
@@ -122,11 +124,27 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     if processes > 1:
         torch.set_num_threads(max(1, args.threads // processes))
         device = own_gpu() if device.type == "cuda" else device
-    compiles = args.compile == "true" or (args.compile == "auto" and device.type == "cuda")
-    if compiles and "state" in args:
-        keep_kernels(args.state / "compiled")
-    bfloat16 = args.precision == "bfloat16" or (args.precision == "auto" and device.type == "cuda")
     workers, group = -(-args.workers // processes), joined(device)
     if not group.first:
         logging.disable(logging.WARNING)  # the first process speaks for all
+    bfloat16, compiles = _bfloat16(args, device), _compiles(args, device)
     return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group, args.threads)
+
+
+def _bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether matrix products are bfloat16's."""
+    if args.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return args.precision == "bfloat16"
+
+
+def _compiles(args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether encoders are compiled; where nobody insists, only what is sure to work."""
+    if args.compile == "false" or (args.compile == "auto" and device.type != "cuda"):
+        return False
+    if "state" in args:
+        keep_kernels(args.state / "compiled")
+    reason = obstacle(device) if args.compile == "auto" else ""
+    if reason:
+        log.warning("the encoder is not compiled, which is slower: %s. Set runtime.compile to false to silence this", reason)
+    return not reason

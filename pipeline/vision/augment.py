@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.device import image_layout
 from pipeline.settings.faces import FaceAugmentationSettings
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601: grey from red, green, blue
@@ -63,7 +64,8 @@ class FaceInput:
             pixels = self._resized(pixels)
         if plan is not None:
             pixels = augmented(pixels, plan._replace(blur=plan.blur * min(shrink, 1.0)))
-        return self._resized(pixels) - 0.5
+        # Changes of some images leave another layout than those of none: the encoder must not have to care.
+        return (self._resized(pixels) - 0.5).contiguous(memory_format=image_layout(self._device))
 
     def _resized(self, pixels: Tensor) -> Tensor:
         """To the encoder's size; bilinear weights keep the range."""

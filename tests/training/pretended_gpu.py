@@ -42,16 +42,18 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(nn.Module, "to", moved)
     monkeypatch.setattr(Tensor, "backward", with_gradients)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     with FakeTensorMode(allow_non_fake_inputs=True), PretendedGpu():
         yield
 
 
-def moved(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module.to(device)`: new parameters, as fake tensors cannot take the place of real ones."""
+def moved(module: nn.Module, device: torch.device = GPU, memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
+    """`module.to(…)`: new parameters, as fake tensors cannot take the place of real ones."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            setattr(part, name, nn.Parameter(parameter.detach().to(device), requires_grad=parameter.requires_grad))
+            layout = memory_format if parameter.ndim == 4 else torch.preserve_format  # as torch: of images' convolutions alone
+            there = parameter.detach().to(device).clone(memory_format=layout)
+            setattr(part, name, nn.Parameter(there, requires_grad=parameter.requires_grad))
         for name, buffer in part.named_buffers(recurse=False):
             setattr(part, name, buffer.to(device))
     return module

@@ -13,7 +13,8 @@ from torch._dynamo.utils import counters
 
 from pipeline.models.ecapa import EcapaTdnn, untrained
 from pipeline.settings.encoder import EncoderSettings
-from pipeline.training.compilation import KERNELS, compile_forward
+from pipeline.training import runtime as runtimes
+from pipeline.training.compilation import KERNELS, compile_forward, obstacle
 from pipeline.training.runtime import add_arguments, runtime_from
 
 ENCODER = EncoderSettings(channels=8, dilations=(2,), mfa_channels=12, bottleneck=4, embedding=6, embedding_batchnorm=False)
@@ -106,6 +107,8 @@ def pretended_gpu(monkeypatch):
     monkeypatch.setenv(KERNELS, "")
     monkeypatch.delenv(KERNELS)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(runtimes, "obstacle", lambda _: "")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,28 @@ def pretended_gpu(monkeypatch):
 )
 def test_auto_compiles_on_a_gpu_alone(pretended_gpu, tmp_path, device, asked, compiles):
     assert runtime(["--device", device, "--compile", asked], state=tmp_path).compile == compiles
+
+
+@pytest.mark.parametrize(("precision", "native", "bfloat16"), [("auto", True, True), ("auto", False, False), ("bfloat16", False, True)])
+def test_a_gpu_that_emulates_bfloat16_is_not_given_it_unasked(pretended_gpu, monkeypatch, precision, native, bfloat16):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert runtime(["--device", "cuda", "--precision", precision]).bfloat16 == bfloat16
+
+
+@pytest.mark.parametrize(("asked", "compiles"), [("auto", False), ("true", True)])
+def test_where_nothing_can_be_compiled_auto_goes_without_and_says_so(pretended_gpu, monkeypatch, caplog, asked, compiles):
+    monkeypatch.setattr(runtimes, "obstacle", lambda _: "no C compiler")
+    assert runtime(["--device", "cuda", "--compile", asked]).compile == compiles
+    assert ("not compiled" in caplog.text and "no C compiler" in caplog.text) != compiles
+
+
+def test_a_missing_compiler_is_noticed(monkeypatch, tmp_path):
+    monkeypatch.setenv(KERNELS, str(tmp_path))  # no kernel of an earlier test
+    torch._dynamo.reset()
+    with torch._inductor.config.patch({"cpp.cxx": ("/nowhere/c++",)}):
+        assert "/nowhere/c++" in obstacle(torch.device("cpu"))
+    torch._dynamo.reset()
+    assert obstacle(torch.device("cpu")) == ""
 
 
 def test_kernels_are_kept_beside_the_state(pretended_gpu, tmp_path, monkeypatch):

@@ -1,14 +1,22 @@
 """Augmentation of batches against torchvision's functions on single images; the pixel range."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 
-from pipeline.settings.faces import FaceAugmentationSettings
+from pipeline.models.resnet34 import untrained_face_encoder
+from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
+from pipeline.training.runtime import Runtime
 from pipeline.vision.augment import FaceInput, FacePlan, augmented, blend, blurred, draw_plan, luma, shift_hue
 from tests.conftest import orl_face
+from tests.training.pretended_gpu import GPU, pretended_gpu
 
+REPOSITORY = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 FACTORS = torch.tensor([0.6, 1.0, 1.4, 0.0])
 
@@ -84,6 +92,44 @@ def test_the_encoder_sees_squares_of_pixels_between_minus_a_half_and_a_half():
     assert seen.min() == -0.5 and seen.max() == 0.5
     expected = reference.resize(faces.permute(0, 3, 1, 2).float(), [224, 224], antialias=False) / 255 - 0.5
     torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
+
+
+def both_faces(side: int, device: torch.device) -> list[torch.Tensor]:
+    """What an encoder sees of eight faces, clean and augmented: some are turned in hue or blurred, some are not."""
+    rng = np.random.default_rng(3)
+    faces = torch.from_numpy(rng.integers(0, 256, (8, 112, 96, 3), dtype=np.uint8))
+    plans = [draw_plan(rng, FaceAugmentationSettings()) for _ in range(8)]
+    plan = FacePlan(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
+    return [FaceInput(side, device)(faces), FaceInput(side, device)(faces, plan)]
+
+
+@pytest.mark.parametrize("side", [32, 224])
+def test_clean_and_augmented_faces_lie_alike_in_memory(side, monkeypatch):
+    """As the device's convolutions want them: whatever lies otherwise is copied in every layer, or goes through other code."""
+    assert all(seen.is_contiguous() for seen in both_faces(side, CPU))
+    with pretended_gpu(monkeypatch):
+        assert all(seen.is_contiguous(memory_format=torch.channels_last) for seen in both_faces(side, GPU))
+        runtime = Runtime(GPU, 0, True, False, 600.0)
+        encoder = runtime.placed(untrained_face_encoder(FaceEncoderSettings(width=4, blocks=(1, 1, 1, 1)), 1, 0))
+        weights = [weight for weight in encoder.parameters() if weight.ndim == 4]
+        assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+def test_a_step_on_clean_faces_survives_on_the_cpu():
+    """In a process of its own: with channels last torch's CPU convolutions have ended it without a word."""
+    code = """
+import torch
+from pipeline.models.resnet34 import untrained_face_encoder
+from pipeline.settings.faces import FaceEncoderSettings
+from pipeline.training.runtime import Runtime
+from pipeline.vision.augment import FaceInput
+cpu = torch.device("cpu")
+encoder = Runtime(cpu, 0, False, False, 600.0).placed(untrained_face_encoder(FaceEncoderSettings(width=8, blocks=(1, 1, 1, 1)), 1, 0))
+encoder(FaceInput(48, cpu)(torch.zeros(32, 112, 96, 3, dtype=torch.uint8))).sum().backward()
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "done\n", (done.returncode, done.stderr)
 
 
 def test_augmented_pixels_stay_in_range():
