@@ -180,7 +180,7 @@ class Run:
         labels, scores = folder / "pseudo_labels.parquet", folder / "scores" / f"{name}.parquet"
 
         def extracted(corpus: str) -> Stage:
-            options = ["--settings", "{}", "--model", folder / "model.pt", *self._packed(corpus), "--output", embeddings[corpus]]
+            options = ["--model", folder / "model.pt", *self._packed(corpus), "--output", embeddings[corpus]]
             return self._stage(f"extract-{iteration}-{corpus}", 40, "extract", *options, *self._extracting)
 
         clustering = ["--settings", experiment.cluster.to_json(), "--seed", experiment.seed, "--threads", self._cores]

@@ -166,7 +166,7 @@ def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         old, new = config.get(name), changes.get(name)
         return merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else changes.get(name, old)
 
-    return {name: value(name) for name in [*config, *(changes.keys() - config.keys())]}
+    return {name: value(name) for name in {**config, **changes}}
 
 
 def runtime_of(args: argparse.Namespace) -> Runtime:

@@ -1,5 +1,7 @@
 """The measurements on a borrowed GPU: bounded stages, refusals, the made-up corpus, and that the settings still resolve."""
 
+import argparse
+import importlib
 import json
 import sys
 import time
@@ -80,13 +82,14 @@ def test_the_made_up_corpus_has_the_sizes_asked_for(tmp_path):
 class Noted:
     """Takes a session's place and notes what would be run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, succeeds: bool = False) -> None:
         self.outcome: dict = {"stages": {}}
+        self.succeeds = succeeds
         self.stages: list[Stage] = []
 
     def run(self, *stages: Stage) -> bool:
         self.stages += stages
-        return False
+        return self.succeeds
 
 
 @pytest.mark.parametrize("small", [False, True])
@@ -133,6 +136,28 @@ def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
     assert experiment.recipe == "strong" and experiment.rounds == 3
     if not small:
         assert experiment.encoder.channels == 512 and experiment.pretrain.epochs * 1225 == 121_275
+
+
+class ParsedError(Exception):
+    """The command line was understood."""
+
+
+def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_path, monkeypatch):
+    noted = Noted(succeeds=True)
+    assert gpu_accuracy.Run(noted, gpu_accuracy.experiment_of(small=False), tmp_path, slower=1.0).everything()
+    assert len(noted.stages) == 11 + 4 * 4 + 3  # data and CA-DINO, then of each model two extractions, clusters and scores, and the rounds
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(self: argparse.ArgumentParser) -> None:
+        parse(self)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    for stage in noted.stages:
+        _, _, module, *options = stage.command
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        with pytest.raises(ParsedError):
+            importlib.import_module(module).main()
 
 
 def test_an_overlay_changes_what_it_names():
