@@ -15,9 +15,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
-from pipeline.errors import SettingsError, printable
-from pipeline.settings.experiment import overlaid, resolve
-from pipeline.settings.reading import check_file
+from selfsv.errors import SettingsError, printable
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.reading import check_file
 
 
 configfile: os.path.join(workflow.basedir, "config.yaml")

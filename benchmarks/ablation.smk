@@ -17,8 +17,8 @@ from snakemake.utils import update_config
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
-from pipeline.settings.experiment import overlaid, resolve
-from pipeline.settings.jobs import PretrainJob, TrainJob
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.jobs import PretrainJob, TrainJob
 from workflow.environment import prepare
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.artifacts import read_labels, read_table, write_table
-from pipeline.clustering.quality import normalised_mutual_information
-from pipeline.command import parser, run
 from pipeline.metrics import measured
-from pipeline.settings.scoring import MetricSettings
+from selfsv.artifacts import read_labels, read_table, write_table
+from selfsv.clustering.quality import normalised_mutual_information
+from selfsv.settings.scoring import MetricSettings
+from selfsv.stage import parser, run
 
 NORMS = ("cosine", "snorm")
 TRUSTED = ("trusted", "trusted_kept", "trusted_shuffled")

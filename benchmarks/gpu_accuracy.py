@@ -24,8 +24,8 @@ from benchmarks.bounded import Session, Stage, end_with_stages, refuse_without_g
 from benchmarks.measuring import versions
 from benchmarks.speed_trainings import REPOSITORY, Figures, attempted, merged
 from pipeline.metrics import NORMS, measured
-from pipeline.settings.experiment import Experiment, resolve
-from pipeline.settings.jobs import PretrainJob, TrainJob
+from selfsv.settings.experiment import Experiment, resolve
+from selfsv.settings.jobs import PretrainJob, TrainJob
 
 SECONDS = 335.0  # of all stages together; the rest of six minutes goes into starting
 SLOWER = 8.0  # a rehearsal may take so many times as long

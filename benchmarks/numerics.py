@@ -24,12 +24,12 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
 from benchmarks.speed_trainings import Bench, Figures, gated, machine, opened, parser, planned, pretraining, sizes, with_sizes
-from pipeline.settings.experiment import Experiment
-from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.train import TrainSettings
-from pipeline.training.gated import GatedTraining
-from pipeline.training.loop import Method
-from pipeline.training.pretraining import Pretraining
+from selfsv.engine.loop import Method
+from selfsv.methods.ca_dino import Pretraining
+from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.train import TrainSettings
 
 WAYS = {  # bfloat16, compiled
     "float32": (False, False),

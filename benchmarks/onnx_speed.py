@@ -24,13 +24,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
-from pipeline.audio.decoding import RATE
-from pipeline.audio.features import LogMel
-from pipeline.models.ecapa import untrained
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from selfsv.onnx_graph import write_graph
-from selfsv.speaker_model import SpeakerModel
+from selfsv.data.features import LogMel
+from selfsv.inference.onnx_graph import write_graph
+from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.models.ecapa import untrained
+from selfsv.prepare.decoding import RATE
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
 
 ENCODERS = {
     "ECAPA-512": EncoderSettings(embedding_batchnorm=False),

@@ -31,8 +31,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.artifacts import write_embeddings, write_table, write_text
-from pipeline.settings.experiment import Experiment, resolve
+from selfsv.artifacts import write_embeddings, write_table, write_text
+from selfsv.settings.experiment import Experiment, resolve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIST = "vox1_e"  # the longest of the configuration's trial lists
@@ -41,14 +41,14 @@ FLOAT, MEGA = 4, 1e6
 # These two have no script: they are parts of a training.
 GATE = """
 import sys
-from pipeline.artifacts import read_table
-from pipeline.losses.loss_gate import refit
+from selfsv.artifacts import read_table
+from selfsv.losses.loss_gate import refit
 print(refit(read_table(sys.argv[1], ["loss_clean"])["loss_clean"].to_numpy(), None))
 """
 SAMPLING = """
 import sys
-from pipeline.artifacts import read_table
-from pipeline.audio.crops import ClusterPartners, epoch_order, generator
+from selfsv.artifacts import read_table
+from selfsv.data.crops import ClusterPartners, epoch_order, generator
 labels = read_table(sys.argv[1], ["label"])["label"].to_numpy("int64")
 partners = ClusterPartners(labels)
 order = epoch_order(1, 0, 90, len(labels)).tolist()

@@ -14,7 +14,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.artifacts import write_table
+from selfsv.artifacts import write_table
 
 SEED = 1
 

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.artifacts import FlatTensor, read_table, write_table
-from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.decoding import RATE
-from pipeline.audio.packing import manifest_of, merge_manifests, write_shard
-from pipeline.audio.recorded import LONGEST, SHORTEST
-from pipeline.audio.synthesis import RT60, finished_response, noise_of_colour
-from pipeline.vision.faces import PackedFaces
-from pipeline.vision.images import encoded
-from pipeline.vision.packing import FACES, Face, face_rows
+from selfsv.artifacts import FlatTensor, read_table, write_table
+from selfsv.data.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.face_images import encoded
+from selfsv.data.faces import PackedFaces
+from selfsv.prepare.decoding import RATE
+from selfsv.prepare.face_packing import FACES, Face, face_rows
+from selfsv.prepare.packing import manifest_of, merge_manifests, write_shard
+from selfsv.prepare.recorded import LONGEST, SHORTEST
+from selfsv.prepare.synthesis import RT60, finished_response, noise_of_colour
 
 SHARDS = 8
 POOL_SECONDS = 120  # of sound that utterances are cut from

@@ -17,25 +17,25 @@ from torch._dynamo.utils import counters
 
 from benchmarks.measuring import copy_rate, product_rate, versions
 from benchmarks.speed_corpus import Size, corpus_in
-from pipeline.audio.augment import Augmenter, Planner
-from pipeline.audio.banks import load_bank
-from pipeline.audio.features import LogMel
-from pipeline.device import keep_freed_memory
-from pipeline.models.ecapa import untrained
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.experiment import Experiment, resolve
-from pipeline.settings.train import AamTraining
-from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, Visit, visits
-from pipeline.training.branch import Branch
-from pipeline.training.compilation import KERNELS
-from pipeline.training.face_batches import AudioVisualCrops
-from pipeline.training.gated import GatedTraining
-from pipeline.training.learner import AamLearner
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import Runtime
-from pipeline.training.tuning import LARGE_MARGIN, Tuning, fresh_classifier
-from pipeline.vision.augment import FaceInput
+from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.banks import load_bank
+from selfsv.data.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, Visit, visits
+from selfsv.data.face_augment import FaceInput
+from selfsv.data.face_batches import AudioVisualCrops
+from selfsv.data.features import LogMel
+from selfsv.device import keep_freed_memory
+from selfsv.engine.compilation import KERNELS
+from selfsv.engine.runtime import Runtime
+from selfsv.methods.audio_visual import AudioVisualTraining, Branches
+from selfsv.methods.branch import Branch
+from selfsv.methods.ca_dino import Pretraining
+from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
+from selfsv.methods.learner import AamLearner
+from selfsv.models.ecapa import untrained
+from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.settings.experiment import Experiment, resolve
+from selfsv.settings.train import AamTraining
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Figures = dict[str, Any]

@@ -16,15 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
-from pipeline.audio.features import LogMel
-from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
-from pipeline.training.batches import FeatureExtractor, PretrainBatch, Visit
-from pipeline.training.clipping import clip_each
-from pipeline.training.compilation import compile_forward
-from pipeline.training.ema import update_teacher
-from pipeline.training.group import Group
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import Runtime
+from selfsv.data.batches import FeatureExtractor, PretrainBatch, Visit
+from selfsv.data.features import LogMel
+from selfsv.engine.clipping import clip_each
+from selfsv.engine.compilation import compile_forward
+from selfsv.engine.ema import update_teacher
+from selfsv.engine.processes import Group
+from selfsv.engine.runtime import Runtime
+from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from selfsv.methods.ca_dino import Pretraining
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 FREE = {"_unsafe_view", "empty", "empty_like", "new_empty", "empty_strided", "lift_fresh"}  # move nothing

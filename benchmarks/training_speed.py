@@ -52,17 +52,17 @@ from benchmarks.speed_trainings import (
 )
 from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
-from pipeline.audio.crops import ClusterPartners
-from pipeline.audio.features import LogMel
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.losses.loss_gate import refit
-from pipeline.models.ecapa import untrained
-from pipeline.scoring.cosine import cosine_scores, unit_length
-from pipeline.scoring.snorm import cohort_statistics, normalised_scores
-from pipeline.training.batches import PretrainCrops, loaded
-from pipeline.training.compilation import KERNELS
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.loop import Method
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.data.batches import PretrainCrops, loaded
+from selfsv.data.crops import ClusterPartners
+from selfsv.data.features import LogMel
+from selfsv.engine.compilation import KERNELS
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.loop import Method
+from selfsv.losses.loss_gate import refit
+from selfsv.models.ecapa import untrained
+from selfsv.scoring.cosine import cosine_scores, unit_length
+from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 
 VOXCELEB2 = 1_091_251  # utterances
 VOXCELEB2_SECONDS = 265e9 / 2 / 16_000

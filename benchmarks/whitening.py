@@ -14,14 +14,14 @@ from sklearn.decomposition import PCA
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.artifacts import read_embeddings, read_labels, read_table
-from pipeline.clustering.kmeans import SMALLEST_VARIANCE, centred_unit, spherical_kmeans
-from pipeline.clustering.quality import normalised_mutual_information
-from pipeline.scoring.cosine import cosine_scores, unit_length
-from pipeline.scoring.error_rates import equal_error_rate, operating_points
-from pipeline.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
-from pipeline.scoring.systems import order, title
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import read_embeddings, read_labels, read_table
+from selfsv.clustering.kmeans import SMALLEST_VARIANCE, centred_unit, spherical_kmeans
+from selfsv.clustering.quality import normalised_mutual_information
+from selfsv.scoring.cosine import cosine_scores, unit_length
+from selfsv.scoring.error_rates import equal_error_rate, operating_points
+from selfsv.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from selfsv.scoring.systems import order, title
+from selfsv.settings.experiment import Experiment
 
 WHITENINGS = (0.0, 0.5, 1.0)
 EFFORT = {"iterations": 25, "points_per_cluster": 256, "restarts": 5, "seed": 1}

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.audio.decoding import RATE, RejectionError, decode, to_int16
+from selfsv.prepare.decoding import RATE, RejectionError, decode, to_int16
 
 SIDE = 224  # pixels
 FRAMES_PER_SECOND = 5

@@ -1,3 +1,1 @@
-"""Self-supervised speaker verification: one script per workflow rule, shared code in subpackages."""
-
-__version__ = "0.1.0"
+"""One script per rule of the workflow: options in, a call of the library `selfsv`, artifacts out."""

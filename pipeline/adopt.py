@@ -1,9 +1,9 @@
 """Rule `adopt`: another experiment's CA-DINO as the beginning of this one."""
 
-from pipeline.artifacts import content_hash, load_torch, save_torch
-from pipeline.command import parser, run
-from pipeline.models.model_file import load_model
-from pipeline.provenance import code_version
+from selfsv.artifacts import content_hash, load_torch, save_torch
+from selfsv.models.model_file import load_model
+from selfsv.provenance import code_version
+from selfsv.stage import parser, run
 
 
 def main() -> None:

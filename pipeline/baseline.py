@@ -1,9 +1,9 @@
 """Rule `baseline`: the systems that training must beat, as model files that nothing was learnt for."""
 
-from pipeline.command import parser, run
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.jobs import BaselineJob
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.jobs import BaselineJob
+from selfsv.stage import parser, run
 
 
 def main() -> None:

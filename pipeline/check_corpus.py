@@ -9,12 +9,12 @@ Without it a number of clusters that is too large would be noticed after hours o
 import json
 import logging
 
-from pipeline.artifacts import read_table, write_text
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.settings.jobs import CorpusCheck
+from selfsv.artifacts import read_table, write_text
+from selfsv.errors import InputError
+from selfsv.settings.jobs import CorpusCheck
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 LEAST = 2  # BatchNorm needs two items
 FILES_PER_SHARD = 50_000  # with more than these the pack jobs are long, and few
 

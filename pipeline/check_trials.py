@@ -5,10 +5,10 @@ python -m pipeline.check_trials --name mine --trials trials.txt --listing data/t
 
 import json
 
-from pipeline.artifacts import read_table, write_text
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.scoring.trials import locate, read_trials, utterance_of
+from selfsv.artifacts import read_table, write_text
+from selfsv.errors import InputError
+from selfsv.scoring.trials import locate, read_trials, utterance_of
+from selfsv.stage import parser, run
 
 
 def main() -> None:

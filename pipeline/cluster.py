@@ -7,13 +7,13 @@ import faiss
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_face_embeddings, write_table
-from pipeline.clustering.joint import joint_clustering
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.command import parser, run
-from pipeline.settings.clustering import ClusterSettings
+from selfsv.artifacts import read_embeddings, read_face_embeddings, write_table
+from selfsv.clustering.joint import joint_clustering
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.settings.clustering import ClusterSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 ALIKE = 1e-4  # embeddings of one recording differ by less in each dimension, whatever batches they were in
 
 

@@ -1,13 +1,13 @@
 """Rule `extract`: embeddings of all whole, clean utterances of a corpus by one model."""
 
-from pipeline.artifacts import write_embeddings
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.models.model_file import load_model
-from pipeline.progress import progress
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.runtime import add_data_arguments, add_extraction_arguments, runtime_from
+from selfsv.artifacts import write_embeddings
+from selfsv.data.corpus import PackedCorpus
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.runtime import add_data_arguments, add_extraction_arguments, runtime_from
+from selfsv.errors import InputError
+from selfsv.models.model_file import load_model
+from selfsv.progress import progress
+from selfsv.stage import parser, run
 
 
 def main() -> None:

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from pipeline.artifacts import write_embeddings
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.models.face_model import load_face_model
-from pipeline.models.model_file import load_model
-from pipeline.progress import progress
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.face_extraction import extract_face_embeddings
-from pipeline.training.runtime import add_data_arguments, add_extraction_arguments, runtime_from
-from pipeline.vision.augment import FaceInput
-from pipeline.vision.faces import PackedFaces
+from selfsv.artifacts import write_embeddings
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.face_augment import FaceInput
+from selfsv.data.faces import PackedFaces
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.face_extraction import extract_face_embeddings
+from selfsv.engine.runtime import add_data_arguments, add_extraction_arguments, runtime_from
+from selfsv.errors import InputError
+from selfsv.models.face_model import load_face_model
+from selfsv.models.model_file import load_model
+from selfsv.progress import progress
+from selfsv.stage import parser, run
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import check_places, map_shards, read_arrow, write_atomically, write_table
-from pipeline.command import parser, run
-from pipeline.vision.packing import FACE_MANIFEST, FACES, IMAGE, check_faces
+from selfsv.artifacts import check_places, map_shards, read_arrow, write_atomically, write_table
+from selfsv.prepare.face_packing import FACE_MANIFEST, FACES, IMAGE, check_faces
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 ROWS_PER_GROUP = 2048  # about 10 MB of images: who asks for a few utterances reads little more
 
 

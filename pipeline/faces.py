@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts import FlatTensor, read_table, write_table
-from pipeline.command import parser, run
-from pipeline.device import add_device_arguments, device_from
-from pipeline.progress import progress
-from pipeline.settings.faces import DetectionSettings
-from pipeline.vision.detection import FaceDetector
-from pipeline.vision.packing import FACES, Track, face_rows, manifest_rows, tracks
+from selfsv.artifacts import FlatTensor, read_table, write_table
+from selfsv.device import add_device_arguments, device_from
+from selfsv.prepare.face_detection import FaceDetector
+from selfsv.prepare.face_packing import FACES, Track, face_rows, manifest_rows, tracks
+from selfsv.progress import progress
+from selfsv.settings.faces import DetectionSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 FRAMES_PER_BATCH = {"cpu": 16, "cuda": 512}
 
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import torch
 
-from pipeline.command import run
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.jobs import TuneJob
-from pipeline.training.batches import TuneCrops
-from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, read_encoder, state_file, training_parser
-from pipeline.training.labelled import draw_labelled
-from pipeline.training.learner import AamLearner
-from pipeline.training.loop import fit
-from pipeline.training.runtime import runtime_from
-from pipeline.training.tuning import FINETUNING, Tuning, fresh_classifier
+from selfsv.data.batches import TuneCrops
+from selfsv.data.labelled import draw_labelled
+from selfsv.engine.history import write_history
+from selfsv.engine.loop import fit
+from selfsv.engine.runtime import runtime_from
+from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
+from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
+from selfsv.methods.learner import AamLearner
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.jobs import TuneJob
+from selfsv.stage import run
 
 
 def main() -> None:

@@ -7,19 +7,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import read_embeddings
-from pipeline.command import run
-from pipeline.errors import InputError
-from pipeline.losses.aam import class_means
-from pipeline.models.model_file import save_model
-from pipeline.settings.jobs import TuneJob
-from pipeline.training.batches import TuneCrops
-from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, read_encoder, read_labels, state_file, training_parser
-from pipeline.training.learner import AamLearner
-from pipeline.training.loop import fit
-from pipeline.training.runtime import runtime_from
-from pipeline.training.tuning import LARGE_MARGIN, Tuning, knowing_classifier
+from selfsv.artifacts import read_embeddings
+from selfsv.data.batches import TuneCrops
+from selfsv.engine.history import write_history
+from selfsv.engine.loop import fit
+from selfsv.engine.runtime import runtime_from
+from selfsv.errors import InputError
+from selfsv.losses.aam import class_means
+from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, knowing_classifier
+from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, training_parser
+from selfsv.methods.learner import AamLearner
+from selfsv.models.model_file import save_model
+from selfsv.settings.jobs import TuneJob
+from selfsv.stage import run
 
 
 def main() -> None:

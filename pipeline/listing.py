@@ -6,12 +6,12 @@
 
 import logging
 
-from pipeline.artifacts import write_table
-from pipeline.audio.corpora import assign_shards, enumerate_corpus
-from pipeline.command import parser, run
-from pipeline.settings.data import Corpus
+from selfsv.artifacts import write_table
+from selfsv.prepare.listing import assign_shards, enumerate_corpus
+from selfsv.settings.data import Corpus
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -7,12 +7,12 @@
 import logging
 from pathlib import Path
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.audio.packing import MANIFEST, check_rejections, merge_manifests
-from pipeline.command import parser, run
-from pipeline.settings.data import RejectionSettings
+from selfsv.artifacts import read_table, write_table
+from selfsv.prepare.packing import MANIFEST, check_rejections, merge_manifests
+from selfsv.settings.data import RejectionSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.scoring.error_rates import equal_error_rate, min_dcf, operating_points
-from pipeline.scoring.systems import iteration, order, title
-from pipeline.settings.scoring import MetricSettings
+from selfsv.artifacts import read_table, write_table
+from selfsv.errors import InputError
+from selfsv.scoring.error_rates import equal_error_rate, min_dcf, operating_points
+from selfsv.scoring.systems import iteration, order, title
+from selfsv.settings.scoring import MetricSettings
+from selfsv.stage import parser, run
 
 NORMS = ("cosine", "snorm")
 MEASURES = ("EER % cosine", "EER % s-norm", "minDCF cosine", "minDCF s-norm")

@@ -4,11 +4,11 @@ import faiss
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_table
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.clustering.quality import normalised_mutual_information, purity
-from pipeline.command import parser, run
-from pipeline.settings.clustering import ClusterSettings
+from selfsv.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_table
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.quality import normalised_mutual_information, purity
+from selfsv.settings.clustering import ClusterSettings
+from selfsv.stage import parser, run
 
 
 def main() -> None:

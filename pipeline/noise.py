@@ -9,15 +9,15 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline.audio.banks import NOISE_KINDS, bank_of, save_bank
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.noise_bank import Source, corpus_source, noise_segments, recorded_sources, synthetic_sources
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.progress import progress
-from pipeline.settings.data import NoiseSettings
+from selfsv.data.banks import NOISE_KINDS, bank_of, save_bank
+from selfsv.data.corpus import PackedCorpus
+from selfsv.errors import InputError
+from selfsv.prepare.noise_bank import Source, corpus_source, noise_segments, recorded_sources, synthetic_sources
+from selfsv.progress import progress
+from selfsv.settings.data import NoiseSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -6,13 +6,13 @@
 
 import logging
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.audio.packing import decoded, manifest_of, write_shard
-from pipeline.command import parser, run
-from pipeline.progress import progress
-from pipeline.settings.data import PackSettings
+from selfsv.artifacts import read_table, write_table
+from selfsv.prepare.packing import decoded, manifest_of, write_shard
+from selfsv.progress import progress
+from selfsv.settings.data import PackSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

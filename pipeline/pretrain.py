@@ -5,21 +5,21 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from pipeline.audio.crops import ClusterPartners
-from pipeline.audio.features import LogMel
-from pipeline.clustering.kmeans import centred_unit
-from pipeline.command import run
-from pipeline.errors import InputError
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.jobs import PretrainJob
-from pipeline.training.batches import PretrainCrops
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, state_file, training_parser
-from pipeline.training.loop import fit
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import runtime_from
+from selfsv.clustering.kmeans import centred_unit
+from selfsv.data.batches import PretrainCrops
+from selfsv.data.crops import ClusterPartners
+from selfsv.data.features import LogMel
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.history import write_history
+from selfsv.engine.loop import fit
+from selfsv.engine.runtime import runtime_from
+from selfsv.errors import InputError
+from selfsv.methods.ca_dino import Pretraining
+from selfsv.methods.inputs import open_inputs, state_file, training_parser
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.jobs import PretrainJob
+from selfsv.stage import run
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import read_labels, read_table, write_table
-from pipeline.clustering.quality import cluster_sizes, normalised_mutual_information, purity
-from pipeline.command import parser, run
+from selfsv.artifacts import read_labels, read_table, write_table
+from selfsv.clustering.quality import cluster_sizes, normalised_mutual_information, purity
+from selfsv.stage import parser, run
 
 
 def main() -> None:

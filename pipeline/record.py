@@ -2,9 +2,9 @@
 
 import json
 
-from pipeline.artifacts import write_text
-from pipeline.command import parser, run
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import write_text
+from selfsv.settings.experiment import Experiment
+from selfsv.stage import parser, run
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 import logging
 
-from pipeline.artifacts import write_text
-from pipeline.command import parser, run
-from pipeline.reporting.collect import Results
-from pipeline.reporting.page import render
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import write_text
+from selfsv.report.collect import Results
+from selfsv.report.page import render
+from selfsv.settings.experiment import Experiment
+from selfsv.stage import parser, run
 
 
 def main() -> None:

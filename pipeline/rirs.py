@@ -8,15 +8,15 @@ import logging
 
 import numpy as np
 
-from pipeline.audio.banks import RIR_KINDS, bank_of, save_bank
-from pipeline.audio.recorded import recorded_responses
-from pipeline.audio.synthesis import finished_response, simulated_responses
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.progress import progress
-from pipeline.settings.data import RirSettings
+from selfsv.data.banks import RIR_KINDS, bank_of, save_bank
+from selfsv.errors import InputError
+from selfsv.prepare.recorded import recorded_responses
+from selfsv.prepare.synthesis import finished_response, simulated_responses
+from selfsv.progress import progress
+from selfsv.settings.data import RirSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import read_embeddings, read_table, write_table
-from pipeline.command import parser, run
-from pipeline.errors import InputError
-from pipeline.scoring.cohort import read_cohort
-from pipeline.scoring.cosine import cosine_scores, unit_length
-from pipeline.scoring.snorm import cohort_statistics, normalised_scores
-from pipeline.scoring.trial_checks import oddities
-from pipeline.scoring.trials import locate, read_trials
-from pipeline.settings.scoring import ScoreSettings
+from selfsv.artifacts import read_embeddings, read_table, write_table
+from selfsv.errors import InputError
+from selfsv.scoring.cohort import read_cohort
+from selfsv.scoring.cosine import cosine_scores, unit_length
+from selfsv.scoring.snorm import cohort_statistics, normalised_scores
+from selfsv.scoring.trial_checks import oddities
+from selfsv.scoring.trials import locate, read_trials
+from selfsv.settings.scoring import ScoreSettings
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -3,18 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import write_table
-from pipeline.command import run
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.jobs import TrainJob
-from pipeline.training.batches import TrainCrops
-from pipeline.training.branch import Branch
-from pipeline.training.gated import GatedTraining
-from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
-from pipeline.training.loop import fit, once_more
-from pipeline.training.runtime import runtime_from
+from selfsv.artifacts import write_table
+from selfsv.data.batches import TrainCrops
+from selfsv.engine.history import write_history
+from selfsv.engine.loop import fit, once_more
+from selfsv.engine.runtime import runtime_from
+from selfsv.methods.branch import Branch
+from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.jobs import TrainJob
+from selfsv.stage import run
 
 
 def main() -> None:

@@ -6,24 +6,24 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from pipeline.artifacts import write_table
-from pipeline.command import run
-from pipeline.errors import InputError
-from pipeline.models.ecapa import untrained
-from pipeline.models.face_model import save_face_model
-from pipeline.models.model_file import save_model
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.jobs import TrainAvJob
-from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import TrainCrops
-from pipeline.training.branch import Branch
-from pipeline.training.face_batches import AudioVisualCrops
-from pipeline.training.history import write_history
-from pipeline.training.inputs import open_inputs, read_labels, state_file, training_parser
-from pipeline.training.loop import fit, once_more
-from pipeline.training.runtime import runtime_from
-from pipeline.vision.augment import FaceInput
-from pipeline.vision.faces import PackedFaces
+from selfsv.artifacts import write_table
+from selfsv.data.batches import TrainCrops
+from selfsv.data.face_augment import FaceInput
+from selfsv.data.face_batches import AudioVisualCrops
+from selfsv.data.faces import PackedFaces
+from selfsv.engine.history import write_history
+from selfsv.engine.loop import fit, once_more
+from selfsv.engine.runtime import runtime_from
+from selfsv.errors import InputError
+from selfsv.methods.audio_visual import AudioVisualTraining, Branches
+from selfsv.methods.branch import Branch
+from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.models.ecapa import untrained
+from selfsv.models.face_model import save_face_model
+from selfsv.models.model_file import save_model
+from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.settings.jobs import TrainAvJob
+from selfsv.stage import run
 
 
 def main() -> None:

@@ -6,12 +6,12 @@
 
 import logging
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.command import parser, run
-from pipeline.settings.data import Corpus
-from pipeline.vision.videos import find_videos
+from selfsv.artifacts import read_table, write_table
+from selfsv.prepare.videos import find_videos
+from selfsv.settings.data import Corpus
+from selfsv.stage import parser, run
 
-LOG = logging.getLogger("pipeline")
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:

@@ -1,33 +1,31 @@
-"""Verify voices with a trained model.
+"""Verify voices with a trained model, or train one: the library behind the workflow, and the program `selfsv` (`selfsv --help`).
 
     import selfsv
 
     model = selfsv.load("results/demo")
     score = model.compare(model.embed_file("first.wav"), model.embed_file("second.wav"))
 
-The package needs none of what training needs; it is also a program, `selfsv` (`selfsv --help`).
+To use a model needs none of what training needs.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline import __version__
-from pipeline.errors import InputError
+from selfsv.errors import InputError
 
 if TYPE_CHECKING:
-    from selfsv.loading import load
-    from selfsv.speaker_model import SpeakerModel
+    from selfsv.inference.loading import load
+    from selfsv.inference.speaker_model import SpeakerModel
 
+__version__ = "0.1.0"
 __all__ = ["InputError", "SpeakerModel", "__version__", "load"]
+
+# Imported when they are first asked for: a stage of the workflow that needs one module of the package does not load, and does not
+# depend on, what models are used with.
+_LAZY = {"load": "selfsv.inference.loading", "SpeakerModel": "selfsv.inference.speaker_model"}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs Torch, loaded when it is first asked for: the program must be able to report that Torch cannot be loaded."""
-    if name == "load":
-        from selfsv.loading import load
-
-        return load
-    if name == "SpeakerModel":
-        from selfsv.speaker_model import SpeakerModel
-
-        return SpeakerModel
-    raise AttributeError(f"module 'selfsv' has no attribute '{name}'")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'selfsv' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

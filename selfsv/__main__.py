@@ -13,10 +13,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
 
-from pipeline.errors import InputError, printable
 from selfsv import __version__
-from selfsv.commands.status import BROKEN_PIPE, ERROR, INTERRUPTED
-from selfsv.failures import reason_of
+from selfsv.cli.status import BROKEN_PIPE, ERROR, INTERRUPTED
+from selfsv.errors import InputError, printable
+from selfsv.inference.failures import reason_of
 
 COMMANDS = ("embed", "verify", "enroll", "identify", "score", "export", "inspect")
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("pipeline").setLevel(logging.INFO)
+    logging.getLogger("selfsv").setLevel(logging.INFO)
     logging.captureWarnings(True)
     args = parser().parse_args(arguments)
     return args.run(args)
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"selfsv {__version__}")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
-        command = import_module(f"selfsv.commands.{name}")  # not at the top of this file: Torch may fail to load
+        command = import_module(f"selfsv.cli.{name}")  # not at the top of this file: Torch may fail to load
         summary = (command.__doc__ or "").partition("\n")[0]
         options = commands.add_parser(
             name,

@@ -65,7 +65,7 @@ def packed(tmp_path_factory) -> Packed:
 @pytest.fixture(scope="session")
 def banks(tmp_path_factory) -> tuple[Path, Path]:
     """Small banks of the demo's noise and rooms: paths of `noise.pt` and `rirs.pt`."""
-    from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
+    from selfsv.data.banks import NOISE_KINDS, RIR_KINDS, bank_of, save_bank
 
     folder = tmp_path_factory.mktemp("banks")
     noise = REPOSITORY / "demo" / "noise" / "musan"
@@ -99,10 +99,10 @@ def orl_face(person: int, photo: int) -> Image.Image:
 @pytest.fixture(scope="session")
 def packed_faces(tmp_path_factory, packed) -> tuple[Path, list[Path]]:
     """Three photographs of one person per talker for each utterance of `packed`; the last utterance has none: index, shards."""
-    from pipeline.artifacts import FlatTensor
     from pipeline.face_manifest import with_images
-    from pipeline.vision.images import encoded
-    from pipeline.vision.packing import FACES, Face, face_rows
+    from selfsv.artifacts import FlatTensor
+    from selfsv.data.face_images import encoded
+    from selfsv.prepare.face_packing import FACES, Face, face_rows
 
     folder = tmp_path_factory.mktemp("faces")
     manifest = pd.read_parquet(packed.paths[0])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.command import run
-from pipeline.errors import InputError, TrainingError
+from selfsv.errors import InputError, TrainingError
+from selfsv.stage import run
 
 
 def out_of_gpu_memory() -> None:

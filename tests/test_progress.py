@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from pipeline import progress as module
-from pipeline.parallel import ordered_map
-from pipeline.progress import duration, progress
+from selfsv import progress as module
+from selfsv.parallel import ordered_map
+from selfsv.progress import duration, progress
 
 
 def test_a_log_gets_lines_with_rate_and_time_left(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
-    with caplog.at_level(logging.INFO, logger="pipeline"):
+    with caplog.at_level(logging.INFO, logger="selfsv"):
         assert list(progress(range(10), 10, "packing", "utterance")) == list(range(10))
     assert caplog.messages == [
         "packing: 3/10 utterances (30%), 0.2 utterances/s, 28.0 s left",
@@ -29,7 +29,7 @@ def test_a_log_gets_lines_with_rate_and_time_left(caplog: pytest.LogCaptureFixtu
     [(2, "batch", "2 batches"), (1, "batch", "1 batch"), (1, "file", "1 file"), (0, "utterance", "0 utterances")],
 )
 def test_counts_are_english(caplog: pytest.LogCaptureFixture, items: int, unit: str, words: str) -> None:
-    with caplog.at_level(logging.INFO, logger="pipeline"):
+    with caplog.at_level(logging.INFO, logger="selfsv"):
         list(progress(range(items), items, "extract", unit))
     assert f"extract: done, {words} in " in caplog.text
 

@@ -19,13 +19,13 @@ class Import(NamedTuple):
 
 
 def source_files(script: Path, root: Path, without: Path | None = None) -> list[Path]:
-    """`script` and every module of its own package that it imports, directly or not, sorted.
+    """`script` and every module below `root` that it imports, directly or not, sorted.
 
     Imports inside functions count, those for type checkers do not.
 
     Args:
         script: a file below `root`.
-        root: the folder that holds the package, i.e. what belongs on PYTHONPATH.
+        root: the folder that holds the packages, i.e. what belongs on PYTHONPATH.
         without: a folder whose files are left out.
 
     Raises:
@@ -43,9 +43,10 @@ def source_files(script: Path, root: Path, without: Path | None = None) -> list[
 
 
 def external_modules(script: Path, root: Path) -> set[str]:
-    """Top-level names of everything from outside its own package that `script` imports, directly or not."""
-    own = script.relative_to(root).parts[0]
-    return {imported.module.split(".")[0] for path in source_files(script, root) for imported in imports_of(path)} - {own}
+    """Top-level names of everything from outside `root` that `script` imports, directly or not."""
+    files = source_files(script, root)
+    own = {path.relative_to(root).parts[0] for path in files}
+    return {imported.module.split(".")[0] for path in files for imported in imports_of(path)} - own
 
 
 @cache

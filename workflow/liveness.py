@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from pipeline.locking import UnsupportedLocksError, try_lock
+from selfsv.locking import UnsupportedLocksError, try_lock
 
 WITHOUT_LOCKS = (
     "Going on without a lock. If Snakemake says that the directory is locked and no other run of this experiment lives, "

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from pipeline.artifacts import write_text
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import write_text
+from selfsv.settings.experiment import Experiment
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.json"
 

@@ -5,9 +5,9 @@ import pytest
 import scipy.signal
 import torch
 
-from pipeline.audio.augment import NOTHING, Augmenter, Plan, Planner, add_noise, normalise_peak, number_type, reverberate
-from pipeline.audio.banks import Bank
-from pipeline.settings.audio import AugmentationSettings
+from selfsv.data.augment import NOTHING, Augmenter, Plan, Planner, add_noise, normalise_peak, number_type, reverberate
+from selfsv.data.banks import Bank
+from selfsv.settings.audio import AugmentationSettings
 
 
 def bank(*segments: np.ndarray, kinds: list[int] | None = None) -> Bank:

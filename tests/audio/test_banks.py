@@ -10,12 +10,12 @@ import torch
 from scipy import signal
 
 from pipeline import noise, rirs
-from pipeline.audio import recorded
-from pipeline.audio.banks import NOISE_KINDS, RIR_KINDS, Bank, bank_of, load_bank, save_bank
-from pipeline.audio.noise_bank import noise_segments, recorded_sources
-from pipeline.audio.recorded import excerpts, musan_files, response_files
-from pipeline.errors import InputError
-from pipeline.settings.data import NoiseSettings
+from selfsv.data.banks import NOISE_KINDS, RIR_KINDS, Bank, bank_of, load_bank, save_bank
+from selfsv.errors import InputError
+from selfsv.prepare import recorded
+from selfsv.prepare.noise_bank import noise_segments, recorded_sources
+from selfsv.prepare.recorded import excerpts, musan_files, response_files
+from selfsv.settings.data import NoiseSettings
 
 RATE = 16000
 DEMO = Path(__file__).parents[2] / "demo/noise"

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from pipeline import check_corpus, check_trials
-from pipeline.artifacts import write_table
-from pipeline.errors import InputError
-from pipeline.settings.experiment import resolve
-from pipeline.settings.jobs import CorpusCheck
+from selfsv.artifacts import write_table
+from selfsv.errors import InputError
+from selfsv.settings.experiment import resolve
+from selfsv.settings.jobs import CorpusCheck
 
 
 def listing(folder: Path, utterances: int, unusable: int = 0) -> Path:

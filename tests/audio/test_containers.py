@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import decoding
-from pipeline.audio.decoding import RATE, decode, load_utterance, resampled, seconds_of
-from pipeline.audio.recorded import Excerpt, excerpts
-from pipeline.media import RejectionError, told_apart
+from selfsv.prepare import decoding
+from selfsv.prepare.containers import RejectionError, told_apart
+from selfsv.prepare.decoding import RATE, decode, load_utterance, resampled, seconds_of
+from selfsv.prepare.recorded import Excerpt, excerpts
 
 DEMO = Path(__file__).parents[2] / "demo/speech/test/wav"
 SECONDS = 4.0

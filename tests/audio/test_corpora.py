@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.audio.corpora import assign_shards, count_reasons, enumerate_corpus
-from pipeline.errors import InputError, SettingsError
-from pipeline.settings.data import Corpus
+from selfsv.errors import InputError, SettingsError
+from selfsv.prepare.listing import assign_shards, count_reasons, enumerate_corpus
+from selfsv.settings.data import Corpus
 
 DEMO = Path(__file__).parents[2] / "demo/speech"
 

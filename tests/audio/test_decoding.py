@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from scipy import signal
 
-from pipeline.audio.decoding import RATE, decode, load_utterance, resample, seconds_of, to_int16
-from pipeline.media import RejectionError
+from selfsv.prepare.containers import RejectionError
+from selfsv.prepare.decoding import RATE, decode, load_utterance, resample, seconds_of, to_int16
 
 DEMO = Path(__file__).parents[2] / "demo/speech/test/wav"
 TONE_HZ = 1000.0

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchaudio.compliance import kaldi
 
-from pipeline.audio.features import FULL_SCALE, LogMel
-from pipeline.settings.audio import FeatureSettings
+from selfsv.data.features import FULL_SCALE, LogMel
+from selfsv.settings.audio import FeatureSettings
 
 
 def kaldi_fbank(wave: torch.Tensor, **options) -> torch.Tensor:

@@ -11,10 +11,10 @@ import soundfile
 import torch
 
 from pipeline import listing, manifest, pack
-from pipeline.artifacts import read_table
-from pipeline.audio.packing import check_rejections, write_shard
-from pipeline.errors import InputError
-from pipeline.settings.data import RejectionSettings
+from selfsv.artifacts import read_table
+from selfsv.errors import InputError
+from selfsv.prepare.packing import check_rejections, write_shard
+from selfsv.settings.data import RejectionSettings
 
 RATE = 16000
 DEMO = Path(__file__).parents[2] / "demo/speech/test/wav"

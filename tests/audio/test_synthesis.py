@@ -10,9 +10,9 @@ import torch
 from scipy import signal
 
 from pipeline import noise, rirs
-from pipeline.artifacts import save_torch, write_table
-from pipeline.audio.banks import NOISE_KINDS, load_bank
-from pipeline.audio.synthesis import (
+from selfsv.artifacts import save_torch, write_table
+from selfsv.data.banks import NOISE_KINDS, load_bank
+from selfsv.prepare.synthesis import (
     IMAGE_ORDER,
     chords,
     coloured_noise,

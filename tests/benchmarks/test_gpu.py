@@ -14,7 +14,7 @@ from benchmarks import bounded, gpu_accuracy, gpu_quarter, numerics, systems_spe
 from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
 from benchmarks.speed_corpus import Size, corpus_in
 from benchmarks.speed_trainings import merged
-from pipeline.audio.banks import NOISE_KINDS, load_bank
+from selfsv.data.banks import NOISE_KINDS, load_bank
 
 REPOSITORY = Path(__file__).parents[2]
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('{\"rate\": 3}')"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import cluster
-from pipeline.artifacts import read_table, write_embeddings
+from selfsv.artifacts import read_table, write_embeddings
 
 
 def clustered(monkeypatch, folder, embeddings: np.ndarray, clusters: int) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
-from pipeline.clustering.joint import joint_clustering
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.errors import InputError
+from selfsv.clustering.joint import joint_clustering
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.errors import InputError
 
 PEOPLE, EACH = 12, 40
 cluster = partial(spherical_kmeans, clusters=PEOPLE, iterations=25, points_per_cluster=256, restarts=20, seed=1)

@@ -5,9 +5,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.clustering import kmeans
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.errors import InputError
+from selfsv.clustering import kmeans
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.errors import InputError
 
 OPTIONS = {"iterations": 20, "points_per_cluster": 256, "restarts": 3, "seed": 1}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import v_measure_score
 
-from pipeline.clustering.quality import cluster_sizes, normalised_mutual_information, purity
-from pipeline.reporting.repeats import repeat_probability
+from selfsv.clustering.quality import cluster_sizes, normalised_mutual_information, purity
+from selfsv.report.repeats import repeat_probability
 
 
 def test_equal_partitions_agree_whatever_their_names():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import read_table, write_table
+from selfsv.artifacts import read_table, write_table
 
 
 @pytest.mark.parametrize("known", [6, 0])

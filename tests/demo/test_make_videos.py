@@ -14,7 +14,7 @@ from PIL import Image
 
 from demo import make_videos
 from demo.make_videos import FRAMES_PER_SECOND, SIDE, faces_folder, paired, render
-from pipeline.audio.decoding import RATE, decode
+from selfsv.prepare.decoding import RATE, decode
 
 REPOSITORY = Path(__file__).parents[2]
 SPEECH = REPOSITORY / "demo" / "speech" / "dev" / "wav"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.artifacts import read_face_embeddings
+from selfsv.artifacts import read_face_embeddings
 from tests.cut import finished, overlay_for
 from tests.vision.conftest import write_video
 

@@ -11,18 +11,17 @@ import pytest
 import soundfile
 import torch
 
-from pipeline.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_embeddings, write_table
-from pipeline.audio import decoding, reading
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.decoding import decode, load_utterance
-from pipeline.errors import InputError
 from pipeline.face_manifest import with_images
-from pipeline.media import RejectionError
-from pipeline.scoring.trials import read_trials
-from pipeline.vision import frames
-from pipeline.vision.faces import PackedFaces
-from pipeline.vision.images import decoded
-from pipeline.vision.packing import FACES
+from selfsv.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_embeddings, write_table
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.face_images import decoded
+from selfsv.data.faces import PackedFaces
+from selfsv.errors import InputError
+from selfsv.prepare import decoding, frames, reading
+from selfsv.prepare.containers import RejectionError
+from selfsv.prepare.decoding import decode, load_utterance
+from selfsv.prepare.face_packing import FACES
+from selfsv.scoring.trials import read_trials
 from tests.hostile.conftest import RATE, refused, run_stage
 
 OUTSIDE = [

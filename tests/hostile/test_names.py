@@ -12,16 +12,16 @@ import pipeline.listing
 import pipeline.noise
 import pipeline.pack
 import pipeline.rirs
-from pipeline.artifacts import write_table
-from pipeline.audio.corpora import enumerate_corpus
-from pipeline.audio.decoding import decode, seconds_of
-from pipeline.audio.recorded import musan_files, response_files
-from pipeline.errors import InputError, SettingsError, printable
-from pipeline.media import RejectionError
-from pipeline.scoring.trials import locate, read_trials
-from pipeline.settings.data import Corpus
-from pipeline.settings.experiment import resolve
-from pipeline.vision.videos import find_videos
+from selfsv.artifacts import write_table
+from selfsv.errors import InputError, SettingsError, printable
+from selfsv.prepare.containers import RejectionError
+from selfsv.prepare.decoding import decode, seconds_of
+from selfsv.prepare.listing import enumerate_corpus
+from selfsv.prepare.recorded import musan_files, response_files
+from selfsv.prepare.videos import find_videos
+from selfsv.scoring.trials import locate, read_trials
+from selfsv.settings.data import Corpus
+from selfsv.settings.experiment import resolve
 from tests.hostile.conftest import UNUSABLE, USABLE, call_stage, refused, run_stage, write_voice
 
 

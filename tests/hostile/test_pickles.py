@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.artifacts import load_torch, map_shards, write_table
-from pipeline.audio.banks import load_bank
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.errors import InputError
-from pipeline.models.face_model import load_face_model
-from pipeline.models.model_file import load_model, save_model
-from pipeline.reporting.collect import Results
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.experiment import resolve
-from pipeline.settings.faces import FaceEncoderSettings
-from pipeline.training.state import StateFile
-from pipeline.vision.faces import PackedFaces
+from selfsv.artifacts import load_torch, map_shards, write_table
+from selfsv.data.banks import load_bank
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.faces import PackedFaces
+from selfsv.engine.checkpoints import StateFile
+from selfsv.errors import InputError
+from selfsv.models.face_model import load_face_model
+from selfsv.models.model_file import load_model, save_model
+from selfsv.report.collect import Results
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.experiment import resolve
+from selfsv.settings.faces import FaceEncoderSettings
 from tests.hostile.conftest import Payload, refused, run_stage
 
 PLACES = {"utterance": ["a"], "shard": [0], "offset": [0]}
@@ -210,7 +210,7 @@ SMALL = EncoderSettings(channels=8, mfa_channels=8, bottleneck=4, embedding=4, e
 )
 def test_a_model_is_built_only_as_large_as_its_weights(tmp_path, change):
     path = tmp_path / "model.pt"
-    from pipeline.models.ecapa import untrained
+    from selfsv.models.ecapa import untrained
 
     save_model(path, SMALL, FeatureSettings(), untrained(SMALL, 80, 0, 0).state_dict())
     load_model(path)

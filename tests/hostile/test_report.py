@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.errors import InputError
-from pipeline.reporting.collect import Results
-from pipeline.reporting.drawing import draw, inline
-from pipeline.reporting.page import render
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import read_table, write_table
+from selfsv.errors import InputError
+from selfsv.report.collect import Results
+from selfsv.report.drawing import draw, inline
+from selfsv.report.page import render
+from selfsv.settings.experiment import Experiment
 from tests.reporting.audio_visual import audio_visual_settings, write_audio_visual
 from tests.reporting.conftest import settings, write_experiment
 

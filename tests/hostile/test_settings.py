@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.errors import SettingsError
-from pipeline.settings.data import Corpus, PackSettings
-from pipeline.settings.experiment import resolve
-from pipeline.settings.reading import check_file, parsed
-from pipeline.settings.section import Section
+from selfsv.errors import SettingsError
+from selfsv.settings.data import Corpus, PackSettings
+from selfsv.settings.experiment import resolve
+from selfsv.settings.reading import check_file, parsed
+from selfsv.settings.section import Section
 from tests.hostile.conftest import REPOSITORY, refused, run_stage
 
 LEVELS = 10  # 9^10 leaves

@@ -34,7 +34,7 @@ def test_a_real_run_among_hostile_names(tmp_path):
     folder = tmp_path / WORKING_DIRECTORY
     for number, name in enumerate([os.fsencode(name) for name in USABLE] + UNUSABLE):
         write_voice(os.fsencode(folder) + b"/-audio;touch pwned/" + name + b"/" + name + b".wav", seed=number)
-    for module in ("json", "random", "numpy", "torch", "pipeline", "soundfile", "sitecustomize"):
+    for module in ("json", "random", "numpy", "torch", "pipeline", "selfsv", "soundfile", "sitecustomize"):
         (folder / f"{module}.py").write_text(TRAP)
     table = pd.DataFrame(
         {"path": [f"-audio;touch pwned/{name}/{name}.wav" for name in USABLE], "utterance": [f"../../{n}" for n in USABLE]}

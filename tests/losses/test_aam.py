@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.losses.aam import AamClassifier, aam_loss, class_means
+from selfsv.losses.aam import AamClassifier, aam_loss, class_means
 
 SCALE, MARGIN = 32.0, 0.2
 

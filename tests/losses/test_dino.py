@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 
 LONG, SHORT, BATCH, PROTOTYPES = 2, 4, 3, 11
 

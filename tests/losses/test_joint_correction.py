@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.losses.aam import aam_loss
-from pipeline.losses.joint_correction import Clean, decide_jointly
-from pipeline.losses.label_correction import AGREED, CORRECTED, DROPPED, RELIABLE, Gate, decide, gated_loss
+from selfsv.losses.aam import aam_loss
+from selfsv.losses.joint_correction import Clean, decide_jointly
+from selfsv.losses.label_correction import AGREED, CORRECTED, DROPPED, RELIABLE, Gate, decide, gated_loss
 
 SCALE, CLASSES, BATCH = 32.0, 6, 400
 GATES = Gate(3.0, 0.5, 0.1), Gate(5.0, 0.5, 0.1)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.losses.aam import aam_loss
-from pipeline.losses.label_correction import CORRECTED, DROPPED, RELIABLE, Gate, decide, gated_loss
+from selfsv.losses.aam import aam_loss
+from selfsv.losses.label_correction import CORRECTED, DROPPED, RELIABLE, Gate, decide, gated_loss
 
 SCALE, MARGIN, CLASSES = 8.0, 0.2, 5
 GATE = Gate(threshold=1.5, confidence=0.5, sharpening=0.1)

@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import brentq, minimize
 from scipy.stats import norm
 
-from pipeline.losses import loss_gate
-from pipeline.losses.loss_gate import Mixture, crossing, fit_mixture, refit
+from selfsv.losses import loss_gate
+from selfsv.losses.loss_gate import Mixture, crossing, fit_mixture, refit
 
 
 def weighted_difference(x: float, mixture: Mixture) -> float:

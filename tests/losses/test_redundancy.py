@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.losses.redundancy import redundancy
+from selfsv.losses.redundancy import redundancy
 
 
 def test_redundancy_is_the_covariance_of_all_views_beside_its_diagonal():

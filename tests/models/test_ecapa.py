@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.models.ecapa import EcapaTdnn, TimeDelay
-from pipeline.settings.encoder import EncoderSettings
+from selfsv.models.ecapa import EcapaTdnn, TimeDelay
+from selfsv.settings.encoder import EncoderSettings
 
 SMALL = EncoderSettings(channels=16, mfa_channels=48, bottleneck=8, embedding=12, embedding_batchnorm=False)
 

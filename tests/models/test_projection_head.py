@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.losses.dino import teacher_probabilities
-from pipeline.models.projection_head import ProjectionHead
-from pipeline.settings.pretrain import HeadSettings
+from selfsv.losses.dino import teacher_probabilities
+from selfsv.models.projection_head import ProjectionHead
+from selfsv.settings.pretrain import HeadSettings
 
 ROWS, PROTOTYPES = 32, 2048
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import __version__, provenance
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import load_model, save_model
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.training.runtime import Runtime
+from selfsv import __version__, provenance
+from selfsv.engine.runtime import Runtime
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import load_model, save_model
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
 

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from pipeline.models.face_model import load_face_model, save_face_model
-from pipeline.models.resnet34 import ResNet34, untrained_face_encoder
-from pipeline.settings.faces import FaceEncoderSettings
+from selfsv.models.face_model import load_face_model, save_face_model
+from selfsv.models.resnet34 import ResNet34, untrained_face_encoder
+from selfsv.settings.faces import FaceEncoderSettings
 
 SMALL = FaceEncoderSettings(width=4, input_side=64, embedding=12)
 

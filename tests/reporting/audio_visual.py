@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.reporting.collect import Results
-from pipeline.settings.experiment import Experiment
+from selfsv.artifacts import read_table, write_table
+from selfsv.report.collect import Results
+from selfsv.settings.experiment import Experiment
 from tests.reporting.conftest import gate, settings, write_experiment
 
 UTTERANCES, PEOPLE, REJECTED, FRAMES = 1500, 30, 36, 8

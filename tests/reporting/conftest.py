@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import write_table
 from pipeline.metrics import measured
-from pipeline.reporting.collect import Results
-from pipeline.scoring.systems import LARGE_MARGIN, finetuned, systems
-from pipeline.settings.experiment import Experiment, resolve
-from pipeline.settings.scoring import MetricSettings
+from selfsv.artifacts import write_table
+from selfsv.report.collect import Results
+from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
+from selfsv.settings.experiment import Experiment, resolve
+from selfsv.settings.scoring import MetricSettings
 
 UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
 REPOSITORY = Path(__file__).parents[2]

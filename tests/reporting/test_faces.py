@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.errors import InputError
-from pipeline.reporting import collect, figures
-from pipeline.reporting.collect import Results
-from pipeline.reporting.faces import CLUSTER_BYTES, CLUSTERS, FACES, chosen_utterances, cluster_faces, detection, embedded
-from pipeline.reporting.page import render
-from pipeline.reporting.paper import counterparts
+from selfsv.artifacts import read_table, write_table
+from selfsv.errors import InputError
+from selfsv.report import collect, figures
+from selfsv.report.collect import Results
+from selfsv.report.faces import CLUSTER_BYTES, CLUSTERS, FACES, chosen_utterances, cluster_faces, detection, embedded
+from selfsv.report.page import render
+from selfsv.report.paper import counterparts
 from tests.reporting.audio_visual import (
     NAME,
     REASONS,

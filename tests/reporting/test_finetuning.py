@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from pipeline.reporting.collect import Results
-from pipeline.reporting.finetuning import finetuning
-from pipeline.reporting.page import render
+from selfsv.report.collect import Results
+from selfsv.report.finetuning import finetuning
+from selfsv.report.page import render
 from tests.reporting.conftest import settings, write_experiment
 
 FINETUNE = {"corpus": "labelled", "starts": ["iter_1", "random"], "percent": [20, 5]}

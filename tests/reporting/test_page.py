@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import write_table
-from pipeline.reporting import figures
-from pipeline.reporting.collect import Results
-from pipeline.reporting.corpora import corpus_summary
-from pipeline.reporting.page import headline, render
-from pipeline.reporting.paper import counterparts
-from pipeline.reporting.repeats import repeat_probability
-from pipeline.reporting.trainings import warnings
-from pipeline.scoring.error_rates import operating_points
+from selfsv.artifacts import write_table
+from selfsv.report import figures
+from selfsv.report.collect import Results
+from selfsv.report.corpora import corpus_summary
+from selfsv.report.page import headline, render
+from selfsv.report.paper import counterparts
+from selfsv.report.repeats import repeat_probability
+from selfsv.report.trainings import warnings
+from selfsv.scoring.error_rates import operating_points
 from tests.reporting.conftest import REASON, UTTERANCES, settings, write_experiment
 
 SECTIONS = ("results", "rounds", "det", "gate", "clusters", "training", "data", "labels", "config")

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pipeline.scoring import cosine
-from pipeline.scoring.cosine import cosine_scores, unit_length
+from selfsv.scoring import cosine
+from selfsv.scoring.cosine import cosine_scores, unit_length
 
 
 def drawn(count: int = 50, dimensions: int = 192) -> np.ndarray:

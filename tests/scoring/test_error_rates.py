@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from pipeline.errors import InputError
-from pipeline.scoring.error_rates import equal_error_rate, min_dcf, operating_points
+from selfsv.errors import InputError
+from selfsv.scoring.error_rates import equal_error_rate, min_dcf, operating_points
 
 
 def rates(scores: np.ndarray, target: np.ndarray, threshold: float) -> tuple[float, float]:

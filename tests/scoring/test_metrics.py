@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import read_table, write_embeddings, write_table
+from selfsv.artifacts import read_table, write_embeddings, write_table
 
 SPEAKERS, EACH = 8, 6
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
-from pipeline.artifacts import write_embeddings
-from pipeline.scoring.cosine import cosine_scores, unit_length
-from pipeline.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from selfsv.artifacts import write_embeddings
+from selfsv.scoring.cosine import cosine_scores, unit_length
+from selfsv.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
 
 UTTERANCES, TRIALS, DIMENSIONS, COHORT = 40, 200, 16, 30
 

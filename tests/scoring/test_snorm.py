@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.scoring import snorm
-from pipeline.scoring.cosine import unit_length
-from pipeline.scoring.snorm import cohort_statistics
+from selfsv.scoring import snorm
+from selfsv.scoring.cosine import unit_length
+from selfsv.scoring.snorm import cohort_statistics
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The names of systems, what people call them, and their order in a table."""
 
-from pipeline.scoring.systems import finetuned, labelled, order, systems, title
+from selfsv.scoring.systems import finetuned, labelled, order, systems, title
 
 
 def test_titles_say_what_a_system_is():

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio.extensions import AUDIO_EXTENSIONS
-from pipeline.errors import InputError
-from pipeline.scoring.trials import locate, read_trials, utterance_of
+from selfsv.errors import InputError
+from selfsv.extensions import AUDIO_EXTENSIONS
+from selfsv.scoring.trials import locate, read_trials, utterance_of
 
 UTTERANCES = np.array(["id10270/x6uYqmx31kE/00001", "id10270/8jEAjG6SegY/00008", "talk/v1.2"], dtype=object)
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 import yaml
 
-from pipeline.artifacts import write_embeddings, write_table
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.features import LogMel
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.experiment import resolve
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.runtime import Runtime
+from selfsv.artifacts import write_embeddings, write_table
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.features import LogMel
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.runtime import Runtime
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.experiment import resolve
 from tests.conftest import REPOSITORY, SPEECH, Packed
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=48, bottleneck=8, embedding=24, embedding_batchnorm=True)

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 import torch
 
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.audio import FeatureSettings
 from selfsv.__main__ import main
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.audio import FeatureSettings
 from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
 
@@ -223,7 +223,7 @@ def test_a_list_of_one_kind_is_refused_before_embedding(call, experiment, embedd
     names = experiment.utterances
     (tmp_path / "trials.txt").write_text("".join(f"{label} {first} {names[0]}\n" for first in names[1:4]))
     with monkeypatch.context() as patch:
-        patch.setattr("selfsv.commands.score.embedded", lambda *_: pytest.fail("embedded"))
+        patch.setattr("selfsv.cli.score.embedded", lambda *_: pytest.fail("embedded"))
         status, _, messages = call("score", tmp_path / "trials.txt", "--audio", VOICES)
     assert status == 2 and "need both kinds" in messages and "--output" in messages
     options = ("--embeddings", embedded, "--output", tmp_path / "s.txt")

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
-from pipeline.audio.decoding import decode
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.audio import FeatureSettings
-from selfsv.export import export
+from selfsv.inference.export import export
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.prepare.decoding import decode
+from selfsv.settings.audio import FeatureSettings
 from tests.conftest import REPOSITORY, recordings
 from tests.selfsv.conftest import ENCODER, experiment_in, recording
 
@@ -176,7 +176,7 @@ def test_a_failed_export_leaves_nothing(experiment, tmp_path, monkeypatch):
     def fail(*_: object) -> str:
         raise OSError("no space left")
 
-    monkeypatch.setattr("selfsv.export.model_card", fail)
+    monkeypatch.setattr("selfsv.inference.export.model_card", fail)
     with pytest.raises(OSError, match="no space"):
         export(experiment.folder, tmp_path / "out", name=NAME, licence=LICENCE)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from selfsv import speaker_model
 from selfsv.__main__ import main
+from selfsv.inference import speaker_model
 from tests.conftest import REPOSITORY
 from tests.selfsv.conftest import recording
 from tests.selfsv.test_commands import call  # noqa: F401 a fixture
@@ -33,7 +33,7 @@ def test_no_exception_ends_with_the_status_of_a_no(monkeypatch, capsys, tmp_path
     def fail(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("selfsv.commands.inspect.described", fail)
+    monkeypatch.setattr("selfsv.cli.inspect.described", fail)
     assert main(["inspect", str(tmp_path)]) == status
     messages = capsys.readouterr().err
     assert messages.startswith(message) and len(messages.splitlines()) == bool(message)

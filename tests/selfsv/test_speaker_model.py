@@ -9,10 +9,10 @@ from scipy.signal import resample_poly
 from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.runtime import Runtime
-from selfsv import speaker_model
+from selfsv.data.corpus import PackedCorpus
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.runtime import Runtime
+from selfsv.inference import speaker_model
 from tests.selfsv.conftest import recording
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from selfsv.thresholds import Trials, chosen, given
+from selfsv.errors import InputError
+from selfsv.inference.thresholds import Trials, chosen, given
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from pipeline.errors import SettingsError
-from pipeline.settings.experiment import OWN_SHARDS, RECIPES, overlaid, resolve
-from pipeline.settings.jobs import PretrainJob
-from pipeline.settings.pretrain import PretrainSettings
+from selfsv.errors import SettingsError
+from selfsv.settings.experiment import OWN_SHARDS, RECIPES, overlaid, resolve
+from selfsv.settings.jobs import PretrainJob
+from selfsv.settings.pretrain import PretrainSettings
 
 MINIMAL: dict[str, Any] = {"experiment": "x", "corpora": {"train": {"layout": "folder", "path": "a"}}}
 

@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pipeline.artifacts import write_text
+from selfsv.artifacts import write_text
 from tests.cut import WALL_TIME, command_for, overlay_for, said, start
 
 # Stages in the order of the workflow, and what each makes.
@@ -111,7 +111,7 @@ def stages_where(condition: Callable[[int], bool]) -> dict[str, list[int]]:
         except OSError:
             continue
         modules = [after for word, after in pairwise(words) if word == "-m" and after.startswith("pipeline.")]
-        if chosen and modules and modules[0] != "pipeline.launch":
+        if chosen and modules and modules[0] != "selfsv.engine.launch":
             found.setdefault(modules[0].removeprefix("pipeline."), []).append(process)
     return found
 

@@ -12,7 +12,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np, torch
-from pipeline.artifacts import FlatTensor, save_torch
+from selfsv.artifacts import FlatTensor, save_torch
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # a file that grows beyond fails to be written
 folder = Path(sys.argv[1])

@@ -11,11 +11,11 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
-from pipeline.models.ecapa import EcapaTdnn, untrained
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.training import runtime as runtimes
-from pipeline.training.compilation import KERNELS, compile_forward, obstacle
-from pipeline.training.runtime import add_arguments, runtime_from
+from selfsv.engine import runtime as runtimes
+from selfsv.engine.compilation import KERNELS, compile_forward, obstacle
+from selfsv.engine.runtime import add_arguments, runtime_from
+from selfsv.models.ecapa import EcapaTdnn, untrained
+from selfsv.settings.encoder import EncoderSettings
 
 ENCODER = EncoderSettings(channels=8, dilations=(2,), mfa_channels=12, bottleneck=4, embedding=6, embedding_batchnorm=False)
 LONG, SHORT = 40, 30

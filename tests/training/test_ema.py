@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.ema import WeightAverage, update_teacher
-from pipeline.training.schedules import cosine
-from pipeline.training.statistics import reestimate
+from selfsv.engine.batchnorm_statistics import reestimate
+from selfsv.engine.ema import WeightAverage, update_teacher
+from selfsv.engine.schedules import cosine
 
 
 def network(seed: int) -> nn.Module:

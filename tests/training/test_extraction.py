@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.features import LogMel
-from pipeline.errors import InputError
-from pipeline.models.ecapa import untrained
-from pipeline.models.fbank_statistics import FbankStatistics
-from pipeline.models.model_file import load_model, save_model
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.training.extraction import by_length, extract_embeddings, pieces_of
-from pipeline.training.runtime import Runtime
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.features import LogMel
+from selfsv.engine.extraction import by_length, extract_embeddings, pieces_of
+from selfsv.engine.runtime import Runtime
+from selfsv.errors import InputError
+from selfsv.models.ecapa import untrained
+from selfsv.models.fbank_statistics import FbankStatistics
+from selfsv.models.model_file import load_model, save_model
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
 RUNTIME = Runtime(torch.device("cpu"), 0, bfloat16=False, compile=False, checkpoint_seconds=1e9)

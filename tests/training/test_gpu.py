@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.projection_head import ProjectionHead
-from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.section import validated
-from pipeline.training.batches import visits
-from pipeline.training.pretraining import DinoNetwork, sgd
+from selfsv.data.batches import visits
+from selfsv.methods.ca_dino import DinoNetwork, sgd
+from selfsv.models.projection_head import ProjectionHead
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import validated
 from tests.training import workshop as workshops
 from tests.training.pretended_gpu import GPU, pretended_gpu
 from tests.training.workshop import METHODS, PRETRAIN, Workshop

@@ -12,14 +12,14 @@ import torch.distributed as dist
 from joblib import Parallel, delayed
 from torch import nn
 
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.features import LogMel
-from pipeline.losses.redundancy import redundancy
-from pipeline.models.ecapa import FrameNorm, untrained
-from pipeline.models.synchronised import SynchronisedNorm, synchronise
-from pipeline.settings.audio import AugmentationSettings, FeatureSettings
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.group import Group
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.features import LogMel
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.processes import Group
+from selfsv.losses.redundancy import redundancy
+from selfsv.models.ecapa import FrameNorm, untrained
+from selfsv.models.synchronised import SynchronisedNorm, synchronise
+from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from tests.training.workshop import AWARE, ENCODER, Workshop, weights
 
 PROCESSES = 2

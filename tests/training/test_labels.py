@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.settings.audio import AugmentationSettings, FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.jobs import PretrainJob, TrainJob
-from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.section import validated
-from pipeline.settings.train import TrainSettings
+from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.jobs import PretrainJob, TrainJob
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import validated
+from selfsv.settings.train import TrainSettings
 from workflow.imports import source_files
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,13 +43,13 @@ COMMON = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_code_of_training_knows_the_file(stage):
-    for file in source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "pipeline" / "settings"):
+    for file in source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "selfsv" / "settings"):
         assert "speakers.parquet" not in Path(file).read_text(encoding="utf-8"), file
 
 
 def test_what_reads_labels_is_used_by_fine_tuning_alone():
     """And by no stage that the self-supervised systems come from."""
-    reader = REPOSITORY / "pipeline" / "training" / "labelled.py"
+    reader = REPOSITORY / "selfsv" / "data" / "labelled.py"
     scripts = [path for path in sorted((REPOSITORY / "pipeline").glob("*.py")) if path.name != "__init__.py"]
     assert [path.stem for path in scripts if reader in source_files(path, REPOSITORY)] == ["finetune"]
 

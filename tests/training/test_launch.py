@@ -12,12 +12,12 @@ import pytest
 import torch
 import yaml
 
-from pipeline.errors import InputError
-from pipeline.launch import launched, port_of
-from pipeline.settings.experiment import Experiment
-from pipeline.settings.jobs import TrainJob
-from pipeline.settings.section import validated
-from pipeline.training.loop import TERMINATED
+from selfsv.engine.launch import launched, port_of
+from selfsv.engine.loop import TERMINATED
+from selfsv.errors import InputError
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.jobs import TrainJob
+from selfsv.settings.section import validated
 from tests.conftest import REPOSITORY
 from tests.training.workshop import TRAIN
 
@@ -66,7 +66,7 @@ def training(packed, banks, tmp_path_factory):
     def start(processes: int, name: str, workers: int = 0) -> subprocess.Popen:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        command: list[object] = [sys.executable, "-m", "pipeline.launch", "--gpus", processes, "--threads", 2, "pipeline.train"]
+        command: list[object] = [sys.executable, "-m", "selfsv.engine.launch", "--gpus", processes, "--threads", 2, "pipeline.train"]
         command += ["--settings", tmp_path / "job.json", "--iteration", 1, "--labels", tmp_path / "labels.parquet"]
         command += ["--manifest", packed.paths[0], "--audio", *packed.paths[1], "--noise", banks[0], "--rirs", banks[1]]
         command += ["--state", folder / "state", "--device", "cpu", "--threads", 2, "--workers", workers]

@@ -3,8 +3,8 @@
 import faiss
 import torch
 
-from pipeline.training.group import Group
-from pipeline.training.runtime import Runtime
+from selfsv.engine.processes import Group
+from selfsv.engine.runtime import Runtime
 
 
 def test_one_process_clusters_on_all_cores_of_the_job_while_the_others_wait():

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.errors import InputError
-from pipeline.training import shared_memory as module
-from pipeline.training.batches import Visit
-from pipeline.training.shared_memory import require_shared_memory
+from selfsv.data.batches import Visit
+from selfsv.engine import shared_memory as module
+from selfsv.engine.shared_memory import require_shared_memory
+from selfsv.errors import InputError
 
 BYTES = 100_000 * 2 + 8  # of an utterance
 

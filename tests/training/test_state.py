@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import TrainingError
-from pipeline.training import state as module
-from pipeline.training.state import KEPT, KEPT_OF_OTHERS, StateFile
+from selfsv.engine import checkpoints as module
+from selfsv.engine.checkpoints import KEPT, KEPT_OF_OTHERS, StateFile
+from selfsv.errors import TrainingError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_last_state(saved, tmp_path, monkeypatch):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.training.state import StateFile
+from selfsv.engine.checkpoints import StateFile
 with StateFile(Path(sys.argv[1]), "train-1", "abc").locked():
     print("locked", flush=True)
     time.sleep(60)

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.audio.crops import ClusterPartners
-from pipeline.audio.features import LogMel
-from pipeline.clustering.kmeans import centred_unit, spherical_kmeans
-from pipeline.errors import InputError, TrainingError
-from pipeline.losses.aam import aam_loss
-from pipeline.losses.loss_gate import Mixture, crossing
-from pipeline.models.ecapa import untrained
-from pipeline.settings.audio import FeatureSettings
-from pipeline.settings.section import validated
-from pipeline.settings.train import TrainSettings
-from pipeline.training import branch
-from pipeline.training.batches import TrainCrops, visits
-from pipeline.training.branch import Branch
-from pipeline.training.gated import GatedTraining
-from pipeline.training.group import Group
-from pipeline.training.loop import TERMINATED, fit, once_more
-from pipeline.training.state import StateFile
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.data.batches import TrainCrops, visits
+from selfsv.data.crops import ClusterPartners
+from selfsv.data.features import LogMel
+from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.loop import TERMINATED, fit, once_more
+from selfsv.engine.processes import Group
+from selfsv.errors import InputError, TrainingError
+from selfsv.losses.aam import aam_loss
+from selfsv.losses.loss_gate import Mixture, crossing
+from selfsv.methods import branch
+from selfsv.methods.branch import Branch
+from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.models.ecapa import untrained
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.section import validated
+from selfsv.settings.train import TrainSettings
 from tests.training.workshop import ENCODER, METHODS, TRAIN, Workshop, assert_same, weights, without_time
 
 

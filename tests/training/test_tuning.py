@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from pipeline import finetune, large_margin
-from pipeline.artifacts import write_embeddings
-from pipeline.errors import InputError
-from pipeline.models.ecapa import untrained
-from pipeline.models.model_file import save_model
-from pipeline.settings.audio import AugmentationSettings, FeatureSettings
-from pipeline.settings.jobs import TuneJob
-from pipeline.settings.section import validated
-from pipeline.settings.train import AamTraining
-from pipeline.training.labelled import draw_labelled
-from pipeline.training.tuning import FINETUNING, knowing_classifier
+from selfsv.artifacts import write_embeddings
+from selfsv.data.labelled import draw_labelled
+from selfsv.errors import InputError
+from selfsv.methods.finetuning import FINETUNING, knowing_classifier
+from selfsv.models.ecapa import untrained
+from selfsv.models.model_file import save_model
+from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.jobs import TuneJob
+from selfsv.settings.section import validated
+from selfsv.settings.train import AamTraining
 from tests.training.workshop import ENCODER, TUNE, Workshop, assert_same, weights
 
 NAMES = np.array([f"{speaker}/{number}" for number in range(10) for speaker in "abcde"])

@@ -9,34 +9,34 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.audio.augment import Augmenter, Planner
-from pipeline.audio.banks import load_bank
-from pipeline.audio.corpus import PackedCorpus
-from pipeline.audio.crops import ClusterPartners
-from pipeline.audio.features import LogMel
-from pipeline.models.ecapa import untrained
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.audio import AugmentationSettings, FeatureSettings
-from pipeline.settings.encoder import EncoderSettings
-from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
-from pipeline.settings.pretrain import PretrainSettings
-from pipeline.settings.section import validated
-from pipeline.settings.train import AamTraining, TrainSettings
-from pipeline.training.audio_visual import AudioVisualTraining, Branches
-from pipeline.training.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops
-from pipeline.training.branch import Branch
-from pipeline.training.extraction import extract_embeddings
-from pipeline.training.face_batches import AudioVisualCrops
-from pipeline.training.gated import GatedTraining
-from pipeline.training.group import Group
-from pipeline.training.learner import AamLearner
-from pipeline.training.loop import fit, once_more
-from pipeline.training.pretraining import Pretraining
-from pipeline.training.runtime import Runtime
-from pipeline.training.state import StateFile
-from pipeline.training.tuning import FINETUNING, Tuning, fresh_classifier
-from pipeline.vision.augment import FaceInput
-from pipeline.vision.faces import PackedFaces
+from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.banks import load_bank
+from selfsv.data.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.crops import ClusterPartners
+from selfsv.data.face_augment import FaceInput
+from selfsv.data.face_batches import AudioVisualCrops
+from selfsv.data.faces import PackedFaces
+from selfsv.data.features import LogMel
+from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.loop import fit, once_more
+from selfsv.engine.processes import Group
+from selfsv.engine.runtime import Runtime
+from selfsv.methods.audio_visual import AudioVisualTraining, Branches
+from selfsv.methods.branch import Branch
+from selfsv.methods.ca_dino import Pretraining
+from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
+from selfsv.methods.learner import AamLearner
+from selfsv.models.ecapa import untrained
+from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import validated
+from selfsv.settings.train import AamTraining, TrainSettings
 
 CPU = torch.device("cpu")
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.settings.faces import DetectionSettings
-from pipeline.vision.detection import FaceDetector
+from selfsv.prepare.face_detection import FaceDetector
+from selfsv.settings.faces import DetectionSettings
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], rate: int, sound: np.ndarray | None = None) -> Path:

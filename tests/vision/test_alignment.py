@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.vision.alignment import HEIGHT, TEMPLATE, WIDTH, aligned, similarity
+from selfsv.prepare.face_alignment import HEIGHT, TEMPLATE, WIDTH, aligned, similarity
 from tests.conftest import orl_face
 
 CANVAS = 320

@@ -9,10 +9,10 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
-from pipeline.training.runtime import Runtime
-from pipeline.vision.augment import FaceInput, FacePlan, augmented, blend, blurred, draw_plan, luma, shift_hue
+from selfsv.data.face_augment import FaceInput, FacePlan, augmented, blend, blurred, draw_plan, luma, shift_hue
+from selfsv.engine.runtime import Runtime
+from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from tests.conftest import orl_face
 from tests.training.pretended_gpu import GPU, pretended_gpu
 
@@ -119,10 +119,10 @@ def test_a_step_on_clean_faces_survives_on_the_cpu():
     """In a process of its own: with channels last torch's CPU convolutions have ended it without a word."""
     code = """
 import torch
-from pipeline.models.resnet34 import untrained_face_encoder
-from pipeline.settings.faces import FaceEncoderSettings
-from pipeline.training.runtime import Runtime
-from pipeline.vision.augment import FaceInput
+from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.settings.faces import FaceEncoderSettings
+from selfsv.engine.runtime import Runtime
+from selfsv.data.face_augment import FaceInput
 cpu = torch.device("cpu")
 encoder = Runtime(cpu, 0, False, False, 600.0).placed(untrained_face_encoder(FaceEncoderSettings(width=8, blocks=(1, 1, 1, 1)), 1, 0))
 encoder(FaceInput(48, cpu)(torch.zeros(32, 112, 96, 3, dtype=torch.uint8))).sum().backward()

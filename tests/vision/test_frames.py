@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from pipeline.media import RejectionError
-from pipeline.vision.frames import MOST_FRAMES, read_frames, reduced
+from selfsv.prepare.containers import RejectionError
+from selfsv.prepare.frames import MOST_FRAMES, read_frames, reduced
 from tests.vision.conftest import write_video
 
 

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from pipeline import face_manifest, faces, listing, videos
-from pipeline.errors import InputError
-from pipeline.settings.data import Corpus
-from pipeline.vision.faces import PackedFaces
-from pipeline.vision.packing import check_faces
-from pipeline.vision.videos import find_videos
+from selfsv.data.faces import PackedFaces
+from selfsv.errors import InputError
+from selfsv.prepare.face_packing import check_faces
+from selfsv.prepare.videos import find_videos
+from selfsv.settings.data import Corpus
 from tests.conftest import orl_face
 from tests.vision.conftest import write_video
 

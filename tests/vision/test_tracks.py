@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.vision.detection import NOBODY, Faces
-from pipeline.vision.tracks import main_track
+from selfsv.prepare.face_detection import NOBODY, Faces
+from selfsv.prepare.face_tracks import main_track
 
 
 def faces(*found: tuple[float, float, float, float]) -> Faces:

@@ -164,7 +164,7 @@ def build(folder: Path, server: Server) -> Workshop:
     folder.mkdir()
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(REPOSITORY / name, folder)
-    for name in ("workflow", "pipeline", "envs"):
+    for name in ("workflow", "pipeline", "selfsv", "envs"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for stage, outputs in OUTPUTS.items():
         script = folder / "pipeline" / f"{stage}.py"

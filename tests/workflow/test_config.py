@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from pipeline.settings.data import Corpus, TrialList
-from pipeline.settings.experiment import RECIPES, Experiment, resolve
+from selfsv.settings.data import Corpus, TrialList
+from selfsv.settings.experiment import RECIPES, Experiment, resolve
 from workflow import schema
 from workflow.imports import external_modules
 
@@ -80,10 +80,10 @@ def test_schema_is_that_of_the_settings():
 def test_settings_only_declare():
     """Their files are no inputs of a stage, so nothing in them may do any of its work."""
     allowed = {"section.py", "reading.py", "jobs.py", "experiment.py"}
-    for path in sorted((REPOSITORY / "pipeline/settings").glob("*.py")):
+    for path in sorted((REPOSITORY / "selfsv/settings").glob("*.py")):
         functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
         validators = [node for node in functions if any("validator" in ast.unparse(decorator) for decorator in node.decorator_list)]
-        assert path.name in allowed or functions == validators, f"{path.name} computes something: that belongs outside pipeline/settings"
+        assert path.name in allowed or functions == validators, f"{path.name} computes something: that belongs outside selfsv/settings"
 
 
 def lock() -> dict[str, str]:

@@ -90,9 +90,9 @@ def test_another_test_corpus_spares_training(workshop):
     [
         ("pipeline/cluster.py", {"cluster"}, {"pretrain"}),
         ("pipeline/score.py", {"score"}, {"cluster"}),
-        ("pipeline/scoring/snorm.py", {"score"}, {"cluster", "extract", "train"}),
-        ("pipeline/clustering/kmeans.py", {"pretrain", "cluster"}, {"pack", "baseline", "noise"}),
-        ("pipeline/losses/aam.py", {"train"}, {"pretrain", "pack"}),
+        ("selfsv/scoring/snorm.py", {"score"}, {"cluster", "extract", "train"}),
+        ("selfsv/clustering/kmeans.py", {"pretrain", "cluster"}, {"pack", "baseline", "noise"}),
+        ("selfsv/losses/aam.py", {"train"}, {"pretrain", "pack"}),
         ("workflow/report/report.html.j2", {"report"}, {"metrics", "score"}),
         ("the trials.txt", {"score"}, {"extract", "cluster"}),
     ],
@@ -105,5 +105,5 @@ def test_editing_a_file_reruns_the_stages_that_use_it(workshop, path, first, spa
 
 
 def test_describing_a_setting_better_reruns_nothing(workshop):
-    workshop.append("pipeline/settings/pretrain.py")
+    workshop.append("selfsv/settings/pretrain.py")
     assert not workshop.plan().rules

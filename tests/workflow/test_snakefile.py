@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.settings.clustering import ClusterSettings
-from pipeline.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
-from pipeline.settings.experiment import OWN_SHARDS, Experiment
-from pipeline.settings.jobs import BaselineJob, CorpusCheck, PretrainJob, TrainJob
-from pipeline.settings.scoring import MetricSettings, ScoreSettings
+from selfsv.settings.clustering import ClusterSettings
+from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
+from selfsv.settings.experiment import OWN_SHARDS, Experiment
+from selfsv.settings.jobs import BaselineJob, CorpusCheck, PretrainJob, TrainJob
+from selfsv.settings.scoring import MetricSettings, ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from pipeline.settings.experiment import resolve
-from pipeline.settings.jobs import TuneJob
+from selfsv.settings.experiment import resolve
+from selfsv.settings.jobs import TuneJob
 from tests.workflow.conftest import REPOSITORY, Workshop, build
 
 AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}

@@ -4,7 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from pipeline.scoring import systems as names
+from selfsv.scoring import systems as names
 from workflow.environment import prepare
 from workflow.imports import source_files
 from workflow.liveness import claim
@@ -59,10 +59,10 @@ wildcard_constraints:
 def code(stage):
     """The files that a stage's script consists of, as inputs: editing one reruns the stage.
 
-    Those of `pipeline/settings` are left out: they only declare, and the values reach the stage as parameters. The paths are
+    Those of `selfsv/settings` are left out: they only declare, and the values reach the stage as parameters. The paths are
     relative, so that a repository that was moved together with its results is still up to date.
     """
-    files = source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "pipeline" / "settings")
+    files = source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "selfsv" / "settings")
     return [os.path.relpath(file) for file in files]
 
 

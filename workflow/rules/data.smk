@@ -4,7 +4,7 @@ The trees themselves are no inputs: enumerating a million files is the work of t
 the workflow. After adding or removing files, have a corpus listed again with `snakemake … --forcerun listing`.
 """
 
-from pipeline.settings.jobs import CorpusCheck
+from selfsv.settings.jobs import CorpusCheck
 
 
 rule data:

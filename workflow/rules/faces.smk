@@ -3,7 +3,7 @@
 Included only where `modality: audio_visual` asks for it. Tests are on audio alone, so only the training corpus needs videos.
 """
 
-from pipeline.settings.jobs import TrainAvJob
+from selfsv.settings.jobs import TrainAvJob
 
 
 # Both ways lead to the same files; in an audio-visual experiment this is the one.
@@ -121,7 +121,7 @@ rule train_av:
     params:
         settings=TrainAvJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
         " pipeline.train_av --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --faces {input.faces:q} --images {input.images:q}"
         " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --face-model {output.face_model:q}"

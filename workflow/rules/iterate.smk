@@ -1,6 +1,6 @@
 """Stage II: rounds of extract, cluster, train. Round 0 is CA-DINO's; round i trains on the labels of round i - 1."""
 
-from pipeline.settings.jobs import TrainJob
+from selfsv.settings.jobs import TrainJob
 
 
 rule trained:
@@ -88,7 +88,7 @@ rule train:
     params:
         settings=TrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
         " pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"

@@ -5,7 +5,7 @@ trainers report goes to the terminal and to the log; that copying outlives the s
 would be lost.
 """
 
-from pipeline.settings.jobs import BaselineJob, PretrainJob
+from selfsv.settings.jobs import BaselineJob, PretrainJob
 
 # Both lead to CA-DINO's model: the one is trained, the other taken over.
 if EXPERIMENT.initial_model:
@@ -50,7 +50,7 @@ rule pretrain:
     params:
         settings=PretrainJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
         " pipeline.pretrain --settings {params.settings:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --state results/{wildcards.experiment}/state"

@@ -4,7 +4,7 @@
 of DLG-LC or of the large-margin tuning depends on it.
 """
 
-from pipeline.settings.jobs import TuneJob
+from selfsv.settings.jobs import TuneJob
 
 
 rule large_margin:
@@ -37,7 +37,7 @@ rule large_margin:
     params:
         settings=TuneJob.with_large_margin(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
         " pipeline.large_margin --settings {params.settings:q} --start {input.start:q} --embeddings {input.embeddings:q}"
         " --labels {input.labels:q} --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q}"
@@ -77,7 +77,7 @@ rule finetune:
         settings=TuneJob.on_labels(EXPERIMENT).to_json(),
         start=lambda wildcards, input: ["--start", input.start] if input.start else [],
     shell:
-        "python -m pipeline.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
+        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
         " pipeline.finetune --settings {params.settings:q} {params.start:q} --percent {wildcards.percent} --speakers {input.speakers:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q}"

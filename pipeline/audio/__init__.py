@@ -1,1 +1,0 @@
-"""Waveforms: reading, crops, augmentation and features."""

@@ -1,1 +1,0 @@
-"""The training loops and what they share: batches, schedules, checkpoints, history."""

@@ -1,0 +1,1 @@
+"""What a training reads: the packed corpus, crops, augmentation, features, batches."""

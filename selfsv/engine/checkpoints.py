@@ -1,0 +1,159 @@
+"""The state of a training, kept outside every output so that a killed job goes on where it was."""
+
+import hashlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from selfsv.artifacts import load_torch, save_torch, write_text
+from selfsv.errors import InputError, TrainingError, lasting
+from selfsv.locking import UnsupportedLocksError, try_lock
+
+log = logging.getLogger(__name__)
+
+KEPT = 2  # states of one training: the newest, and the one before in case that cannot be read
+KEPT_OF_OTHERS = 4  # trainings of the same stage with other settings or inputs, of which the newest state is kept
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
+
+
+class StateFile:
+    """One training's state on disk: `{stage}-{key}.{number}.{digest}.pt`.
+
+    `key` names the settings and inputs, so that no other training ever finds it, and a training finds its own again after
+    a change has been taken back. `digest` is the file's SHA-256, so that a damaged file is noticed.
+    """
+
+    def __init__(self, folder: Path, stage: str, key: str):
+        self.key = key
+        self._folder, self._stage = folder, stage
+        self._name = f"{stage}-{key}"
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that is as it was written; None where there is none."""
+        for path in reversed(self._saved()):
+            try:
+                if _digest(path) != path.suffixes[-2][1:]:
+                    raise InputError(f"{path} is not as it was written")
+                return load_torch(path)
+            except InputError as error:
+                log.warning("damaged state: %s. Going on from the one before, or from the beginning", error)
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Add `state`, whole or not at all, then let go of the oldest."""
+        saved = self._saved()
+        number = _number(saved[-1]) + 1 if saved else 0
+        unnamed = self._folder / f"{self._name}.unnamed"
+        try:
+            save_torch(unnamed, state)
+            os.replace(unnamed, self._folder / f"{self._name}.{number:06d}.{_digest(unnamed)}.pt")
+        finally:
+            unnamed.unlink(missing_ok=True)
+        for path in self._saved()[:-KEPT]:
+            path.unlink(missing_ok=True)
+        self._let_go_of_others()
+
+    def _saved(self) -> list[Path]:
+        """This training's files, the newest last."""
+        return sorted(self._folder.glob(f"{self._name}.*.*.pt"), key=_number)
+
+    def _let_go_of_others(self) -> None:
+        """Keep the newest state of the latest few trainings of this stage."""
+        others: dict[str, list[Path]] = {}
+        for path in self._folder.glob(f"{self._stage}-*.*.*.pt"):
+            others.setdefault(path.name.split(".")[0], []).append(path)
+        others.pop(self._name, None)
+        newest = {name: max(paths, key=_number) for name, paths in others.items() if name.rpartition("-")[0] == self._stage}
+        kept = sorted(newest.values(), key=lambda path: path.stat().st_mtime)[-KEPT_OF_OTHERS:]
+        for path in (path for name in newest for path in others[name] if path not in kept):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process, on any node, from training with this state meanwhile; wait while another one does.
+
+        A controller that was killed leaves its jobs behind: a second run must neither train beside them nor fail for it. Where the
+        file system has no locks the training goes on without, and says so.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with open(self._folder / f"{self._name}.lock", "a+") as file:
+            _wait_for(file)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+    @contextmanager
+    def failing_once(self, attempt: int) -> Iterator[None]:
+        """Remember a failure that would repeat itself, so that a retry of the same run ends at once with the same reason.
+
+        Args:
+            attempt: the workflow's count of tries, from 1. A first try forgets what was remembered: something may have
+                been mended since.
+
+        Raises:
+            TrainingError: this is a retry of a training that failed for a reason that lasts.
+        """
+        mark = self._folder / f"{self._name}.failed"
+        if attempt <= 1:
+            mark.unlink(missing_ok=True)
+        elif mark.exists():
+            raise TrainingError(f"not tried again, it would fail as before: {mark.read_text(encoding='utf-8')}")
+        try:
+            yield
+        except Exception as error:
+            if reason := lasting(error):
+                write_text(mark, reason)
+            raise
+
+
+def _wait_for(file: IO[str]) -> None:
+    """Lock `file`, waiting for whoever has it; where there can be no locks, warn of what that means."""
+    told = -SECONDS_BETWEEN_MESSAGES
+    try:
+        while not try_lock(file):
+            if time.monotonic() - told >= SECONDS_BETWEEN_MESSAGES:
+                file.seek(0)
+                log.warning("waiting: %s is training with this state (%s)", file.read() or "another process", file.name)
+                told = time.monotonic()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    except UnsupportedLocksError as error:
+        log.warning(
+            "%s: %s. Going on without a lock: see to it that no second run of this experiment is under way", error.filename, error.strerror
+        )
+
+
+def _number(path: Path) -> int:
+    """Which of its training's states the file holds."""
+    return int(path.suffixes[-3][1:])
+
+
+def _digest(path: Path) -> str:
+    """Sixteen digits of the file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class Termination:
+    """Remembers SIGTERM, so that a job asked to end can save its state at the next step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def watched(self) -> Iterator["Termination"]:
+        """Catch SIGTERM inside."""
+        before = signal.signal(signal.SIGTERM, self._note)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _note(self, *_: object) -> None:
+        self.requested = True

@@ -1,0 +1,159 @@
+"""Embeddings of whole, clean utterances: how the workflow extracts them, and how `selfsv` does.
+
+Memory of an encoder grows with the length of what it sees at once, so an utterance of more than `LONGEST_PIECE` is cut into pieces of
+equal length, none longer than that. Its embedding is the mean of the pieces' embeddings. As the pieces are equally long, that mean
+weighs every second alike. The embeddings are averaged as the encoder gives them, not at unit length: the training corpus's mean, which
+is subtracted before comparing, is a mean of such embeddings. Each piece has its own peak and feature mean, as if it were a recording.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsv.data.augment import FULL_SCALE, normalise_peak
+from selfsv.data.features import SAMPLE_RATE, LogMel
+from selfsv.engine.runtime import Runtime
+from selfsv.parallel import ordered_map
+
+LONGEST_PIECE = 120 * SAMPLE_RATE  # samples; the paper's encoder takes 0.6 GB for it on a CPU
+SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
+READERS = {"cpu": 1, "cuda": 4}  # threads that copy samples: a GPU is through with a batch before one has copied the next
+Progress = Callable[[list[np.ndarray], int], Iterable[np.ndarray]]
+
+
+class Utterances(Protocol):
+    """Waveforms of 16 kHz."""
+
+    @property
+    def num_samples(self) -> np.ndarray:
+        """[N], the length of each utterance."""
+
+    def samples(self, index: int) -> np.ndarray:
+        """[num_samples] int16, one utterance."""
+
+
+class Pieces(NamedTuple):
+    """Parts of utterances that an encoder sees at once; P of them, [P] int64 each, in the utterances' order."""
+
+    utterance: np.ndarray
+    start: np.ndarray  # samples
+    length: np.ndarray  # samples
+
+
+def unwatched(batches: list[np.ndarray], _: int) -> Iterable[np.ndarray]:
+    """No progress bar."""
+    return batches
+
+
+def extract_embeddings(
+    encoder: nn.Module, log_mel: LogMel, corpus: Utterances, runtime: Runtime, progress: Progress = unwatched
+) -> np.ndarray:
+    """[N, D] float32 embeddings of all utterances of a corpus, in its order.
+
+    Arguments as for `embed_utterances`.
+
+    Raises:
+        FloatingPointError: an embedding is not finite.
+    """
+    embeddings = embed_utterances(encoder, log_mel, corpus, runtime, progress)
+    if not np.isfinite(embeddings).all():
+        raise FloatingPointError("the encoder gives embeddings that are not finite")
+    return embeddings
+
+
+@torch.inference_mode()
+def embed_utterances(
+    encoder: nn.Module, log_mel: LogMel, utterances: Utterances, runtime: Runtime, progress: Progress = unwatched
+) -> np.ndarray:
+    """[N, D] float32 embeddings of utterances, in their order, finite or not.
+
+    Pieces of similar length share a batch; the encoder masks the padding. Processes of a group share the work.
+
+    Args:
+        encoder: takes features [B, T, F] and lengths [B].
+        progress: wraps the iterable of batches, given their number.
+    """
+    training = encoder.training
+    encoder.eval()
+    log_mel = log_mel.to(runtime.device)
+    pieces = pieces_of(utterances.num_samples)
+    batches = runtime.group.part(by_length(pieces.length, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE))
+    read = partial(_read, utterances, pieces, runtime.device.type == "cuda")
+    parts = []
+    for _, (waves, lengths) in zip(progress(batches, len(batches)), ordered_map(read, batches, READERS[runtime.device.type]), strict=True):
+        lengths = lengths.to(runtime.device, non_blocking=True)
+        speech = normalise_peak(waves.to(runtime.device, non_blocking=True).float() / FULL_SCALE)
+        features = log_mel(speech, lengths)  # in float32, as in training
+        with runtime.autocast():
+            parts.append(encoder(features, log_mel.frames(lengths)).float())
+    encoder.train(training)
+    together = torch.zeros(len(pieces.length), runtime.group.largest(parts[0].shape[1] if parts else 0))
+    for indices, part in zip(batches, parts, strict=True):
+        together[torch.from_numpy(indices)] = part.cpu()
+    return mean_of_pieces(pieces.utterance, runtime.group.sum(together)).numpy()
+
+
+def pieces_of(num_samples: np.ndarray) -> Pieces:
+    """Utterances of these lengths ([N], samples), cut where they are longer than `LONGEST_PIECE`.
+
+    An utterance has as few pieces as it can; their lengths differ by one sample at most.
+    """
+    num_samples = np.asarray(num_samples, np.int64)
+    counts = np.maximum(-(-num_samples // LONGEST_PIECE), 1)
+    utterance = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(utterance)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a piece in its utterance
+    start, end = ((number + more) * num_samples[utterance] // counts[utterance] for more in (0, 1))
+    return Pieces(utterance, start, end - start)
+
+
+def mean_of_pieces(utterance: np.ndarray, embeddings: Tensor) -> Tensor:
+    """Embeddings of utterances, [N, D]; those of one piece stay as they are.
+
+    Args:
+        utterance: [P], which utterance (from 0, sorted, each at least once) a piece belongs to.
+        embeddings: [P, D], of the pieces.
+    """
+    counts = np.bincount(utterance)
+    if len(counts) == len(utterance):
+        return embeddings
+    sums = embeddings.new_zeros(len(counts), embeddings.shape[1]).index_add_(0, torch.from_numpy(utterance), embeddings)
+    return sums / torch.from_numpy(counts).unsqueeze(1)
+
+
+def by_length(num_samples: np.ndarray, samples_per_batch: int) -> list[np.ndarray]:
+    """Indices of utterances in batches of similar length, none of which holds more samples than asked for with its padding."""
+    order = np.argsort(num_samples, kind="stable")
+    return list(_packed(order, num_samples, samples_per_batch))
+
+
+def _packed(order: np.ndarray, num_samples: np.ndarray, samples_per_batch: int) -> Iterator[np.ndarray]:
+    start = 0
+    for end in range(1, len(order) + 1):
+        full = end == len(order) or (end + 1 - start) * num_samples[order[end]] > samples_per_batch
+        if full:
+            yield order[start:end]
+            start = end
+
+
+def _read(utterances: Utterances, pieces: Pieces, pin: bool, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The pieces at `indices`, padded."""
+    places = zip(*(column[indices] for column in pieces), strict=True)
+    return padded([utterances.samples(index)[start : start + length] for index, start, length in places], pin=pin)
+
+
+def padded(samples: list[np.ndarray], *, pin: bool = False) -> tuple[Tensor, Tensor]:
+    """int16 waveforms as [B, N] int16, zero after their ends, and their lengths [B] in samples.
+
+    Args:
+        pin: in memory that a GPU copies from by itself.
+    """
+    lengths = torch.tensor([len(wave) for wave in samples])
+    waves = torch.empty(len(samples), int(lengths.max()), dtype=torch.int16, pin_memory=pin)
+    for row, wave in zip(waves.numpy(), samples, strict=True):
+        row[: len(wave)] = wave
+        row[len(wave) :] = 0
+    return waves, lengths

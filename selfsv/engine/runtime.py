@@ -1,0 +1,150 @@
+"""How a training or extraction job is carried out: device, workers, precision. Never what it computes."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from selfsv.device import add_device_arguments, device_from, image_layout
+from selfsv.engine.compilation import compile_forward, keep_kernels, obstacle
+from selfsv.engine.processes import Group, joined, local_processes, local_rank
+from selfsv.errors import InputError
+from selfsv.models.synchronised import synchronise
+from selfsv.provenance import code_version
+
+log = logging.getLogger(__name__)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a job runs."""
+
+    device: torch.device
+    workers: int
+    bfloat16: bool
+    compile: bool
+    checkpoint_seconds: float
+    group: Group = field(default_factory=Group)
+    cores: int = field(default_factory=torch.get_num_threads)  # of the job on this machine, for all of its processes together
+
+    def __post_init__(self) -> None:
+        code_version()  # the one that the job begins with: a long training may outlive edits of its code
+
+    def provenance(self) -> dict[str, Any]:
+        """What computes, for the files that a training leaves."""
+        gpu = self.device.type == "cuda"
+        return {
+            "code_version": code_version(),
+            "device": torch.cuda.get_device_name(self.device) if gpu else self.device.type,
+            "precision": "bfloat16" if self.bfloat16 else "float32",
+            "processes": self.group.size,
+        }
+
+    def autocast(self) -> AbstractContextManager:
+        """bfloat16 matrix products inside, where the job runs in that precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    @contextmanager
+    def all_cores(self) -> Iterator[None]:
+        """This process computes on all cores of the job meanwhile, also in faiss, which follows torch: the others wait for it."""
+        share = torch.get_num_threads()
+        torch.set_num_threads(max(share, self.cores))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(share)
+
+    def placed(self, module: Module) -> Module:
+        """`module` on the device, in its layout; where several processes train, its BatchNorm layers see the batches of all."""
+        if self.group.size > 1:
+            synchronise(module, self.group.sum)
+        return module.to(self.device).to(memory_format=image_layout(self.device))
+
+    def prepared(self, module: Module) -> Module:
+        """`module` as `placed`, and compiled where that is asked for."""
+        module = self.placed(module)
+        if self.compile:
+            compile_forward(module)
+        return module
+
+
+def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a script that runs encoders and trains none; the workflow fills them from `runtime`.
+
+    Nothing is compiled: a job that sees each utterance once hardly wins back the minute that it takes.
+    """
+    add_device_arguments(parser)
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every training script takes; the workflow fills them from `runtime`."""
+    add_extraction_arguments(parser)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
+    parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The packed corpus that a script reads."""
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--audio", type=Path, nargs="+", required=True)
+
+
+def own_gpu() -> torch.device:
+    """The GPU of this process.
+
+    Raises:
+        InputError: there are more processes than GPUs.
+    """
+    if local_processes() > torch.cuda.device_count():
+        raise InputError(f"runtime.gpus is {local_processes()}, but this machine shows {torch.cuda.device_count()}: lower it")
+    return torch.device("cuda", local_rank())
+
+
+def runtime_from(args: argparse.Namespace) -> Runtime:
+    """The runtime that the options of `add_arguments` ask for, with the process set up for it.
+
+    Cores and workers are the job's: processes of one machine share them. Unless asked otherwise, the encoder is compiled on a GPU
+    alone, where that is possible: on the CPU it takes minutes, which only large encoders and hours of training win back, and rounds
+    differently. Nor is bfloat16 chosen on GPUs older than Ampere, which emulate it and are slower for it.
+
+    Raises:
+        InputError: a GPU was asked for and there is none.
+    """
+    device, processes = device_from(args), local_processes()
+    if processes > 1:
+        torch.set_num_threads(max(1, args.threads // processes))
+        device = own_gpu() if device.type == "cuda" else device
+    workers, group = -(-args.workers // processes), joined(device)
+    if not group.first:
+        logging.disable(logging.WARNING)  # the first process speaks for all
+    bfloat16, compiles = _bfloat16(args, device), _compiles(args, device)
+    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group, args.threads)
+
+
+def _bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether matrix products are bfloat16's."""
+    if args.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return args.precision == "bfloat16"
+
+
+def _compiles(args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether encoders are compiled; where nobody insists, only what is sure to work."""
+    if args.compile == "false" or (args.compile == "auto" and device.type != "cuda"):
+        return False
+    if "state" in args:
+        keep_kernels(args.state / "compiled")
+    reason = obstacle(device) if args.compile == "auto" else ""
+    if reason:
+        log.warning("the encoder is not compiled, which is slower: %s. Set runtime.compile to false to silence this", reason)
+    return not reason

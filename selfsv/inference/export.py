@@ -1,0 +1,108 @@
+"""From an experiment to a folder that can be uploaded as it is."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from selfsv.artifacts import load_torch, read_table
+from selfsv.errors import InputError
+from selfsv.inference import exported
+from selfsv.inference.loading import experiment_settings, load, model_file
+from selfsv.inference.model_card import model_card
+from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.models.ecapa import EcapaTdnn
+
+METRICS = ("trials", "norm", "eer", "min_dcf", "targets", "nontargets")
+
+
+def export(source: Path, folder: Path, *, name: str, licence: str, onnx: bool = False, replace: bool = False) -> list[str]:
+    """Write the model at `source` into `folder`, whole or not at all: weights, config, model card and, if asked for, an ONNX graph.
+
+    Args:
+        source: an experiment's folder (its last round), a round's folder, or a model file.
+        name: what the card calls the model.
+        licence: of the weights, as model hubs name it.
+        replace: whether what is in `folder` may go.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        InputError: there is no such model, it is the fbank baseline, or the folder is not empty.
+    """
+    if folder.exists() and not (folder.is_dir() and (replace or not any(folder.iterdir()))):
+        raise InputError(f"{folder} is not empty: name another folder, or say that its content may go (--replace)")
+    if exported.is_exported(source):
+        raise InputError(f"{source} is an exported model already: copy it, or export from its experiment")
+    file = model_file(source)
+    model = load(file, "cpu")
+    if not isinstance(model.encoder, EcapaTdnn):
+        raise InputError(f"{file} is a baseline without weights: there is nothing to export")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / "model"
+        made.mkdir()
+        _fill(made, model, file, {"name": name, "licence": licence}, onnx)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _fill(folder: Path, model: SpeakerModel, file: Path, facts: dict[str, Any], onnx: bool) -> None:
+    content = load_torch(file)
+    config = {
+        "format": exported.FORMAT,
+        "version": exported.VERSION,
+        "features": content["features"],
+        "encoder": content["encoder"],
+        "subtract_mean": model.subtract_mean,
+        "cohort_top": model.cohort_top,
+        "provenance": content["provenance"],
+        "metrics": _metrics(file),
+    }
+    (folder / exported.WEIGHTS).write_bytes(save(_tensors(model), metadata={"format": "pt"}))
+    (folder / exported.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if onnx:
+        from selfsv.inference.onnx_graph import write_graph  # takes long to load, and needs packages of its own
+
+        write_graph(model, folder / exported.GRAPH, facts["name"], facts["licence"])
+    (folder / exported.CARD).write_text(model_card(config, facts | _of_experiment(file), onnx), encoding="utf-8")
+
+
+def _tensors(model: SpeakerModel) -> dict[str, torch.Tensor]:
+    tensors = {f"{exported.ENCODER}{name}": value.contiguous() for name, value in model.encoder.state_dict().items()}
+    if model.background_of is not None:
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in model.background._asdict().items()}
+    return tensors
+
+
+def _metrics(file: Path) -> list[dict[str, Any]]:
+    """What the experiment measured of this model."""
+    path = file.resolve().parents[1] / "metrics.parquet"
+    if experiment_settings(file) is None or not path.is_file():
+        return []
+    table = read_table(path, ["system", *METRICS])
+    rows = table.loc[table["system"] == file.resolve().parent.name, list(METRICS)]
+    return json.loads(rows.to_json(orient="records"))
+
+
+def _of_experiment(file: Path) -> dict[str, Any]:
+    """What the card says of the experiment that the model lies in. No path is part of it."""
+    settings = experiment_settings(file)
+    if settings is None:
+        return {}
+    facts: dict[str, Any] = {"system": file.resolve().parent.name, "settings": settings.model_dump(mode="json")}
+    manifest = file.resolve().parents[1] / "data" / settings.train_corpus / "manifest.parquet"
+    if manifest.is_file():
+        rows = read_table(manifest, ["status", "num_samples"])
+        used = rows[rows["status"] == "ok"]
+        hours = float(used["num_samples"].sum()) / 16_000 / 3600
+        facts["corpora"] = {settings.train_corpus: {"utterances": len(used), "hours": hours}}
+    return facts

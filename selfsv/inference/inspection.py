@@ -1,0 +1,126 @@
+"""What is in an experiment, a model file or an exported folder: plain values, and text for a person."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from selfsv.artifacts import read_table
+from selfsv.errors import InputError
+from selfsv.inference import exported
+from selfsv.inference.loading import MODEL, SETTINGS, experiment_settings, load, model_file
+from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.models.ecapa import EcapaTdnn
+from selfsv.scoring.systems import order, title
+
+SHOWN_SETTINGS = ("recipe", "modality", "seed", "rounds", "initial_model", "train_corpus")
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What `path` holds: `model`, and where there are such things `experiment`, `systems`, `metrics`, `settings`.
+
+    Raises:
+        InputError: nothing of this project is there.
+    """
+    if exported.is_exported(path):
+        config = exported.read_config(path / exported.CONFIG)
+        return {"model": _model(load(path, "cpu"), str(path)), "metrics": config["metrics"]}
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if _is_experiment(path):
+        return _experiment(path)
+    file = model_file(path)
+    metrics = file.resolve().parents[1] / "metrics.parquet"
+    rows = _metrics(metrics, file.resolve().parent.name) if metrics.is_file() and experiment_settings(file) else []
+    return {"model": _model(load(file, "cpu"), str(file)), "metrics": rows}
+
+
+def _is_experiment(path: Path) -> bool:
+    return path.is_dir() and not (path / MODEL).is_file() and ((path / SETTINGS).is_file() or (path / "data").is_dir())
+
+
+def _experiment(folder: Path) -> dict[str, Any]:
+    """Any part of a run: what is not there yet is left out."""
+    settings = experiment_settings(folder / "iter_0" / MODEL)
+    systems = sorted((path.parent.name for path in folder.glob(f"*/{MODEL}")), key=order)
+    found: dict[str, Any] = {"experiment": str(folder), "systems": [_system(folder / name) for name in systems]}
+    if any(name.startswith("iter_") for name in systems):
+        found["model"] = _model(load(folder, "cpu"), str(model_file(folder)))
+    if (folder / "metrics.parquet").is_file():
+        found["metrics"] = _metrics(folder / "metrics.parquet")
+    if settings is not None:
+        found["settings"] = settings.model_dump(mode="json")
+    return found
+
+
+def _system(folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"system": folder.name, "title": title(folder.name), "model": str(folder / MODEL)}
+    if (folder / "history.parquet").is_file():
+        history = read_table(folder / "history.parquet", ["seconds"])
+        row |= {"epochs": len(history), "hours": float(history["seconds"].sum()) / 3600}
+    row["embeddings"] = sorted(path.stem for path in folder.glob("embeddings/*.parquet"))
+    return row
+
+
+def _metrics(path: Path, system: str | None = None) -> list[dict[str, Any]]:
+    table = read_table(path, ["system", "trials", "norm", "eer", "min_dcf", "targets", "nontargets"])
+    rows = table if system is None else table[table["system"] == system]
+    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _model(model: SpeakerModel, file: str) -> dict[str, Any]:
+    encoder = model.encoder
+    return {
+        "file": file,
+        "encoder": f"ECAPA-TDNN of {encoder.channels} channels" if isinstance(encoder, EcapaTdnn) else "fbank statistics",
+        "parameters": model.parameters,
+        "embedding": model.dimensions,
+        "fingerprint": model.fingerprint,
+        "mean_subtraction": model.subtract_mean,
+        "s_norm": model.background_of is not None,
+        "provenance": model.provenance,
+    }
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def text(found: dict[str, Any]) -> str:
+    """What `described` found, for a terminal."""
+    parts = [_model_text(found["model"])] if "model" in found else []
+    if settings := found.get("settings"):
+        corpora = ", ".join(settings["corpora"])
+        parts.insert(0, "\n".join(["settings", *(f"  {key}: {settings[key]}" for key in SHOWN_SETTINGS), f"  corpora: {corpora}"]))
+    if "experiment" in found:
+        parts.insert(0, f"experiment {found['experiment']}")
+        parts.append("\n".join(["systems", *map(_system_text, found["systems"])]))
+    if found.get("metrics"):
+        parts.append(_metrics_text(found["metrics"]))
+    return "\n\n".join(parts)
+
+
+def _model_text(model: dict[str, Any]) -> str:
+    provenance = ", ".join(f"{key} {value}" for key, value in model["provenance"].items())
+    comparing = "cosine" + (" after mean subtraction" if model["mean_subtraction"] else "") + (", s-norm" if model["s_norm"] else "")
+    return "\n".join(
+        [
+            f"model {model['file']}",
+            f"  {model['encoder']}, {model['parameters']:,} parameters, embeddings of {model['embedding']} dimensions",
+            f"  compares by: {comparing}",
+            f"  made by: {provenance}",
+            f"  fingerprint: {model['fingerprint']}",
+        ]
+    )
+
+
+def _system_text(row: dict[str, Any]) -> str:
+    trained = f"{row['epochs']} epochs, {row['hours']:.2f} h" if "epochs" in row else "not trained"
+    return f"  {row['system']:20} {row['title']:20} {trained:20} embeddings: {', '.join(row['embeddings']) or 'none'}"
+
+
+def _metrics_text(rows: list[dict[str, Any]]) -> str:
+    table = pd.DataFrame(rows)
+    table["EER %"] = (100 * table["eer"]).map("{:.2f}".format)
+    table["minDCF"] = table["min_dcf"].map("{:.3f}".format)
+    shown = table[["trials", "system", "norm", "EER %", "minDCF", "targets", "nontargets"]]
+    return "metrics\n" + "\n".join(f"  {line}" for line in shown.to_string(index=False).splitlines())

@@ -1,0 +1,142 @@
+"""The page of an exported model: what it is, what it was made from, how good it is, what it is for and what it is not."""
+
+import json
+import re
+from typing import Any
+
+from selfsv.scoring.systems import title
+
+TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised", "ecapa-tdnn")
+NORMS = {"cosine": "cosine", "snorm": "s-norm"}
+
+
+def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> str:
+    """The card in Markdown, with the header that model hubs read.
+
+    Args:
+        config: what `config.json` holds.
+        facts: `name`, `licence`, and of the experiment, where known: `system`, `settings`, `corpora` (name to utterances and hours).
+        graph: whether there is a `model.onnx`.
+    """
+    parts = [_header(facts), f"# {escaped(facts['name'])}", _what(config, facts)]
+    if facts.get("corpora"):
+        parts += ["## Data", _data(facts["corpora"])]
+    if facts.get("settings"):
+        parts += ["## Recipe", _recipe(facts["settings"])]
+    parts += ["## How good it is", _metrics(config["metrics"])]
+    parts += ["## Use", USE.format(folder="path/to/this/folder"), GRAPH if graph else "", LIMITS]
+    parts += ["## Licence", f"The weights: {escaped(facts['licence'])}. The recordings they were trained on have licences of their own."]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """`text` as Markdown shows it: a corpus may be called anything."""
+    return re.sub(r"([\\`*_{}\[\]<>()|&~])", r"\\\1", " ".join(text.split()))
+
+
+def _header(facts: dict[str, Any]) -> str:
+    # JSON strings are YAML strings: no name can end the header or add a key to it.
+    lines = [f"license: {json.dumps(facts['licence'])}", "library_name: selfsv", "pipeline_tag: audio-classification", "tags:"]
+    return "\n".join(["---", *lines, *(f"- {tag}" for tag in TAGS), "---"])
+
+
+def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:
+    encoder = config["encoder"]
+    stage = f" ({title(facts['system'])})" if facts.get("system") else ""
+    return (
+        f"A speaker-verification model{stage}: an ECAPA-TDNN of {encoder['channels']} channels that turns speech at 16 kHz into an "
+        f"embedding of {encoder['embedding']} dimensions; recordings of one speaker lie close together. {_training(config['provenance'])}"
+    )
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    method = "CA-DINO, then rounds of clustering and training with a dynamic loss-gate and label correction"
+    paper = "Han, Chen, Qian, [arXiv 2304.05754](https://arxiv.org/abs/2304.05754)"
+    labels = provenance.get("labels")
+    if not labels:
+        return f"It was trained without speaker labels: {method} ({paper})."
+    told = f"on {labels['utterances']:,} utterances of {labels['speakers']:,} speakers **with labels**"
+    if provenance.get("start") == "random":
+        return f"It was trained {told}, from random weights."
+    return f"It was trained without speaker labels first ({method}; {paper}), then tuned {told}."
+
+
+def _data(corpora: dict[str, dict[str, float]]) -> str:
+    rows = [f"| {escaped(name)} | {row['utterances']:,} | {row['hours']:,.1f} |" for name, row in corpora.items()]
+    return "\n".join(["What training without labels used:", "", "| corpus | utterances | hours |", "|---|---|---|", *rows])
+
+
+def _recipe(settings: dict[str, Any]) -> str:
+    pretrain, train = settings["pretrain"], settings["train"]
+    facts = {
+        "recipe": settings["recipe"],
+        "modality": settings["modality"],
+        "seed": settings["seed"],
+        "CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}",
+        "DLG-LC": f"{settings['rounds']} rounds of {train['epochs']} epochs, batches of {train['batch_size']}",
+        "gate": train["gate"]["mode"],
+        "pseudo speakers": settings["cluster"]["clusters"],
+    }
+    return "\n".join(f"- {key}: {value}" for key, value in facts.items())
+
+
+def _metrics(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "Not measured in the experiment that it comes from."
+    lines = [
+        f"| {escaped(row['trials'])} | {NORMS.get(row['norm'], row['norm'])} | {100 * row['eer']:.2f} | {row['min_dcf']:.3f} | "
+        f"{row['targets']:,} | {row['nontargets']:,} |"
+        for row in rows
+    ]
+    head = ["| trial list | scores | EER % | minDCF | same speaker | different speakers |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *lines])
+
+
+USE = """```python
+import selfsv
+
+model = selfsv.load("{folder}")
+score = model.compare(model.embed_file("first.wav"), model.embed_file("second.wav"))
+```
+
+Higher scores speak for one speaker. Where to draw the line depends on the recordings and on what a mistake costs: choose the
+threshold on trials of your own (`selfsv score`, then `selfsv verify --trials`)."""
+
+GRAPH = """Without PyTorch, on waveforms of 16 kHz:
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+embeddings = session.run(None, {"waveform": waveforms})[0]  # float32 [batch, samples], full scale 1, to [batch, dimensions]
+```
+
+The graph takes waveforms of any length at once, and its memory grows with it. `selfsv` cuts a recording of more than two minutes into
+as few pieces of equal length as possible, none longer than two minutes, and takes the mean of their embeddings. Do the same for long
+recordings, or the embeddings differ from those of `selfsv`:
+
+```python
+import numpy
+
+pieces = numpy.array_split(recording, max(1, -(-len(recording) // (120 * 16000))))  # float32 [samples]
+embedding = numpy.mean([session.run(None, {"waveform": piece[None]})[0][0] for piece in pieces], axis=0)
+```
+
+Subtract `mean` of `model.safetensors` from the embeddings before their cosine if `subtract_mean` in `config.json` says so."""
+
+LIMITS = """## Intended use
+
+Research on speaker verification; finding recordings of one speaker in a collection; a first filter before a person listens.
+
+## Not intended
+
+Deciding about people: granting or refusing access, identifying or tracking persons who have not agreed to it. No score is
+evidence of identity: it says how alike two recordings sound to this model.
+
+## Limits
+
+- It knows the voices, languages, microphones and rooms of its training data; others are harder, and by how much is not known before
+  it is measured. Nobody has balanced that data by sex, age, accent or language, so error rates differ between groups.
+- Speech of one to two seconds, noise, far microphones and telephone codecs raise the error rate.
+- It does not detect replayed, converted or synthetic voices.
+- Pseudo labels stand in for speakers: one person in very different recordings may count as two, alike voices as one."""

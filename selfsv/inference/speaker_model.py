@@ -1,0 +1,266 @@
+"""A trained model as its user sees it: recordings in, embeddings out, embeddings compared."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsv.data.augment import normalise_peak
+from selfsv.data.features import LogMel
+from selfsv.engine.extraction import embed_utterances, pieces_of
+from selfsv.engine.runtime import Runtime
+from selfsv.errors import InputError
+from selfsv.inference.failures import reason_of
+from selfsv.parallel import ordered_map
+from selfsv.prepare.containers import RejectionError
+from selfsv.prepare.decoding import RATE, load_utterance, resample
+from selfsv.scoring.cosine import unit_length
+from selfsv.scoring.snorm import cohort_statistics
+
+SHORTEST_SECONDS = 0.3  # a word; shorter recordings say next to nothing about a voice
+SILENCE = 0.001  # of full scale
+NOT_FINITE = "failed: the model gives an embedding that is not finite"
+FILES_AT_ONCE = 256  # decoded together, so that recordings of similar length share a batch
+LONGEST_BATCH_SECONDS = 600  # of recordings decoded together
+
+Norm = Literal["cosine", "snorm"]
+
+
+class Background(NamedTuple):
+    """What a score is seen against: a model's own training corpus."""
+
+    mean: np.ndarray  # [D] float32, of the corpus's embeddings
+    cohort: np.ndarray  # [C, D] float32, mean embeddings of its pseudo clusters
+
+
+class Embedded(NamedTuple):
+    """What became of one recording."""
+
+    path: str
+    seconds: float
+    embedding: np.ndarray | None  # [D] float32
+    reason: str  # why there is none; else empty
+
+
+class _Waveforms:
+    """Decoded recordings as `embed_utterances` reads them."""
+
+    def __init__(self, recordings: list[np.ndarray]):
+        self._recordings = recordings
+        self.num_samples = np.array([len(samples) for samples in recordings], dtype=np.int64)
+
+    def samples(self, index: int) -> np.ndarray:
+        """[num_samples] int16."""
+        return self._recordings[index]
+
+
+@dataclass(frozen=True)
+class SpeakerModel:
+    """An encoder and its features; made by `selfsv.load`.
+
+    Attributes:
+        name: what it was loaded from.
+        subtract_mean: whether the training corpus's mean embedding is subtracted before comparing.
+        cohort_top: nearest members of the cohort that normalise a score.
+        provenance: where the weights came from.
+        background_of: reads the background when it is first needed; None where the model has none.
+    """
+
+    name: str
+    encoder: nn.Module
+    log_mel: LogMel
+    device: torch.device
+    subtract_mean: bool = False
+    cohort_top: int = 300
+    provenance: dict[str, Any] = field(default_factory=dict)
+    background_of: Callable[[], Background] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the weights: embeddings of models with different fingerprints cannot be compared."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def background(self) -> Background:
+        """The training corpus's mean and cohort.
+
+        Raises:
+            InputError: the model came without them.
+        """
+        if self.background_of is None:
+            raise InputError(
+                f"{self.name} is a model without its training corpus's mean and cohort, which mean subtraction and s-norm need: "
+                "name the experiment's folder or an exported model, or compare by plain cosine"
+            )
+        return self.background_of()
+
+    @torch.inference_mode()
+    def embed(self, waveform: Tensor | np.ndarray, rate: int = RATE) -> Tensor:
+        """The embedding of a waveform, or of a batch of waveforms of one length.
+
+        Args:
+            waveform: [N] or [B, N] float, full scale 1.
+            rate: of its samples, Hz; resampled to 16 kHz where it is another.
+
+        A waveform of more than two minutes is cut into pieces of equal length, none of which is longer; the mean of their embeddings is
+        the waveform's.
+
+        Returns:
+            [D] or [B, D] float32 on the CPU, not normalised in length.
+
+        Raises:
+            InputError: it is no such waveform, is shorter than one frame, or holds NaN.
+        """
+        waves = torch.as_tensor(waveform)
+        if waves.ndim not in (1, 2) or not waves.is_floating_point():
+            raise InputError(f"a waveform is [samples] or [batch, samples] of floats, not {list(waves.shape)} of {waves.dtype}")
+        batch = waves.detach().cpu().float()
+        batch = batch if waves.ndim == 2 else batch[None]
+        if rate != RATE:
+            batch = torch.from_numpy(np.stack([_resampled(wave.numpy(), rate) for wave in batch]))
+        if batch.shape[1] < self.log_mel.frame:
+            raise InputError(f"a waveform of {batch.shape[1]} samples at {RATE} Hz is too short: it needs {self.log_mel.frame} at least")
+        if not batch.isfinite().all():
+            raise InputError("the waveform holds NaN or infinite samples")
+        _, starts, lengths = pieces_of(np.array([batch.shape[1]]))
+        pieces = [batch[:, start : start + length].to(self.device) for start, length in zip(starts, lengths, strict=True)]
+        embeddings = torch.stack([self.encoder(self.log_mel(normalise_peak(piece))).float().cpu() for piece in pieces]).mean(dim=0)
+        return embeddings if waves.ndim == 2 else embeddings[0]
+
+    def embed_file(self, path: str | Path) -> Tensor:
+        """[D] float32, the embedding of the recording at `path`: any format, rate and number of channels that the pipeline reads.
+
+        Raises:
+            InputError: it cannot be used; the message names it and says why.
+        """
+        (embedded,) = self.embed_files([str(path)])
+        if embedded.embedding is None:
+            raise InputError(f"{path}: {embedded.reason}")
+        return torch.from_numpy(embedded.embedding)
+
+    def embed_files(self, paths: Iterable[str], threads: int = 1) -> Iterator[Embedded]:
+        """What becomes of each recording, in order: decoded on threads, batched by length.
+
+        A recording that cannot be used, or that there is not enough memory for, is left out with the reason. Memory grows neither with
+        the number of recordings nor, beyond their samples, with their length: see `selfsv.engine.extraction`.
+        """
+        decoded = ordered_map(_decoded, paths, threads)
+        while chunk := list(_chunk(decoded)):
+            yield from self._embed_chunk(chunk)
+
+    def _embed_chunk(self, chunk: list[tuple[str, np.ndarray | str]]) -> Iterator[Embedded]:
+        usable = [samples for _, samples in chunk if not isinstance(samples, str)]
+        results = iter(self._embeddings(usable))
+        for path, samples in chunk:
+            result = samples if isinstance(samples, str) else next(results)
+            if isinstance(result, str):
+                yield Embedded(path, 0.0, None, result)
+            else:
+                yield Embedded(path, len(samples) / RATE, result, "")
+
+    def _embeddings(self, recordings: list[np.ndarray]) -> list[np.ndarray | str]:
+        """The embedding of each recording ([num_samples] int16), or the reason why there is none."""
+        if not recordings:
+            return []
+        runtime = Runtime(self.device, workers=0, bfloat16=False, compile=False, checkpoint_seconds=0.0)
+        try:
+            rows = embed_utterances(self.encoder, self.log_mel, _Waveforms(recordings), runtime)
+        except Exception as error:
+            failure = reason_of(error)
+        else:
+            return [row if np.isfinite(row).all() else NOT_FINITE for row in rows]
+        if len(recordings) == 1:
+            return [failure]
+        # Not inside `except`: what the failed call holds in memory is freed by now. One at a time, only the culprit fails.
+        return [result for recording in recordings for result in self._embeddings([recording])]
+
+    def compare(self, first: Tensor | np.ndarray, second: Tensor | np.ndarray, norm: Norm = "cosine") -> float:
+        """The score of two embeddings [D]: higher for the same speaker.
+
+        Args:
+            norm: `cosine`, or `snorm` for adaptive symmetric score normalisation against the model's cohort (paper Table X).
+
+        Raises:
+            InputError: the model came without what `norm` needs, or an embedding is not one of this model's.
+        """
+        return float(self.compare_all(np.asarray(first)[None], np.asarray(second)[None], norm)[0, 0])
+
+    def compare_all(self, first: np.ndarray, second: np.ndarray, norm: Norm = "cosine") -> np.ndarray:
+        """Scores [M, N] float32 of every embedding in `first` [M, D] with every one in `second` [N, D]; see `compare`."""
+        left, right = self.directions(first), self.directions(second)
+        cosine = left @ right.T
+        if norm == "cosine":
+            return cosine
+        (means, deviations), (other_means, other_deviations) = self.statistics(left), self.statistics(right)
+        z_norm = (cosine - means[:, None]) / deviations[:, None]
+        t_norm = (cosine - other_means) / other_deviations
+        return (z_norm + t_norm) / 2
+
+    def directions(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings [N, D] as they are compared: less the mean where this model wants that, and of length 1.
+
+        Raises:
+            InputError: they have another number of dimensions, or are not finite.
+        """
+        size = self.dimensions
+        if embeddings.ndim != 2 or embeddings.shape[1] != size:
+            raise InputError(f"embeddings of {self.name} have {size} dimensions, not {list(embeddings.shape[1:])}")
+        if not np.isfinite(embeddings).all():
+            raise InputError("an embedding holds NaN or infinite values")
+        return unit_length(embeddings, self.background.mean if self.subtract_mean else None)
+
+    def statistics(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each of `directions`' [N, D] scores against the cohort, [N] each."""
+        return cohort_statistics(directions, self._cohort, min(self.cohort_top, len(self._cohort)))
+
+    @cached_property
+    def _cohort(self) -> np.ndarray:
+        return self.directions(self.background.cohort)
+
+    @cached_property
+    @torch.inference_mode()
+    def dimensions(self) -> int:
+        """Of an embedding."""
+        return int(self.encoder(torch.zeros(1, 8, self.log_mel.mel.shape[1], device=self.device)).shape[1])
+
+    @property
+    def parameters(self) -> int:
+        """Of the encoder."""
+        return sum(value.numel() for value in self.encoder.parameters())
+
+
+def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
+    try:
+        return resample(wave, rate)
+    except RejectionError as error:
+        raise InputError(str(error)) from None
+
+
+def _decoded(path: str) -> tuple[str, np.ndarray | str]:
+    try:
+        return path, load_utterance(path, min_seconds=SHORTEST_SECONDS, min_peak=SILENCE)
+    except RejectionError as rejection:
+        return path, str(rejection)
+    except Exception as error:
+        return path, reason_of(error)
+
+
+def _chunk(decoded: Iterator[tuple[str, np.ndarray | str]]) -> Iterator[tuple[str, np.ndarray | str]]:
+    """The next recordings, as many as may be in memory together."""
+    samples = 0
+    for path, recording in islice(decoded, FILES_AT_ONCE):
+        yield path, recording
+        samples += 0 if isinstance(recording, str) else len(recording)
+        if samples > LONGEST_BATCH_SECONDS * RATE:
+            return

@@ -1,0 +1,85 @@
+"""What the training scripts read: the packed corpus, the augmentation banks, the options."""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsv import artifacts
+from selfsv.artifacts import content_hash
+from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.banks import load_bank
+from selfsv.data.batches import FeatureExtractor
+from selfsv.data.corpus import PackedCorpus
+from selfsv.data.features import LogMel
+from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
+from selfsv.errors import InputError
+from selfsv.models.model_file import load_model
+from selfsv.settings.jobs import Job, PretrainJob, TrainJob, TuneJob
+from selfsv.stage import parser
+
+
+class Inputs(NamedTuple):
+    """A training job's inputs, opened."""
+
+    corpus: PackedCorpus
+    planner: Planner
+    features: FeatureExtractor
+
+
+def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), outputs: tuple[str, ...]) -> argparse.ArgumentParser:
+    """The options of a training script."""
+    made = parser(description, inputs=("noise", "rirs", "state", *inputs), outputs=outputs)
+    add_data_arguments(made)
+    add_arguments(made)
+    made.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
+    return made
+
+
+def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | TuneJob, runtime: Runtime) -> Inputs:
+    """Open the corpus and the banks that `args` name."""
+    noise, rirs = load_bank(args.noise), load_bank(args.rirs)
+    planner = Planner(job.augmentation, noise.kind.numpy(), len(rirs.start))
+    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(job.features), runtime.device)
+    return Inputs(PackedCorpus(args.manifest, args.audio), planner, features)
+
+
+def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, TuneJob]:
+    """The encoder of the model in the file at `path`, and `job` with that model's settings: it may come from another experiment.
+
+    Raises:
+        InputError: the file is damaged, or has no encoder that could be trained.
+    """
+    model = load_model(path)
+    if model.encoder_settings is None:
+        raise InputError(f"{path} holds nothing that can be trained: start from the model of a round, iter_0 or later")
+    return model.encoder, job.model_copy(update={"encoder": model.encoder_settings, "features": model.feature_settings})
+
+
+def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
+    """[N] int64 pseudo labels of the given utterances.
+
+    Raises:
+        InputError: an utterance has none, or a label cannot be one.
+    """
+    labels = artifacts.read_labels(path).set_index("utterance")["label"].reindex(utterances)
+    if labels.isna().any():
+        raise InputError(f"'{labels.index[labels.isna()][0]}' has no pseudo label: extract and cluster again")
+    return torch.tensor(labels.to_numpy("int64"))  # a copy: pandas gives away what may not be written to
+
+
+def state_file(args: argparse.Namespace, job: Job, stage: str, *files: Path, fingerprint: str = "") -> StateFile:
+    """The state that belongs to these settings and inputs.
+
+    The audio itself stands for itself through its manifest, which names every utterance, its place and its length.
+
+    Args:
+        files: what else the training depends on, such as its labels.
+        fingerprint: of what stands in no file of its own, such as the faces of the utterances that are trained on.
+    """
+    texts = [job.to_json(), *([fingerprint] if fingerprint else [])]
+    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *files], *texts))

@@ -1,0 +1,89 @@
+"""`model.pt`: an encoder's settings and weights, and where they came from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from selfsv.artifacts import load_torch, save_torch
+from selfsv.data.features import LogMel
+from selfsv.errors import InputError, SettingsError
+from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.fbank_statistics import FbankStatistics
+from selfsv.provenance import code_version
+from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.section import Section, validated
+
+
+class Model(NamedTuple):
+    """What turns a waveform into an embedding."""
+
+    encoder: nn.Module
+    log_mel: LogMel
+    provenance: dict[str, Any]
+    encoder_settings: EncoderSettings | None  # None: nothing was learnt, and nothing can be
+    feature_settings: FeatureSettings
+
+
+def save_model(
+    path: Path, encoder: EncoderSettings | None, features: FeatureSettings, weights: dict[str, Tensor], **provenance: Any
+) -> None:
+    """Write `model.pt`. `encoder` is None for the fbank-statistics baseline; `provenance` says where the weights came from."""
+    content = {
+        "encoder": None if encoder is None else encoder.model_dump(mode="json"),
+        "features": features.model_dump(mode="json"),
+        "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
+        "provenance": {"code_version": code_version(), "torch": str(torch.__version__), **provenance},
+    }
+    save_torch(path, content)
+
+
+def load_model(path: Path) -> Model:
+    """The model in the file at `path`, in evaluation mode.
+
+    Raises:
+        InputError: it is missing, damaged, or no model of this project, or its weights do not belong to its settings.
+    """
+    content = load_torch(path)
+    if not isinstance(content, dict) or not {"encoder", "features", "weights", "provenance"} <= content.keys():
+        raise InputError(f"{path} is no model of this project")
+    features = settings_of(path, FeatureSettings, content["features"])
+    if content["encoder"] is None:
+        return Model(FbankStatistics().eval(), LogMel(features), content["provenance"], None, features)
+    settings = settings_of(path, EncoderSettings, content["encoder"])
+    encoder = with_weights(path, lambda: EcapaTdnn(settings, features.mel_bins), content["weights"])
+    return Model(encoder.eval(), LogMel(features), content["provenance"], settings, features)
+
+
+Settings = TypeVar("Settings", bound=Section)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def settings_of(path: Path, section: type[Settings], values: object) -> Settings:
+    """The settings in the model file at `path`.
+
+    Raises:
+        InputError: they are none; the message names the file.
+    """
+    try:
+        return validated(section, values)
+    except SettingsError as error:
+        raise InputError(f"{path} is no model of this project: {error}") from None
+
+
+def with_weights(path: Path, build: Callable[[], Network], weights: object) -> Network:
+    """The network that `build` makes, with the weights in the model file at `path`.
+
+    Raises:
+        InputError: the weights are not those of such a network; it then is not built, however large it would be.
+    """
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in build().state_dict().items()}
+    if not isinstance(weights, dict) or {name: getattr(value, "shape", None) for name, value in weights.items()} != expected:
+        raise InputError(f"{path} is no model of this project: its weights are not those of the network that its settings describe")
+    network = build()
+    network.load_state_dict(weights)
+    return network

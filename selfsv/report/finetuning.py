@@ -1,0 +1,51 @@
+"""What a few labels bring, in the report: error rates of encoders tuned on parts of a labelled corpus, beside the paper's Table VI."""
+
+from typing import Any
+
+import pandas as pd
+
+from selfsv.report import figures
+from selfsv.report.collect import Results
+from selfsv.report.drawing import Panel
+from selfsv.report.paper import FEW_LABELS
+from selfsv.scoring.systems import Labelled, labelled, start_title
+
+NORMS = {"cosine": "cosine", "snorm": "s-norm"}
+
+
+def finetuning(results: Results, metrics: pd.DataFrame | None) -> dict[str, Any] | None:
+    """A table and a panel per trial list, and the paper's rows; None where nothing was tuned on labels."""
+    rates = None if metrics is None else rates_by_part(metrics)
+    if rates is None or rates.empty:
+        return None
+    percent = sorted({0, *rates["percent"]})
+    lists = [(str(trials), rows) for trials, rows in rates.groupby("trials", sort=False)]
+    return {
+        "corpus": results.settings.finetune.corpus,
+        "percent": percent,
+        "lists": [{"trials": trials, "rows": table_rows(rows, percent)} for trials, rows in lists],
+        "panels": [Panel(trials, figures.eer_per_part(trials, rows[rows["norm"] == "cosine"])) for trials, rows in lists],
+        "paper": FEW_LABELS,
+    }
+
+
+def rates_by_part(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `metrics` about tuned systems and the encoders that they start from, with `start` and `percent` (0: not tuned)."""
+    told = {system: part for system in metrics["system"].unique() if (part := labelled(system))}
+    parts = {**told, **{part.start: Labelled(part.start, 0) for part in told.values()}}
+    # Random weights that were told nothing are the baseline.
+    names = metrics["system"].replace("baseline_untrained", "random")
+    rates = metrics[names.isin(parts)]
+    found = [parts[name] for name in names[names.isin(parts)]]
+    return rates.assign(start=[part.start for part in found], percent=[part.percent for part in found])
+
+
+def table_rows(rates: pd.DataFrame, percent: list[int]) -> list[dict[str, Any]]:
+    """A table row per encoder and norm: EER (%) by part of the labels."""
+    made = []
+    for start, of_start in rates.groupby("start", sort=False):
+        for norm, name in NORMS.items():
+            eer = of_start[of_start["norm"] == norm].set_index("percent")["eer"]
+            cells = [f"{100 * eer[part]:.2f}" if part in eer.index else "–" for part in percent]
+            made.append({"start": start_title(str(start)), "norm": name, "cells": cells})
+    return made

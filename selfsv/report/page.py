@@ -1,0 +1,165 @@
+"""The report: what an experiment has left behind, as one self-contained page."""
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from selfsv.report import figures
+from selfsv.report.clusters import agreement_panel, cluster_panels, modality_comparison, quality_rows
+from selfsv.report.collect import Results
+from selfsv.report.corpora import SHOWN_ROWS, corpus_summary, repeats
+from selfsv.report.drawing import Panel
+from selfsv.report.faces import cluster_faces, detection
+from selfsv.report.finetuning import finetuning
+from selfsv.report.paper import TABLES
+from selfsv.report.trainings import gates, training_panels, warnings
+from selfsv.scoring.systems import BASELINES, title
+
+TEMPLATE = Path(__file__).parents[2] / "workflow" / "report" / "report.html.j2"
+NORMS = (("cosine", "cosine"), ("snorm", "s-norm"))
+PACKAGES = (
+    *("torch", "torchaudio", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn"),
+    *("soundfile", "av", "pyroomacoustics", "pydantic", "snakemake", "matplotlib", "jinja2", "tensorboard"),
+)
+FACE_PACKAGES = ("torchvision", "facenet-pytorch", "pillow")
+
+
+def render(results: Results) -> str:
+    """The page of an experiment; parts of it that do not exist yet are left out, and said to be missing."""
+    loader = FileSystemLoader(TEMPLATE.parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda value: f"{int(value):,}"
+    return environment.get_template(TEMPLATE.name).render(content(results))
+
+
+def content(results: Results) -> dict[str, Any]:
+    """Everything the template shows."""
+    settings = results.settings
+    metrics = results.metrics()
+    corpora = [corpus_summary(results, name) for name in sorted(settings.corpora, key=lambda name: name != settings.train_corpus)]
+    trainings = [*results.trained, *results.large_margin, *results.finetuned]
+    models = [*results.systems, *results.finetuned]
+    return {
+        "settings": settings,
+        "warnings": warnings(results),
+        "corpora": [corpus for corpus in corpora if corpus],
+        "repeats": repeats(results),
+        "tiles": tiles(metrics),
+        "headline": headline(metrics),
+        "paper": paper_table(settings.modality),
+        "eer": eer_panels(metrics, settings.modality),
+        "finetuning": finetuning(results, metrics),
+        "det": det_panels(results, metrics),
+        "gates": [found for system in results.trained[1:] if (found := gates(results, system))],
+        "clusters": cluster_panels(results),
+        "quality": quality_rows(results),
+        "agreement": agreement_panel(results),
+        "modalities": modality_comparison(results),
+        "faces": {"detection": detection(results), "clusters": cluster_faces(results)} if results.audio_visual else None,
+        "training": [training for system in trainings if (training := training_panels(results, system))],
+        "provenance": [(title(name), found) for name in models if (found := results.provenance(name))],
+        "config": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        "versions": versions((*PACKAGES, *FACE_PACKAGES) if results.audio_visual else PACKAGES),
+        "shown_rows": SHOWN_ROWS,
+    }
+
+
+# Results --------------------------------------------------------------------------------------------------------------
+
+
+def tiles(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Per trial list the EER of CA-DINO and of the last round: the last, not the best, which only labels could tell."""
+    if metrics is None:
+        return []
+    made = []
+    for trials, rows in metrics[(metrics["norm"] == "cosine") & metrics["iteration"].notna()].groupby("trials", sort=False):
+        rows = rows.sort_values("iteration")
+        first, last = rows.iloc[0], rows.iloc[-1]
+        change = 100 * (last["eer"] / first["eer"] - 1) if first["eer"] > 0 and len(rows) > 1 else None
+        made.append(
+            {
+                "trials": trials,
+                "counts": f"{last['targets']:,} target and {last['nontargets']:,} non-target trials",
+                "first": (title(first["system"]), f"{100 * first['eer']:.2f}"),
+                "last": (title(last["system"]), f"{100 * last['eer']:.2f}"),
+                "change": change,
+            }
+        )
+    return made
+
+
+def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Per trial list: its size, and a row per system of EER (%) and minDCF, each with cosine and s-norm.
+
+    The lowest of a column is marked, unless it is a baseline's: where nothing that was trained is better, there is no best.
+    """
+    if metrics is None:
+        return []
+    tables = []
+    for trials, rows in metrics.groupby("trials", sort=False):
+        wide = rows.pivot(index="system", columns="norm", values=["eer", "min_dcf"])
+        wide = wide[[(measure, norm) for measure in ("eer", "min_dcf") for norm, _ in NORMS]].loc[rows["system"].unique()]
+        lowest = wide.min()
+        lines = []
+        for system, values in wide.iterrows():
+            measures = zip(wide.columns, values, lowest, strict=True)
+            baseline = system in BASELINES
+            cells = [
+                (f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least and not baseline)
+                for key, value, least in measures
+            ]
+            lines.append({"system": title(str(system)), "baseline": baseline, "cells": cells})
+        size = rows[["targets", "nontargets"]].iloc[0]
+        tables.append({"trials": trials, "targets": size["targets"], "nontargets": size["nontargets"], "rows": lines})
+    return tables
+
+
+def paper_table(modality: str) -> dict[str, Any]:
+    """The paper's rows on runs of this modality: CA-DINO and the rounds, EER (%) and minDCF of each list."""
+    table = TABLES[modality]
+    lists = list(table.lists.values())
+    rows = [
+        (title(f"iter_{index}"), [(f"{item.eer_percent[index]:.3f}", f"{item.min_dcf[index]:.4f}") for item in lists])
+        for index in range(len(lists[0].eer_percent))
+    ]
+    return {"source": table.source, "lists": [item.name for item in lists], "rows": rows}
+
+
+def eer_panels(metrics: pd.DataFrame | None, modality: str) -> list[Panel]:
+    """EER per round, a panel per trial list."""
+    if metrics is None:
+        return []
+    lists = metrics.groupby("trials", sort=False)
+    return [Panel(str(trials), figures.eer_per_round(str(trials), rows, modality)) for trials, rows in lists]
+
+
+def det_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
+    """DET curves of all systems, a panel per trial list and norm."""
+    panels = []
+    for trials in [] if metrics is None else metrics["trials"].unique():
+        for norm, name in NORMS:
+            found = {system: results.error_curve(system, trials, norm) for system in results.systems}
+            curves = {system: curve for system, curve in found.items() if curve}
+            if curves:
+                panels.append(Panel(f"{trials}, {name}", figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves)))
+    return panels
+
+
+# Versions -------------------------------------------------------------------------------------------------------------
+
+
+def versions(packages: Iterable[str]) -> list[tuple[str, str]]:
+    """Python and those of the packages that are installed where the report was made."""
+    found = [("Python", platform.python_version()), ("platform", f"{platform.system()} {platform.machine()}")]
+    for package in packages:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,29 @@
+"""What is odd about a trial list, seen before hours of work go into it."""
+
+import pandas as pd
+
+from selfsv.scoring.trials import Trials, utterance_of
+
+
+def one_kind(trials: Trials) -> str | None:
+    """`target` or `non-target` where all trials are of that kind, so that they have no error rates; else None."""
+    if not trials.target.any():
+        return "non-target"
+    return "target" if trials.target.all() else None
+
+
+def oddities(trials: Trials) -> list[str]:
+    """What counts in the error rates, and may not be meant to; a sentence with a number for each."""
+    table = pd.DataFrame(
+        {"enroll": list(map(utterance_of, trials.enroll)), "test": list(map(utterance_of, trials.test)), "target": trials.target}
+    )
+    repeats = int(table.duplicated().sum())
+    both = int((table.drop_duplicates().groupby(["enroll", "test"]).size() > 1).sum())
+    own = int((table["enroll"] == table["test"]).sum())
+    total = f"{len(table):,} trials"
+    counts = {
+        f"{repeats:,} of {total} repeat an earlier one": repeats,
+        f"{own:,} of {total} compare an utterance with itself": own,
+        f"{both:,} pairs of utterances have trials of both labels": both,
+    }
+    return [f"{trials.source}: {sentence}" for sentence, count in counts.items() if count]

@@ -1,0 +1,82 @@
+"""Settings of the data stages: corpora, trial lists and augmentation sources."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from selfsv.settings.section import Fraction, NonNegative, Positive, Section
+
+Extension = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]+$")]
+
+
+class Corpus(Section):
+    """Where the audio of one corpus lies and how its folders are to be read."""
+
+    layout: Literal["voxceleb", "folder", "listing"] = Field(
+        description="voxceleb: {path}/{speaker}/{session}/{file}; folder: any tree of audio files; "
+        "listing: a CSV or Parquet file with a column `path` and, where wanted, `utterance`, `session`, `speaker`, `channel`, `video`"
+    )
+    path: str | list[str] = Field(description="the folder, several folders, or the listing file")
+    video: str | list[str] | None = Field(
+        None,
+        description="audio-visual only: the folder(s) of the utterances' videos, named like the audio; "
+        "empty: the files of `path` are videos, or the listing has a column `video`",
+    )
+    channel: NonNegative = Field(
+        0, description="channel to read of each recording, 1 the left one; 0: the mean of all; a listing's column `channel` goes first"
+    )
+    extension: Extension | list[Extension] | None = Field(
+        None, description="the one ending to read (or several), e.g. wav, where folders hold recordings twice; empty: all that can be read"
+    )
+
+    @model_validator(mode="after")
+    def _listings_name_their_files(self) -> "Corpus":
+        if self.extension and self.layout == "listing":
+            raise ValueError("`extension` is for folders: a listing names the files to read")
+        return self
+
+
+class TrialList(Section):
+    """A trial list in VoxCeleb's format: lines of `1 enrol test` (1 = same speaker)."""
+
+    corpus: str = Field(description="the corpus that the list's utterances belong to")
+    path: str = Field(description="the list's file")
+
+
+class PackSettings(Section):
+    """Decoding to 16 kHz mono int16, packed into shards."""
+
+    shards: Positive = Field(
+        64, description="pack jobs and audio files per corpus; 4 for corpora of an overlay that does not name it [ours]"
+    )
+    min_seconds: float = Field(1.0, gt=0, description="shorter utterances are rejected, seconds [ours]")
+    min_peak: Fraction = Field(0.001, description="utterances that never exceed this fraction of full scale are rejected as silent [ours]")
+
+
+class RejectionSettings(Section):
+    """How much a corpus may lose before something must be wrong with it."""
+
+    max_rejected: Fraction = Field(0.01, description="fraction of a corpus's files that may be rejected before the run stops [ours]")
+
+
+class NoiseSettings(Section):
+    """The bank of additive noise (paper V-C)."""
+
+    path: str | None = Field(None, description="a MUSAN tree (noise/, music/, speech/); empty: synthesised [paper V-C; synthesis ours]")
+    minutes_per_kind: float = Field(120.0, gt=0, description="minutes kept of each kind: the bank lives on the training device [ours]")
+    babble_talkers: tuple[Positive, Positive] = Field(
+        (3, 8), description="speech files summed into one babble track, least and most [Kaldi's VoxCeleb recipe]"
+    )
+
+
+class RirSettings(Section):
+    """The bank of room impulse responses (paper V-C)."""
+
+    path: str | None = Field(
+        None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]"
+    )
+    max_responses: Positive = Field(
+        40000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [paper V-C: 40,000]"
+    )
+    seconds: float = Field(1.0, gt=0, description="impulse responses are cut to this length, counted from the direct path [ours]")
+    simulated_rooms: Positive = Field(2000, description="responses to simulate where there is no tree [ours]")

@@ -1,0 +1,114 @@
+"""The settings that one training job depends on: what its rule passes to its script, and nothing else."""
+
+from typing import Self
+
+from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.clustering import PreparationSettings
+from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import NonNegative, Positive, Section
+from selfsv.settings.train import AamTraining, TrainSettings
+
+
+class Job(Section):
+    """What every job on an encoder depends on."""
+
+    seed: NonNegative
+    features: FeatureSettings
+    encoder: EncoderSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
+
+
+class BaselineJob(Job):
+    """An encoder that is never trained."""
+
+
+class PretrainJob(Job):
+    """Stage I."""
+
+    augmentation: AugmentationSettings
+    pretrain: PretrainSettings
+    preparation: PreparationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Of the settings of clusters, what embeddings go through before: their number is CA-DINO's own."""
+        names = cls.model_fields.keys() - {"preparation"}
+        cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
+        return cls(**{name: getattr(experiment, name) for name in names}, preparation=PreparationSettings(**cluster))
+
+
+class TrainJob(Job):
+    """One round of stage II."""
+
+    augmentation: AugmentationSettings
+    train: TrainSettings
+
+
+class TrainAvJob(TrainJob):
+    """One audio-visual round of stage II."""
+
+    require_face: bool
+    face_encoder: FaceEncoderSettings
+    face_augmentation: FaceAugmentationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """How faces were found is no part of it: that shows in the faces."""
+        faces = experiment.faces
+        return cls(
+            **TrainJob.of(experiment).model_dump(),
+            require_face=faces.require_face,
+            face_encoder=faces.encoder,
+            face_augmentation=faces.augmentation,
+        )
+
+
+class TuneJob(Job):
+    """An encoder that is tuned further. On which labels is no part of it: that shows in the labels."""
+
+    augmentation: AugmentationSettings
+    tune: AamTraining
+
+    @classmethod
+    def with_large_margin(cls, experiment: Experiment) -> Self:
+        """On the last pseudo labels."""
+        return cls._of(experiment, experiment.large_margin)
+
+    @classmethod
+    def on_labels(cls, experiment: Experiment) -> Self:
+        """On speaker labels. Neither the number of systems nor where they start is part of one system's job."""
+        return cls._of(experiment, experiment.finetune)
+
+    @classmethod
+    def _of(cls, experiment: Experiment, section: AamTraining) -> Self:
+        tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
+        common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
+        return cls(**common, tune=tune)
+
+
+class CorpusCheck(Section):
+    """What the settings ask of the size of the training corpus, each value under its config key."""
+
+    clusters: dict[str, Positive]
+    batch_sizes: dict[str, Positive]
+    shards: Positive
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """By the pretraining, the rounds and the clusterings that the experiment has."""
+        pretrain, train = experiment.pretrain, experiment.train
+        clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
+        if not experiment.initial_model:
+            batch_sizes["pretrain.batch_size"] = pretrain.batch_size
+            if pretrain.cluster_aware.start_epoch < pretrain.epochs:
+                clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
+        if experiment.rounds:
+            batch_sizes["train.batch_size"] = train.batch_size
+        return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)

@@ -1,0 +1,24 @@
+"""Settings of how a run is carried out. Changing them reruns nothing; on the CPU, one process's result stays the same bit for bit."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfsv.settings.section import NonNegative, Positive, Section
+
+
+class RuntimeSettings(Section):
+    """Devices, workers and checkpoints."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    gpus: NonNegative = Field(1, description="per training job and node: one process each, whose parts of a batch add up to batch_size")
+    nodes: Positive = Field(1, description="per training job, on a cluster")
+    threads: Positive = Field(8, description="CPU cores per GPU of a training, and per extraction or clustering job, on each node")
+    workers: NonNegative = Field(
+        6, description="processes per GPU of a training that copy crops from the memory map; 0: the training process itself"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the encoder: auto is bfloat16 on a GPU that has it, else float32"
+    )
+    compile: Literal["auto"] | bool = Field("auto", description="torch.compile the encoder in trainings; auto: on a GPU, if it can be")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")
