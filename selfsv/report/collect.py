@@ -1,5 +1,6 @@
 """What an experiment has left behind, as far as it is there: a report is made of any part of a run."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,11 @@ class Results:
         """A row per utterance of a corpus, rejected ones included."""
         columns = ("path", "session", "num_samples", "status", "reason")
         return optional_table(self.folder / "data" / corpus / "manifest.parquet", columns)
+
+    def left_out(self, corpus: str) -> Counter[str]:
+        """How many files of a corpus's folders have an ending that is not read, by ending."""
+        table = optional_table(self.folder / "data" / corpus / "left_out.parquet", ("ending", "files"))
+        return Counter() if table is None else Counter(dict(zip(table["ending"], table["files"].tolist(), strict=True)))
 
     def face_manifest(self) -> pd.DataFrame | None:
         """A row per utterance of the training corpus: what was found in its video."""

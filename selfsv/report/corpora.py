@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from selfsv.extensions import described
 from selfsv.report.collect import Results
 from selfsv.report.repeats import repeat_probability
 
@@ -14,7 +15,7 @@ TABLE_I_BATCHES = (16, 32, 64, 128, 256)
 
 
 def corpus_summary(results: Results, name: str) -> dict[str, Any] | None:
-    """Sizes of one corpus, and what was rejected from it and why."""
+    """Sizes of one corpus, what was rejected from it and why, and what was not looked at."""
     manifest = results.manifest(name)
     if manifest is None:
         return None
@@ -28,6 +29,7 @@ def corpus_summary(results: Results, name: str) -> dict[str, Any] | None:
         "speakers": results.speakers(name),
         "hours": seconds.sum() / 3600,
         "seconds": np.quantile(seconds, [0, 0.5, 1]).tolist() if len(seconds) else [0.0] * 3,
+        "left_out": described(left_out) if (left_out := results.left_out(name)) else "",
         **rejections(manifest[~usable]),
     }
 

@@ -118,7 +118,7 @@ def test_recordings_of_phones_dictation_machines_and_older_corpora_are_looked_fo
 
 def test_files_with_other_endings_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, "a/1.wav", "a/1.txt", "b/2.shn", "b/c/3.SHN", "README", ".hidden.txt")
-    with caplog.at_level(logging.INFO, "pipeline"):
+    with caplog.at_level(logging.INFO, "selfsv"):
         files = enumerate_corpus(Corpus(layout="folder", path=str(tmp_path)))
     assert files.left_out == {".shn": 2, ".txt": 1, "none": 1}
     assert "left out 4 files with other endings (2 .shn, " in caplog.text

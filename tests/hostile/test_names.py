@@ -24,6 +24,8 @@ from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import resolve
 from tests.hostile.conftest import UNUSABLE, USABLE, call_stage, refused, run_stage, write_voice
 
+LISTED = ("--listing=l.parquet", "--speakers=s.parquet", "--left-out=e.parquet")
+
 
 def hostile_tree(root: Path, depth: int) -> None:
     """A recording below each name, `depth` folders of that name down."""
@@ -54,10 +56,12 @@ def test_listing_and_packing_write_their_outputs_and_nothing_else(tmp_path, monk
     folder = tmp_path / "out; touch pwned"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    call_stage(monkeypatch, pipeline.listing, "--settings", settings, "--shards", 1, "--listing=l.parquet", "--speakers=s.parquet")
+    call_stage(monkeypatch, pipeline.listing, "--settings", settings, "--shards", 1, *LISTED)
     done = run_stage("pack", "--settings={}", "--listing=l.parquet", "--shard=0", "--audio=0.pt", "--manifest=m.parquet", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert everything_below(tmp_path) - before == {f"{folder.name}/{name}" for name in ("l.parquet", "s.parquet", "0.pt", "m.parquet")}
+    assert everything_below(tmp_path) - before == {
+        f"{folder.name}/{name}" for name in ("l.parquet", "s.parquet", "e.parquet", "0.pt", "m.parquet")
+    }
     manifest = pd.read_parquet(folder / "m.parquet")
     assert (manifest["status"] == "ok").sum() == len(USABLE)
     assert "\x1b" not in done.stderr and done.stderr.count("rejected ") == len(UNUSABLE)
@@ -81,12 +85,13 @@ def test_paths_of_a_listing_may_lead_anywhere_but_utterances_lead_nowhere(tmp_pa
     table = pd.DataFrame({"path": files, "utterance": [f"../../{number}" for number in range(len(files))], "speaker": "../../s"})
     table.to_csv(listing, index=False) if kind == "csv" else table.to_parquet(listing)
     arguments = ["--shards", 1, "--listing", tmp_path / "out" / "l.parquet", "--speakers", tmp_path / "out" / "s.parquet"]
+    arguments += ["--left-out", tmp_path / "out" / "e.parquet"]
     before = everything_below(tmp_path)
     call_stage(monkeypatch, pipeline.listing, "--settings", json.dumps({"layout": "listing", "path": str(listing)}), *arguments)
     out = tmp_path / "out"
     packing = ["--listing", out / "l.parquet", "--shard", 0, "--audio", out / "0.pt", "--manifest", out / "m.parquet"]
     call_stage(monkeypatch, pipeline.pack, "--settings", "{}", *packing)
-    assert everything_below(tmp_path) - before == {f"out/{name}" for name in ("l.parquet", "s.parquet", "0.pt", "m.parquet")}
+    assert everything_below(tmp_path) - before == {f"out/{name}" for name in ("l.parquet", "s.parquet", "e.parquet", "0.pt", "m.parquet")}
     manifest = pd.read_parquet(out / "m.parquet")
     assert (manifest["status"] == "ok").sum() == len(USABLE) + 1
     reasons = manifest.loc[manifest["status"] == "rejected", "reason"].str.partition(":")[0]

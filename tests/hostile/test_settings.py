@@ -75,7 +75,9 @@ def test_a_settings_file_that_is_no_text(tmp_path):
 
 def test_a_stage_refuses_a_bomb_in_little_memory(tmp_path):
     (tmp_path / "mine.yaml").write_text(REFUSED["mapping bomb"][0])
-    done = run_stage("listing", "--settings=mine.yaml", "--shards=1", "--listing=l", "--speakers=s", folder=tmp_path, limit=True)
+    done = run_stage(
+        "listing", "--settings=mine.yaml", "--shards=1", "--listing=l", "--speakers=s", "--left-out=e", folder=tmp_path, limit=True
+    )
     refused(done, "mine.yaml: line 2")
 
 

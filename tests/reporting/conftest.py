@@ -19,6 +19,7 @@ UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
 REPOSITORY = Path(__file__).parents[2]
 SPEAKER_NAME = "<script>alert('talker')<script>"
 REASON = "cannot be decoded: <script>alert('reason')</script><img src=x onerror=alert()>"
+LEFT_OUT_NOTHING = pd.DataFrame({"ending": pd.Series([], dtype=str), "files": pd.Series([], dtype="int64")})
 
 
 def settings(**changes: object) -> Experiment:
@@ -120,6 +121,8 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
     for corpus, size, rejected in (("train", UTTERANCES, 47), ("test", 300, 2)):
         table = manifest(size, rejected)
         write_table(folder / "data" / corpus / "manifest.parquet", table)
+        left_out = pd.DataFrame({"ending": [".shn", "<b>"], "files": [1200, 3]}) if corpus == "train" else LEFT_OUT_NOTHING
+        write_table(folder / "data" / corpus / "left_out.parquet", left_out)
         known = pd.DataFrame({"utterance": table["utterance"], "speaker": np.arange(size) % SPEAKERS})
         write_table(folder / "data" / corpus / "speakers.parquet", known.astype({"speaker": str}))
     rows = []

@@ -100,6 +100,11 @@ def test_rejected_files_are_counted_by_reason_and_cut(results, page):
     assert "The first 20 files (27 more are left out)" in page
 
 
+def test_files_that_nobody_looked_at_are_counted(results, page):
+    assert "left out 1,203 files with other endings (1,200 .shn, 3 &lt;b&gt;)" in page
+    assert page.count("with other endings") == 1  # the test corpus has none
+
+
 def test_the_page_does_not_grow_with_the_corpus(results, page, tmp_path):
     shutil.copytree(results.folder, tmp_path / "large")
     large = Results(tmp_path / "large", results.settings)

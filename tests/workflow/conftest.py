@@ -18,7 +18,7 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 # The options that name a stage's outputs.
 OUTPUTS = {
-    "listing": ["listing", "speakers"],
+    "listing": ["listing", "speakers", "left-out"],
     "check_corpus": ["output"],
     "check_trials": ["output"],
     "pack": ["audio", "manifest"],

@@ -22,6 +22,7 @@ rule listing:
     output:
         listing="results/{experiment}/data/{corpus}/listing.parquet",
         speakers="results/{experiment}/data/{corpus}/speakers.parquet",
+        left_out="results/{experiment}/data/{corpus}/left_out.parquet",
     log:
         "results/{experiment}/logs/listing-{corpus}.log",
     priority: 100  # like the checks: what is wrong with a corpus is said before it is packed
@@ -36,7 +37,7 @@ rule listing:
         shards=EXPERIMENT.pack.shards,
     shell:
         "python -m pipeline.listing --settings {params.settings:q} --shards {params.shards}"
-        " --listing {output.listing:q} --speakers {output.speakers:q} 2> {log:q}"
+        " --listing {output.listing:q} --speakers {output.speakers:q} --left-out {output.left_out:q} 2> {log:q}"
 
 
 # Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their

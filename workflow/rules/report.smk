@@ -48,6 +48,7 @@ rule report:
         template=os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
         metrics="results/{experiment}/metrics.parquet" if EXPERIMENT.trials else [],
         manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
+        left_out=expand("results/{experiment}/data/{corpus}/left_out.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
         speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
         scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
         labels=of_systems("results/{experiment}/{system}/pseudo_labels.parquet", DESCRIBED),
