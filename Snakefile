@@ -36,6 +36,7 @@ except SettingsError as error:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"

@@ -93,10 +93,13 @@ def lock() -> dict[str, str]:
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule that runs something."""
+    """The text of each rule that runs something; before what a rule says itself, that of the rule that it inherits."""
     text = "\n".join(path.read_text() for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")))
-    found = dict(re.findall(r"^rule (\w+):\n((?:[ \n].*\n?)*)", text, re.MULTILINE))
-    return {name: body for name, body in found.items() if "shell:" in body}
+    own = dict(re.findall(r"^rule (\w+):\n((?:[ \n].*\n?)*)", text, re.MULTILINE))
+    heirs = re.findall(r"^use rule (\w+) as (\w+) with:\n((?:[ \n].*\n?)*)", text, re.MULTILINE)
+    inherited = {name: own[base] + body for base, name, body in heirs}
+    bases = {base for base, _, _ in heirs}
+    return {name: body for name, body in (own | inherited).items() if "shell:" in body and name not in bases}
 
 
 def pins(environment: Path) -> dict[str, str]:
@@ -111,7 +114,7 @@ def test_environment_has_the_versions_of_the_lock(environment):
 
 @pytest.mark.parametrize("rule", rules())
 def test_environment_of_a_rule_has_what_its_script_imports(rule):
-    environment = REPOSITORY / "envs" / re.search(r"envs/(\w+\.yaml)", rules()[rule])[1]
+    environment = REPOSITORY / "envs" / re.findall(r"envs/(\w+\.yaml)", rules()[rule])[-1]
     script = REPOSITORY / "pipeline" / f"{rule}.py"
     needed = external_modules(script, REPOSITORY) - set(sys.stdlib_module_names)
     if environment.stem == "score":
@@ -123,9 +126,9 @@ def test_environment_of_a_rule_has_what_its_script_imports(rule):
 def test_rule_is_complete(rule):
     body = rules()[rule]
     assert f'code=code("{rule}")' in body
-    assert f" pipeline.{rule} " in body
+    assert f" pipeline.{rule} " in body or f'script="{rule}"' in body
     assert all(f"    {part}" in body for part in ("log:", "conda:", "threads:", "mem_mb=", "runtime="))
-    unquoted = re.findall(r"\{(?:input|output|log|params\.(?:settings|speech))[\w.]*\}", body.split("shell:")[1])
+    unquoted = re.findall(r"\{(?:input|output|log|params\.(?:settings|speech|files|options))[\w.]*\}", body.split("shell:")[1])
     assert not unquoted
 
 

@@ -71,6 +71,23 @@ def packed(pattern, corpus="{corpus}"):
     return expand(pattern, corpus=corpus, shard=SHARDS, allow_missing=True)
 
 
+def training_data(corpus):
+    """What every training reads, by the name of its option."""
+    return {
+        "manifest": f"results/{{experiment}}/data/{corpus}/manifest.parquet",
+        "audio": packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", corpus),
+        "noise": "results/{experiment}/data/noise.pt",
+        "rirs": "results/{experiment}/data/rirs.pt",
+    }
+
+
+def file_options(wildcards, input, output):
+    """The options that hand a rule's named files to its script: `face_model` becomes --face-model. One without files is left out."""
+    files = {**dict(input.items()), **dict(output.items())}
+    named = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in files.items() if name != "code"}
+    return [word for name, paths in named.items() if paths for word in (f"--{name.replace('_', '-')}", *paths)]
+
+
 def listing_file(wildcards):
     """The user's listing, where the corpus is one. The trees of the other layouts are not looked at by the workflow."""
     corpus = EXPERIMENT.corpora[wildcards.corpus]

@@ -88,16 +88,13 @@ rule face_manifest:
         " --manifests {input.manifests:q} --table {output.table:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-rule train_av:
+use rule training as train_av with:
     input:
+        **training_data(TRAIN),
         code=code("train_av"),
         labels=previous_labels,
-        manifest=f"results/{{experiment}}/data/{TRAIN}/manifest.parquet",
-        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", TRAIN),
         faces=f"results/{{experiment}}/data/{TRAIN}/faces.parquet",
         images=packed("results/{experiment}/data/{corpus}/faces-{shard}.pt", TRAIN),
-        noise="results/{experiment}/data/noise.pt",
-        rirs="results/{experiment}/data/rirs.pt",
     output:
         model="results/{experiment}/iter_{i}/model.pt",
         face_model="results/{experiment}/iter_{i}/face_model.pt",
@@ -108,28 +105,10 @@ rule train_av:
         "results/{experiment}/logs/train_av-{i}.log",
     conda:
         "../../envs/faces.yaml"
-    threads: TRAINING_THREADS
-    resources:
-        **TRAINING_RESOURCES,
-        mem_mb=64000,
-        runtime=2880,
-        device=RUNTIME.device,
-        precision=RUNTIME.precision,
-        compile=str(RUNTIME.compile).lower(),
-        checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
-        attempt=lambda wildcards, attempt: attempt,
     params:
+        script="train_av",
         settings=TrainAvJob.of(EXPERIMENT).to_json(),
-    shell:
-        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
-        " pipeline.train_av --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
-        " --manifest {input.manifest:q} --audio {input.audio:q} --faces {input.faces:q} --images {input.images:q}"
-        " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --face-model {output.face_model:q}"
-        " --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
-        " --state results/{wildcards.experiment}/state"
-        " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
-        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes} --attempt {resources.attempt}"
-        " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
+        options=lambda wildcards: ["--iteration", wildcards.i],
 
 
 rule extract_av:

@@ -58,14 +58,11 @@ rule cluster:
         " --modality {params.modality} --output {output:q} --threads {threads} 2> >(exec tee {log:q} >&2)"
 
 
-rule train:
+use rule training as train with:
     input:
+        **training_data(TRAIN),
         code=code("train"),
         labels=previous_labels,
-        manifest=f"results/{{experiment}}/data/{TRAIN}/manifest.parquet",
-        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt", TRAIN),
-        noise="results/{experiment}/data/noise.pt",
-        rirs="results/{experiment}/data/rirs.pt",
     output:
         model="results/{experiment}/iter_{i}/model.pt",
         history="results/{experiment}/iter_{i}/history.parquet",
@@ -73,26 +70,7 @@ rule train:
         losses="results/{experiment}/iter_{i}/losses.parquet",
     log:
         "results/{experiment}/logs/train-{i}.log",
-    conda:
-        "../../envs/train.yaml"
-    threads: TRAINING_THREADS
-    resources:
-        **TRAINING_RESOURCES,
-        mem_mb=64000,
-        runtime=2880,
-        device=RUNTIME.device,
-        precision=RUNTIME.precision,
-        compile=str(RUNTIME.compile).lower(),
-        checkpoint_minutes=str(RUNTIME.checkpoint_minutes),
-        attempt=lambda wildcards, attempt: attempt,
     params:
+        script="train",
         settings=TrainJob.of(EXPERIMENT).to_json(),
-    shell:
-        "python -m selfsv.engine.launch --gpus {resources.gpus_per_node} --nodes {resources.nodes} --threads {threads}"
-        " pipeline.train --settings {params.settings:q} --iteration {wildcards.i} --labels {input.labels:q}"
-        " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
-        " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
-        " --state results/{wildcards.experiment}/state"
-        " --device {resources.device} --threads {threads} --workers {resources.workers} --precision {resources.precision}"
-        " --compile {resources.compile} --checkpoint-minutes {resources.checkpoint_minutes} --attempt {resources.attempt}"
-        " 2> >(trap '' INT TERM; exec tee {log:q} >&2)"
+        options=lambda wildcards: ["--iteration", wildcards.i],
