@@ -95,7 +95,7 @@ class Session:
 
 
 def _status(process: subprocess.Popen, deadline: float) -> str:
-    """How a process has ended, at the latest at the deadline and with it whatever it has started."""
+    """Wait for a process until the deadline, then end it and all that it has started; its status."""
     try:
         return DONE if process.wait(max(0.0, deadline - time.monotonic())) == 0 else FAILED
     except subprocess.TimeoutExpired:

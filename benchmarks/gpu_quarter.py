@@ -1,4 +1,4 @@
-"""What a borrowed GPU is asked in the seven minutes that there may be for it: does it run, how fast, and is it right.
+"""Measure on a borrowed GPU, in seven minutes: does everything run, how fast, and are the numbers right.
 
     benchmarks/gpu_quarter.sh OUT            # one GPU, the paper's sizes
     benchmarks/gpu_quarter.sh OUT --small    # to see on a CPU whether every stage runs

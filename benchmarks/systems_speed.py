@@ -1,4 +1,4 @@
-"""How fast the named systems of `systems/` train: each file there is an overlay on config.yaml."""
+"""Speed of the named systems in `systems/`, each of which is an overlay on config.yaml, in steps per second."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def too_few(utterances: int, check: CorpusCheck, processes: int) -> list[str]:
-    """What is impossible with so many utterances, with the key and what would do."""
+    """List the settings that so many utterances cannot serve: each with its key, and with a value that works."""
     problems = [
         f"config key '{key}' is {clusters}: lower it to {utterances} at most; 1.25 to 4 for each speaker you expect do well"
         for key, clusters in check.clusters.items()
@@ -50,7 +50,7 @@ def too_few(utterances: int, check: CorpusCheck, processes: int) -> list[str]:
 
 
 def doubts(utterances: int, check: CorpusCheck) -> list[str]:
-    """What is possible with so many utterances, and hardly meant."""
+    """List the settings that work with so many utterances, but are hardly meant."""
     warnings = [
         f"config key '{key}' is {size}, but the training corpus has only {utterances} utterances: every epoch is a single update. "
         f"At most a fortieth, {max(LEAST, utterances // 40)}, does well"

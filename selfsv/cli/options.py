@@ -76,7 +76,7 @@ def threshold_from(args: argparse.Namespace, norm: Norm) -> Threshold | None:
 
 
 def explained(threshold: Threshold | None, without: str) -> dict[str, Any]:
-    """Whether and how there was a decision, for JSON; `without` says what an answer without a threshold means."""
+    """Describe the decision for JSON; `without` says what an answer without a threshold means."""
     if threshold is None:
         return {"decided": False, "meaning": without}
     return {"decided": True, "threshold": threshold.value, "meaning": threshold.meaning}

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say_what_is_odd(trials: Trials, output: Path | None) -> None:
-    """What the list's error rates will suffer from, before the embedding, which may take hours.
+    """Warn of what the list's error rates will suffer from, before the embedding, which may take hours.
 
     Raises:
         InputError: there can be no error rates, and no scores are to be written either.

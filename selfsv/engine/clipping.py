@@ -10,7 +10,7 @@ SMALLEST_NORM = 1e-6  # as DINO and torch have it
 
 
 class Clipped(NamedTuple):
-    """What a step's gradients were like; nothing is waited for."""
+    """Figures of a step's gradients, on the device: nothing waits for them."""
 
     norm: Tensor  # scalar, of all gradients together before clipping
     share: Tensor  # scalar, how much was clipped: of the tensors (`clip_each`), or all or nothing (`clip_together`)

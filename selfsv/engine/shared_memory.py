@@ -1,4 +1,4 @@
-"""Whether the batches that data workers read ahead fit into shared memory: containers have little of it."""
+"""Check that the batches which data workers read ahead fit into shared memory: containers have little of it."""
 
 import shutil
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def require_shared_memory(dataset: Dataset, visit: Visit, workers: int, processe
 
 
 def batches_ahead(workers: int) -> int:
-    """How many batches are in shared memory at most: those that are read ahead, the one that is trained on, and the one fetched next."""
+    """Count the batches in shared memory, at most: those read ahead, the one that is trained on, and the one fetched next."""
     return workers * READ_AHEAD + 2
 
 

@@ -1,4 +1,4 @@
-"""What the headers of containers promise, where neither libsndfile nor FFmpeg tells: both quietly read what there is.
+"""Lengths that the headers of containers promise. libsndfile and FFmpeg do not tell: both quietly read what there is.
 
 All functions take an open file and may leave it anywhere.
 """
@@ -43,18 +43,18 @@ class Extent(NamedTuple):
 
     @property
     def unknown(self) -> bool:
-        """Whether the length was not known, or never filled in, when the header was written."""
+        """True where the length was unknown, or never filled in, when the header was written."""
         placeholder = any(abs(self.promised - value) <= PLACEHOLDER_MARGIN for value in PLACEHOLDERS)
         return placeholder or self.promised - self.held > MOST_MISSING
 
     @property
     def missing(self) -> int:
-        """How many bytes the file holds less than promised."""
+        """Bytes that the file holds less than promised."""
         return 0 if self.unknown else max(0, self.promised - self.held)
 
 
 def extent_of(file: BinaryIO, container: str | None) -> Extent | None:
-    """What a WAV, RF64, W64, CAF, AIFF, AU, SPHERE or ASF promises and holds; None where that cannot be told, and for other containers."""
+    """Bytes that a WAV, RF64, W64, CAF, AIFF, AU, SPHERE or ASF promises and holds; None where it does not say, and for others."""
     size = os.fstat(file.fileno()).st_size
     if container in CHUNKED:
         for name, start, length in CHUNKED[container](file):
@@ -70,7 +70,7 @@ def extent_of(file: BinaryIO, container: str | None) -> Extent | None:
 
 
 def never_filled_in(file: BinaryIO) -> bool:
-    """Whether a WAV says that it holds nothing, and something follows that is no other chunk: its recorder was cut off."""
+    """True where a WAV says that it holds nothing, but sound follows: its recorder was cut off."""
     size = os.fstat(file.fileno()).st_size
     end, empty = 0, False
     for name, start, length in _riff_chunks(file):
@@ -151,7 +151,7 @@ def _asf_extent(file: BinaryIO, size: int) -> Extent | None:
 
 
 def inner_tags(file: BinaryIO) -> list[tuple[int, int]]:
-    """Where the ID3v2 tags begin and end that follow the first sound of an MP3, as files have that were joined.
+    """Find the ID3v2 tags after the first sound of an MP3, which joined files have: where each begins and ends.
 
     Decoders take the pictures in such tags for broken frames.
     """
@@ -179,7 +179,7 @@ def xing_frames(file: BinaryIO) -> int | None:
 
 
 def ogg_links(file: BinaryIO) -> list[tuple[int, int]]:
-    """Where the links of an Ogg file begin and end: more than one where files were joined, each complete in itself."""
+    """Find the links of an Ogg file, more than one where files were joined: where each begins and ends."""
     with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as content:
         starts: list[int] = []
         following = -1  # where the page after the last first page begins

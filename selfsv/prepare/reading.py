@@ -88,7 +88,7 @@ def _copy(file: BinaryIO, start: int, end: int) -> BinaryIO:
 
 
 def _without(file: BinaryIO, spans: list[tuple[int, int]]) -> BinaryIO:
-    """What is left of `file` without `spans`."""
+    """The content of `file` without `spans`."""
     edges = [0, *chain.from_iterable(spans), os.fstat(file.fileno()).st_size]
     return io.BytesIO(b"".join(_copy(file, start, end).read() for start, end in zip(edges[::2], edges[1::2], strict=True)))
 

@@ -1,4 +1,4 @@
-"""What is odd about a trial list, seen before hours of work go into it."""
+"""Oddities of a trial list, found before hours of work go into it."""
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ def one_kind(trials: Trials) -> str | None:
 
 
 def oddities(trials: Trials) -> list[str]:
-    """What counts in the error rates, and may not be meant to; a sentence with a number for each."""
+    """Count the trials that weigh in the error rates and may not be meant: a sentence for each kind."""
     table = pd.DataFrame(
         {"enroll": list(map(utterance_of, trials.enroll)), "test": list(map(utterance_of, trials.test)), "target": trials.target}
     )
