@@ -77,6 +77,9 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
     else:
         panels = _gated_training(results, system, history) if iteration(system) else _pretraining(results, system, history)
     panels.append(Panel("Learning rate", figures.curves(f"{system}-lr", history, [("learning_rate", "")], "learning rate")))
+    if "gradient_norm" in history:
+        norm = figures.curves(f"{system}-gradient", history, [("gradient_norm", "")], "norm of the gradient")
+        panels.append(Panel("Gradient", norm, _clipping(results, system, history["gradient_clipped"].mean())))
     if "utterances_per_second" in history:
         waited = history["data_wait_seconds"].sum() / max(history["seconds"].sum(), 1e-9) if "data_wait_seconds" in history else None
         caption = "" if waited is None else f"{100 * waited:.1f} % of the time was spent waiting for data."
@@ -86,11 +89,16 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
     return {"title": title(system), "epochs": len(history), "duration": None if seconds is None else _duration(seconds), "panels": panels}
 
 
+def _clipping(results: Results, system: str, share: float) -> str:
+    """How much of the gradients was clipped, in words."""
+    unit = "gradients of single tensors were" if system == results.trained[0] else "steps were"
+    return f"Mean over the epoch's steps, before clipping. {100 * share:.0f} % of the {unit} clipped."
+
+
 def _pretraining(results: Results, system: str, history: pd.DataFrame) -> list[Panel]:
     most = float(np.log(results.settings.pretrain.head.prototypes)), f"ln K = {np.log(results.settings.pretrain.head.prototypes):.2f}"
-    parts = [("loss_dino", "self-distillation"), ("loss_cosine", "cosine"), ("loss_redundancy", "redundancy")]
-    used = [(name, legend) for name, legend in parts if name in history and history[name].any()]
-    losses = [("loss", "total"), *(used if len(used) > 1 else [])]
+    parts = [(name, name.removeprefix("loss_").replace("_", " ")) for name in history if name.startswith("loss_") and history[name].any()]
+    losses = [("loss", "total"), *(parts if len(parts) > 1 else [])]
     entropies = [("teacher_entropy", "teacher"), ("student_entropy", "student")]
     pinned = "A loss pinned at ln K is a collapse."
     return [

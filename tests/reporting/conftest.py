@@ -63,6 +63,8 @@ def history(index: int, warning: str) -> pd.DataFrame:
         "utterances_per_second": 800 + 20 * np.sin(epoch),
         "data_wait_seconds": 0.3,
         "seconds": 9.0,
+        "gradient_norm": 2 + falling,
+        "gradient_clipped": 0.25,
         "warning": np.where(epoch > EPOCHS - 4, warning, ""),
     }
     if index:

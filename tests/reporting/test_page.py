@@ -17,7 +17,7 @@ from selfsv.report.corpora import corpus_summary
 from selfsv.report.page import headline, render
 from selfsv.report.paper import counterparts
 from selfsv.report.repeats import repeat_probability
-from selfsv.report.trainings import warnings
+from selfsv.report.trainings import training_panels, warnings
 from selfsv.scoring.error_rates import operating_points
 from tests.reporting.conftest import REASON, UTTERANCES, settings, write_experiment
 
@@ -29,8 +29,8 @@ FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(
 
 def test_every_section_is_there_with_its_figures(page):
     assert re.findall(r'<section id="(\w+)"', page) == list(SECTIONS)
-    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 6 cluster sizes, 4 trainings × 4
-    assert page.count("<svg") == 6 + 9 + 1 + 6 + 16
+    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 6 cluster sizes, 4 trainings × 5
+    assert page.count("<svg") == 6 + 9 + 1 + 6 + 20
     for text in ("fbank statistics", "untrained encoder", "CA-DINO", "DLG-LC round 3", "ln K = 8.32", "τ₁ = 1.85", "Vox-H", "6.918"):
         assert text in page, text
 
@@ -98,6 +98,16 @@ def test_rejected_files_are_counted_by_reason_and_cut(results, page):
     assert train["reasons"] == [("too short: … s", 16), ("silent", 16), (REASON, 15)]
     assert len(train["examples"]) == 20
     assert "The first 20 files (27 more are left out)" in page
+
+
+def test_every_loss_of_a_history_is_drawn_under_its_name(results, page, tmp_path):
+    """Also one that the report has never heard of; one that is 0 throughout is left out."""
+    shutil.copytree(results.folder, tmp_path / "other")
+    path = tmp_path / "other" / "iter_0" / "history.parquet"
+    write_table(path, pd.read_parquet(path).assign(loss_new_idea=0.5, loss_cosine=0.0))
+    (loss, *_) = training_panels(Results(tmp_path / "other", results.settings), "iter_0")["panels"]
+    assert "new idea" in loss.figure and "cosine" not in loss.figure
+    assert "25 % of the gradients of single tensors were clipped" in page and "25 % of the steps were clipped" in page
 
 
 def test_files_that_nobody_looked_at_are_counted(results, page):
