@@ -1,8 +1,10 @@
 """The layers of the library: imports go down only."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from tests.conftest import REPOSITORY
 from workflow.imports import imports_of
@@ -40,3 +42,11 @@ def test_imports_go_down(path: Path):
             continue
         for part in {rest.split(".")[0]} if rest else set(imported.names):
             assert part == own or layer_of(part) < above or (layer_of(part) == above == -1), f"{path} imports {imported.module}"
+
+
+def test_pip_installs_the_library_and_nothing_else():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    include = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = find_packages(str(REPOSITORY), include=include)
+    assert {package.split(".")[0] for package in packages} == {"selfsv"}
+    assert set(packages) == {"selfsv", *(f"selfsv.{folder}" for folder in FOLDERS)}
