@@ -84,7 +84,7 @@ class Training:
     def batches(self, count: int) -> Iterator[Any]:
         """The same each time."""
         dataset = self.begun(REFERENCE).begin_epoch(0)
-        return (dataset[visit] for visit in islice(planned(self._bench, 0), count))
+        return (dataset[indices] for indices in islice(planned(self._bench, 0), count))
 
 
 def unclipped(experiment: Experiment) -> Experiment:

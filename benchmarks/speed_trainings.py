@@ -17,17 +17,17 @@ from torch._dynamo.utils import counters
 
 from benchmarks.measuring import copy_rate, product_rate, versions
 from benchmarks.speed_corpus import Size, corpus_in
-from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.augment import AugmentationSampler, Augmenter
 from selfsv.data.banks import load_bank
-from selfsv.data.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, Visit, visits
+from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, epoch_batches
 from selfsv.data.face_augment import FaceInput
 from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.features import LogMel
 from selfsv.device import keep_freed_memory
 from selfsv.engine.compilation import KERNELS
 from selfsv.engine.runtime import Runtime
-from selfsv.methods.audio_visual import AudioVisualTraining, Branches
-from selfsv.methods.branch import Branch
+from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
+from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.ca_dino import Pretraining
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
@@ -127,13 +127,13 @@ def opened(args: argparse.Namespace, changes: dict[str, Any] | None = None) -> B
     corpus = corpus_in(args.into, Size(args.utterances, args.seconds, args.noise_minutes, args.rooms))
     voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
     runtime = runtime_of(args)
-    planner = Planner(experiment.augmentation, noise.kind.numpy(), len(rirs))
-    segments = TrainCrops(voices, planner, experiment.train.crop_seconds, 1, 1)
+    sampler = AugmentationSampler(experiment.augmentation, noise.kind.numpy(), len(rirs))
+    segments = TrainCrops(voices, sampler, experiment.train.crop_seconds, 1, 1)
     return Bench(
         args,
         experiment,
         runtime,
-        PretrainCrops(voices, planner, experiment.pretrain.crops, 1, None),
+        PretrainCrops(voices, sampler, experiment.pretrain.crops, 1, None),
         segments,
         AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
         FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
@@ -225,16 +225,16 @@ def _no_extraction(_: torch.nn.Module) -> np.ndarray:
     raise AssertionError("no epoch that is measured clusters")
 
 
-def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int, *, several: bool) -> Branch:
+def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int, *, several: bool) -> ModalityTrainer:
     """One modality of a round, whose gate is closed as in most of its epochs."""
     everyone = np.ones(len(bench.labels), bool)
     classes = int(bench.labels.max()) + 1
-    made = Branch(modality, bench.experiment.train, encoder, embedding, classes, everyone, bench.runtime, several=several)
+    made = ModalityTrainer(modality, bench.experiment.train, encoder, embedding, classes, everyone, bench.runtime, several=several)
     made._threshold = 1.0
     return made
 
 
-def voice_branch(bench: Bench, *, several: bool) -> Branch:
+def voice_branch(bench: Bench, *, several: bool) -> ModalityTrainer:
     """The voice's."""
     settings = bench.experiment.encoder
     return branch(bench, "audio", untrained(settings, bench.experiment.features.mel_bins, 1, 1), settings.embedding, several=several)
@@ -252,7 +252,7 @@ def audio_visual(bench: Bench) -> AudioVisualTraining:
     forget_graphs()
     settings, labels = bench.experiment.faces.encoder, torch.from_numpy(bench.labels)
     face = branch(bench, "face", untrained_face_encoder(settings, 1, 1), settings.embedding, several=True)
-    branches = Branches(voice_branch(bench, several=True), face)
+    branches = ModalityTrainers(voice_branch(bench, several=True), face)
     face_input = FaceInput(settings.input_side, bench.runtime.device)
     return AudioVisualTraining(bench.experiment.train, branches, labels, 1, 1, bench.features, face_input, bench.faces)
 
@@ -264,14 +264,14 @@ def tuning(bench: Bench) -> Tuning:
     encoder, size = untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 0), bench.experiment.encoder.embedding
     labels = torch.from_numpy(bench.labels)
     learner = AamLearner(settings, encoder, fresh_classifier(size, int(labels.max()) + 1, 1, LARGE_MARGIN), bench.runtime)
-    crops = TuneCrops(bench.crops._corpus, bench.crops._planner, settings.crop_seconds, 1, LARGE_MARGIN)
+    crops = TuneCrops(bench.crops._corpus, bench.crops._sampler, settings.crop_seconds, 1, LARGE_MARGIN)
     return Tuning("large-margin fine-tuning", settings, learner, labels, 1, LARGE_MARGIN, bench.features, crops)
 
 
-def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[Visit]:
+def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[BatchIndices]:
     """The batches of many epochs on end, so that the workers never start anew."""
     for number in range(epoch, epoch + epochs):
-        yield from visits(1, 0, number, len(bench.labels), bench.args.batch_size)
+        yield from epoch_batches(1, 0, number, len(bench.labels), bench.args.batch_size)
 
 
 class Endless:
@@ -280,5 +280,5 @@ class Endless:
     def __init__(self, bench: Bench, epoch: int):
         self._bench, self._epoch = bench, epoch
 
-    def __iter__(self) -> Iterator[Visit]:
+    def __iter__(self) -> Iterator[BatchIndices]:
         return planned(self._bench, self._epoch)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
-from selfsv.data.batches import FeatureExtractor, PretrainBatch, Visit
+from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch
 from selfsv.data.features import LogMel
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.compilation import compile_forward
@@ -54,9 +54,9 @@ def training(bench: Bench, runtime: Runtime) -> Pretraining:
 
 def batch_of(bench: Bench, utterances: int) -> PretrainBatch:
     """One batch as the loader gives it."""
-    batch: PretrainBatch = bench.crops[Visit(0, np.arange(utterances))]
+    batch: PretrainBatch = bench.crops[BatchIndices(0, np.arange(utterances))]
     if bench.runtime.device.type == "cuda":
-        long, short = (views._replace(crops=views.crops.pin_memory()) for views in (batch.long, batch.short))
+        long, short = (views._replace(samples=views.samples.pin_memory()) for views in (batch.long, batch.short))
         return batch._replace(long=long, short=short)
     return batch
 
@@ -67,11 +67,11 @@ def batch_of(bench: Bench, utterances: int) -> PretrainBatch:
 def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch) -> dict[str, Part]:
     """The parts of `Pretraining.step`, each to be carried out by itself, any number of times."""
     device, dino, both = features.device, method.settings.dino, (batch.long, batch.short)
-    moved = [views.crops.flatten(0, 1).to(device) for views in both]
-    plans = [type(views.plan)(*(field.flatten() for field in views.plan)) for views in both if views.plan is not None]
+    moved = [views.samples.flatten(0, 1).to(device) for views in both]
+    plans = [type(views.params)(*(field.flatten() for field in views.params)) for views in both if views.params is not None]
     waves = [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)]
     long, short = (features._log_mel(wave) for wave in waves)
-    views = len(batch.long.crops)
+    views = len(batch.long.samples)
     autocast, student, teacher = method._runtime.autocast, method.student, method.teacher
     with torch.no_grad(), autocast():
         seen = teacher.encoder(long)
@@ -122,7 +122,7 @@ def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch)
 
     gradients = {parameter: torch.zeros_like(parameter) for parameter in student.parameters()}
     return {
-        "copies": lambda: [views.crops.to(device, non_blocking=True) for views in both],
+        "copies": lambda: [views.samples.to(device, non_blocking=True) for views in both],
         "augmentation": lambda: [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)],
         "features": lambda: [features._log_mel(wave) for wave in waves],
         "teacher_encoder": teacher_encoder,
@@ -282,11 +282,11 @@ def kind_of(kernel: str) -> str:
 def candidates(bench: Bench) -> Figures:
     """What compiling more than the encoder would save: features, and the loss on the logits of all prototypes, forward and backward."""
     device, batch = bench.runtime.device, batch_of(bench, bench.args.batch_size)
-    waves = [torch.randn(views.crops.flatten(0, 1).shape, device=device) for views in (batch.long, batch.short)]
+    waves = [torch.randn(views.samples.flatten(0, 1).shape, device=device) for views in (batch.long, batch.short)]
     plain, compiled = (LogMel(bench.experiment.features).to(device) for _ in range(2))
     compile_forward(compiled)
     loss = torch.compile(loss_of_logits, dynamic=False)
-    shape = (len(batch.short.crops), bench.args.batch_size, bench.args.prototypes)
+    shape = (len(batch.short.samples), bench.args.batch_size, bench.args.prototypes)
     logits, targets = torch.randn(shape, device=device), torch.softmax(torch.randn(2, *shape[1:], device=device), dim=-1)
     logits = logits.bfloat16() if bench.runtime.bfloat16 else logits
 

@@ -125,7 +125,7 @@ def two_steps_of(bench: Bench, make: Callable[[Bench], Any], epoch: int) -> Figu
     reset_memory(bench)
     method = make(bench)
     dataset = method.begin_epoch(epoch)
-    first, second = (dataset[visit] for visit in islice(planned(bench, epoch), 2))
+    first, second = (dataset[indices] for indices in islice(planned(bench, epoch), 2))
     seconds = [round(taken(bench, lambda batch=batch: method.step(batch, float(epoch))), 3) for batch in (first, second)]
     return {"step_seconds": seconds, "peak_megabytes": peak_megabytes(bench), "graphs_compiled": graphs(), "finite": method.is_finite()}
 
@@ -199,7 +199,7 @@ def peak_megabytes(bench: Bench) -> int:
 def loader(bench: Bench) -> Figures:
     """What data workers give, without a training: each kind of batch by one core, and by all workers."""
     partners = ClusterPartners(bench.labels)
-    aware = PretrainCrops(bench.crops._corpus, bench.crops._planner, bench.experiment.pretrain.crops, 1, partners)
+    aware = PretrainCrops(bench.crops._corpus, bench.crops._sampler, bench.experiment.pretrain.crops, 1, partners)
     kinds = {"pretrain": bench.crops, "cluster_aware": aware, "round": bench.segments, "audio_visual": bench.faces}
     return {name: loaded_alone(bench, dataset) for name, dataset in kinds.items()}
 

@@ -27,13 +27,13 @@ def main() -> None:
     args = training_parser(__doc__, inputs=("start", "embeddings", "labels"), outputs=("history", "model")).parse_args()
     job, runtime = TuneJob.read(args.settings), runtime_from(args)
     encoder, job = read_encoder(args.start, job)
-    corpus, planner, features = open_inputs(args, job, runtime)
+    corpus, sampler, features = open_inputs(args, job, runtime)
     labels = read_labels(args.labels, corpus.utterances)
 
     # A model's file holds no classifier: the encoder's own embeddings say where the classes lie.
     classifier = knowing_classifier(means_of_classes(args.embeddings, labels, corpus.utterances, job.encoder.embedding))
     learner = AamLearner(job.tune, encoder, classifier, runtime)
-    crops = TuneCrops(corpus, planner, job.tune.crop_seconds, job.seed, LARGE_MARGIN)
+    crops = TuneCrops(corpus, sampler, job.tune.crop_seconds, job.seed, LARGE_MARGIN)
     method = Tuning("large-margin fine-tuning", job.tune, learner, labels, job.seed, LARGE_MARGIN, features, crops)
     state = state_file(args, job, "large_margin", args.start, args.embeddings, args.labels)
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)

@@ -26,13 +26,13 @@ def main() -> None:
     """Train, then write the history and, last, the model."""
     args = training_parser(__doc__, outputs=("history", "model")).parse_args()
     job, runtime = PretrainJob.read(args.settings), runtime_from(args)
-    corpus, planner, features = open_inputs(args, job, runtime)
+    corpus, sampler, features = open_inputs(args, job, runtime)
     aware = job.pretrain.cluster_aware
     if aware.start_epoch < job.pretrain.epochs and aware.clusters > len(corpus):
         raise InputError(f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(corpus)} utterances: lower it")
 
     def crops(partners: ClusterPartners | None) -> PretrainCrops:
-        return PretrainCrops(corpus, planner, job.pretrain.crops, job.seed, partners)
+        return PretrainCrops(corpus, sampler, job.pretrain.crops, job.seed, partners)
 
     def extract(encoder: nn.Module) -> np.ndarray:
         return extract_embeddings(encoder, LogMel(job.features), corpus, runtime)

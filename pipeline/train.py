@@ -6,9 +6,9 @@ import pandas as pd
 from selfsv.artifacts import write_table
 from selfsv.data.batches import TrainCrops
 from selfsv.engine.history import write_history
-from selfsv.engine.loop import fit, once_more
+from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.methods.branch import Branch
+from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
 from selfsv.models.ecapa import untrained
@@ -23,17 +23,17 @@ def main() -> None:
     made.add_argument("--iteration", type=int, required=True)
     args = made.parse_args()
     job, runtime = TrainJob.read(args.settings), runtime_from(args)
-    corpus, planner, features = open_inputs(args, job, runtime)
-    crops = TrainCrops(corpus, planner, job.train.crop_seconds, job.seed, args.iteration)
+    corpus, sampler, features = open_inputs(args, job, runtime)
+    crops = TrainCrops(corpus, sampler, job.train.crop_seconds, job.seed, args.iteration)
     encoder = untrained(job.encoder, job.features.mel_bins, job.seed, args.iteration)
     labels = read_labels(args.labels, corpus.utterances)
     everyone = np.ones(len(corpus), dtype=bool)
-    voice = Branch("audio", job.train, encoder, job.encoder.embedding, int(labels.max()) + 1, everyone, runtime)
+    voice = ModalityTrainer("audio", job.train, encoder, job.encoder.embedding, int(labels.max()) + 1, everyone, runtime)
     method = GatedTraining(job.train, voice, labels, job.seed, args.iteration, features, crops)
     stage = f"train-{args.iteration}"
     state = state_file(args, job, stage, args.labels)
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
-    method.settle(lambda: once_more(method, len(corpus), runtime))
+    method.finalize(lambda: extra_epoch(method, len(corpus), runtime))
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -12,11 +12,11 @@ from selfsv.data.face_augment import FaceInput
 from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.faces import PackedFaces
 from selfsv.engine.history import write_history
-from selfsv.engine.loop import fit, once_more
+from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.errors import InputError
-from selfsv.methods.audio_visual import AudioVisualTraining, Branches
-from selfsv.methods.branch import Branch
+from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
+from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
 from selfsv.models.ecapa import untrained
 from selfsv.models.face_model import save_face_model
@@ -33,7 +33,7 @@ def main() -> None:
     made.add_argument("--iteration", type=int, required=True)
     args = made.parse_args()
     job, runtime, stage = TrainAvJob.read(args.settings), runtime_from(args), args.iteration
-    corpus, planner, features = open_inputs(args, job, runtime)
+    corpus, sampler, features = open_inputs(args, job, runtime)
     if job.require_face:
         corpus = corpus.only(PackedFaces(args.faces, args.images, corpus.utterances).count > 0)
     faces = PackedFaces(args.faces, args.images, corpus.utterances)
@@ -41,20 +41,20 @@ def main() -> None:
         raise InputError(f"no utterance of {args.manifest} has a face in {args.faces}: are these files of one corpus?")
     labels = read_labels(args.labels, corpus.utterances)
 
-    def branch(modality: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> Branch:
-        return Branch(modality, job.train, encoder, embedding, int(labels.max()) + 1, present, runtime, several=True)
+    def branch(modality: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> ModalityTrainer:
+        return ModalityTrainer(modality, job.train, encoder, embedding, int(labels.max()) + 1, present, runtime, several=True)
 
-    branches = Branches(
+    branches = ModalityTrainers(
         branch("audio", untrained(job.encoder, job.features.mel_bins, job.seed, stage), job.encoder.embedding, np.ones(len(corpus), bool)),
         branch("face", untrained_face_encoder(job.face_encoder, job.seed, stage), job.face_encoder.embedding, faces.count > 0),
     )
-    crops = TrainCrops(corpus, planner, job.train.crop_seconds, job.seed, stage)
+    crops = TrainCrops(corpus, sampler, job.train.crop_seconds, job.seed, stage)
     pairs = AudioVisualCrops(crops, faces, job.face_augmentation, job.seed, stage)
     face_input = FaceInput(job.face_encoder.input_side, runtime.device)
     method = AudioVisualTraining(job.train, branches, labels, job.seed, stage, features, face_input, pairs)
     state = state_file(args, job, f"train-av-{stage}", args.labels, fingerprint=faces.fingerprint())
     history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
-    method.settle(lambda: once_more(method, len(corpus), runtime))
+    method.finalize(lambda: extra_epoch(method, len(corpus), runtime))
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -18,7 +18,7 @@ WITHOUT_LOCKS = (
 )
 
 
-def claim(experiment: str, folder: Path = Path(".snakemake")) -> IO[str] | None:
+def acquire_run_lock(experiment: str, folder: Path = Path(".snakemake")) -> IO[str] | None:
     """Take the experiment's lock for as long as the returned file stays open, and remove what dead runs left of theirs.
 
     Returns:

@@ -18,7 +18,7 @@ SMALLEST_POWER = 1e-10
 NOTHING = -1
 
 
-class Plan(NamedTuple):
+class AugmentationParams(NamedTuple):
     """What happens to each crop; all of one shape, one entry per crop."""
 
     noise: Tensor  # int64, segment of the noise bank, or NOTHING
@@ -27,8 +27,8 @@ class Plan(NamedTuple):
     rir: Tensor  # int64, response of the RIR bank, or NOTHING
 
 
-class Planner:
-    """Draws plans. Holds the banks' sizes only, so that data workers carry no audio of them.
+class AugmentationSampler:
+    """Draws how crops are augmented. Holds the banks' sizes only, so that data workers carry no audio of them.
 
     Args:
         kinds: [n] kind of each noise segment; a kind is drawn first, then one of its segments.
@@ -41,7 +41,7 @@ class Planner:
         self._rirs = rirs
 
     def draw(self, rng: np.random.Generator, crops: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The four fields of a `Plan` for `crops` crops, each [crops]."""
+        """The four fields of an `AugmentationParams` for `crops` crops, each [crops]."""
         changed, how, start = rng.random((3, crops))
         snr_db = rng.uniform(*self._settings.snr_db, size=crops)
         segments = [self._by_kind[kind] for kind in rng.integers(len(self._by_kind), size=crops)]
@@ -63,27 +63,27 @@ def normalise_peak(waves: Tensor) -> Tensor:
 
 
 class Augmenter:
-    """Applies plans to crops. The banks live on the training device."""
+    """Augments crops as drawn. The banks live on the training device."""
 
     def __init__(self, noise: Bank, rirs: Bank, device: torch.device):
         self._noise = noise.to(device)
         self._rirs = rirs.to(device)
         self._longest_rir = int(rirs.length.max())
 
-    def __call__(self, crops: Tensor, plan: Plan) -> Tensor:
-        """[M, N] int16 or float crops to peak-normalised float32 waveforms, changed as `plan` ([M] each, on the CPU) says."""
+    def __call__(self, crops: Tensor, params: AugmentationParams) -> Tensor:
+        """[M, N] int16 or float crops to peak-normalised float32 waveforms, changed as `params` ([M] each, on the CPU) says."""
         waves = crops.float() / FULL_SCALE
         # Which rows are touched is known on the CPU: the device is never waited for.
-        noisy = torch.nonzero(plan.noise != NOTHING).squeeze(1)
-        wet = torch.nonzero(plan.rir != NOTHING).squeeze(1)
+        noisy = torch.nonzero(params.noise != NOTHING).squeeze(1)
+        wet = torch.nonzero(params.rir != NOTHING).squeeze(1)
         if len(noisy):
             rows = noisy.to(waves.device, non_blocking=True)
-            noise = self._noise_like(waves.shape[1], plan.noise[noisy], plan.start[noisy])
-            snr_db = plan.snr_db[noisy].to(waves.device, non_blocking=True)
+            noise = self._noise_like(waves.shape[1], params.noise[noisy], params.start[noisy])
+            snr_db = params.snr_db[noisy].to(waves.device, non_blocking=True)
             waves.index_copy_(0, rows, add_noise(waves[rows], noise, snr_db))
         if len(wet):
             rows = wet.to(waves.device, non_blocking=True)
-            waves.index_copy_(0, rows, reverberate(waves[rows], self._responses(plan.rir[wet])))
+            waves.index_copy_(0, rows, reverberate(waves[rows], self._responses(params.rir[wet])))
         return normalise_peak(waves)
 
     def _noise_like(self, samples: int, segments: Tensor, start: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601: grey from red, green, blue
 BLUR_RADIUS = 4  # two standard deviations of the widest blur, pixels
 
 
-class FacePlan(NamedTuple):
+class FaceAugmentationParams(NamedTuple):
     """What happens to each face; all of one shape [B]."""
 
     flip: Tensor  # bool
@@ -31,8 +31,8 @@ class FacePlan(NamedTuple):
     blur: Tensor  # float32, standard deviation in pixels; 0: none
 
 
-def draw_plan(rng: np.random.Generator, settings: FaceAugmentationSettings) -> tuple[np.generic, ...]:
-    """The fields of a `FacePlan` for one face."""
+def draw_params(rng: np.random.Generator, settings: FaceAugmentationSettings) -> tuple[np.generic, ...]:
+    """The fields of a `FaceAugmentationParams` for one face."""
     flip, colour, grey, blur = rng.random(4)
     spread = np.array([settings.brightness, settings.contrast, settings.saturation])
     factors = 1 + spread * rng.uniform(-1, 1, 3)
@@ -55,15 +55,15 @@ class FaceInput:
         self._side, self._device = side, device
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, plan: FacePlan | None = None) -> Tensor:
-        """[B, 112, 96, 3] uint8 to [B, 3, side, side] float32 in [-0.5, 0.5], changed as `plan` says where there is one."""
+    def __call__(self, images: Tensor, params: FaceAugmentationParams | None = None) -> Tensor:
+        """[B, 112, 96, 3] uint8 to [B, 3, side, side] float32 in [-0.5, 0.5], changed as `params` says where there is one."""
         pixels = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
         # Changed at the size they were aligned to, or at the encoder's where that is smaller: changes cost by the pixel.
         shrink = self._side / max(pixels.shape[2:])
         if shrink < 1:
             pixels = self._resized(pixels)
-        if plan is not None:
-            pixels = augmented(pixels, plan._replace(blur=plan.blur * min(shrink, 1.0)))
+        if params is not None:
+            pixels = augmented(pixels, params._replace(blur=params.blur * min(shrink, 1.0)))
         # Changes of some images leave another layout than those of none: the encoder must not have to care.
         return (self._resized(pixels) - 0.5).contiguous(memory_format=image_layout(self._device))
 
@@ -72,15 +72,15 @@ class FaceInput:
         return F.interpolate(pixels, size=(self._side, self._side), mode="bilinear", align_corners=False)
 
 
-def augmented(pixels: Tensor, plan: FacePlan) -> Tensor:
-    """[B, 3, H, W] in [0, 1] with each image changed as its entries of `plan` ([B] each, on the CPU) say: colours, grey, blur, flip."""
-    here = FacePlan(*(field.to(pixels.device, non_blocking=True) for field in plan))
+def augmented(pixels: Tensor, params: FaceAugmentationParams) -> Tensor:
+    """[B, 3, H, W] in [0, 1] with each image changed as its entries of `params` ([B] each, on the CPU) say: colours, grey, blur, flip."""
+    here = FaceAugmentationParams(*(field.to(pixels.device, non_blocking=True) for field in params))
     pixels = blend(pixels, torch.zeros_like(pixels), here.brightness)
     pixels = blend(pixels, luma(pixels).mean(dim=(1, 2, 3), keepdim=True).expand_as(pixels), here.contrast)
     pixels = blend(pixels, luma(pixels).expand_as(pixels), here.saturation)
-    pixels = _in_some(pixels, (plan.hue != 0) & ~plan.grey, lambda images, rows: shift_hue(images, here.hue[rows]))
+    pixels = _in_some(pixels, (params.hue != 0) & ~params.grey, lambda images, rows: shift_hue(images, here.hue[rows]))
     pixels = torch.where(_each(here.grey), luma(pixels).expand_as(pixels), pixels)
-    pixels = _in_some(pixels, plan.blur > 0, lambda images, rows: blurred(images, here.blur[rows]))
+    pixels = _in_some(pixels, params.blur > 0, lambda images, rows: blurred(images, here.blur[rows]))
     return torch.where(_each(here.flip), pixels.flip(3), pixels)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import TrainBatch, TrainCrops, Views, Visit
+from selfsv.data.batches import BatchIndices, Crops, TrainBatch, TrainCrops
 from selfsv.data.crops import generator
-from selfsv.data.face_augment import FacePlan, draw_plan
+from selfsv.data.face_augment import FaceAugmentationParams, draw_params
 from selfsv.data.faces import PackedFaces
 from selfsv.settings.faces import FaceAugmentationSettings
 
@@ -22,20 +22,20 @@ class FacePairs(NamedTuple):
     rows: Tensor  # [M] int64, places in the batch
     clean: Tensor  # [M, 112, 96, 3] uint8
     augmented: Tensor  # [M, 112, 96, 3] uint8
-    plan: FacePlan  # each field [M]
+    params: FaceAugmentationParams  # each field [M]
 
 
 class AudioVisualBatch(NamedTuple):
     """What audio-visual DLG-LC sees in one step."""
 
     utterances: Tensor  # [B] int64
-    clean: Views
-    augmented: Views
+    clean: Crops
+    augmented: Crops
     faces: FacePairs
 
 
 class AudioVisualCrops(Dataset):
-    """Two segments of each voice, and two faces from different frames where there are two. Indexed by a `Visit`.
+    """Two segments of each voice, and two faces from different frames where there are two. Indexed by a `BatchIndices`.
 
     The segments are those that `crops` gives without faces.
     """
@@ -43,23 +43,23 @@ class AudioVisualCrops(Dataset):
     def __init__(self, crops: TrainCrops, faces: PackedFaces, settings: FaceAugmentationSettings, seed: int, stage: int):
         self._crops, self._faces, self._settings, self._seed, self._stage = crops, faces, settings, seed, stage
 
-    def __getitem__(self, visit: Visit) -> AudioVisualBatch:
-        voices: TrainBatch = self._crops[visit]
-        rows = np.flatnonzero(self._faces.count[visit.utterances] > 0)
-        pairs = [self._pair(visit.epoch, int(visit.utterances[row])) for row in rows]
+    def __getitem__(self, indices: BatchIndices) -> AudioVisualBatch:
+        voices: TrainBatch = self._crops[indices]
+        rows = np.flatnonzero(self._faces.count[indices.utterances] > 0)
+        pairs = [self._pair(indices.epoch, int(indices.utterances[row])) for row in rows]
         return AudioVisualBatch(*voices, self._stacked(rows, pairs))
 
     def _pair(self, epoch: int, utterance: int) -> tuple[np.ndarray, np.ndarray, tuple[np.generic, ...]]:
-        """The clean face, the one to augment, and its plan."""
+        """The clean face, the one to augment, and its params."""
         rng = generator(self._seed, FACE_DRAWS + self._stage, epoch, utterance)
         count = self._faces.count[utterance]
         first, second = rng.choice(count, 2, replace=count < 2)
-        return self._faces.image(utterance, first), self._faces.image(utterance, second), draw_plan(rng, self._settings)
+        return self._faces.image(utterance, first), self._faces.image(utterance, second), draw_params(rng, self._settings)
 
     def _stacked(self, rows: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray, tuple[np.generic, ...]]]) -> FacePairs:
         """The pairs as tensors: of a batch without faces, empty ones of the same kinds."""
         stand_in = np.zeros((112, 96, 3), np.uint8)
-        clean, augmented, plans = zip(*pairs or [(stand_in, stand_in, draw_plan(np.random.default_rng(0), self._settings))], strict=True)
-        fields = (torch.from_numpy(np.stack(field))[: len(rows)] for field in zip(*plans, strict=True))
+        clean, augmented, params = zip(*pairs or [(stand_in, stand_in, draw_params(np.random.default_rng(0), self._settings))], strict=True)
+        fields = (torch.from_numpy(np.stack(field))[: len(rows)] for field in zip(*params, strict=True))
         images = [torch.from_numpy(np.stack(part))[: len(rows)] for part in (clean, augmented)]
-        return FacePairs(torch.from_numpy(rows), images[0], images[1], FacePlan(*fields))
+        return FacePairs(torch.from_numpy(rows), images[0], images[1], FaceAugmentationParams(*fields))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.data.batches import LEAST_BATCH, Visit, loaded, part_of, visits
+from selfsv.data.batches import LEAST_BATCH, BatchIndices, epoch_batches, loaded, part_of
 from selfsv.engine.checkpoints import StateFile, Termination
 from selfsv.engine.history import Row, announce, write_tensorboard
 from selfsv.engine.processes import Group, local_processes
@@ -97,7 +97,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         # BatchNorm needs two of them, and a process without any would compute the mean of nothing.
         raise InputError(f"{utterances} utterances are too few to train on with {group.size} processes: {least} at least are needed")
     with _alone_with(state, attempt, group), logging_redirect_tqdm():
-        saved = group.agreed(state.load)
+        saved = group.on_first_rank(state.load)
         if saved is not None:
             vars(counters).update(saved["counters"])
             method.load_state_dict(saved["method"])
@@ -113,7 +113,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         with Termination().watched() as termination:
             last_save, first_epoch = time.monotonic(), counters.epoch
             while counters.epoch < method.epochs:
-                planned = visits(method.seed, method.stage, counters.epoch, utterances, method.batch_size, group.size)
+                planned = epoch_batches(method.seed, method.stage, counters.epoch, utterances, method.batch_size, group.size)
                 dataset = method.begin_epoch(counters.epoch)
                 if counters.epoch == first_epoch:
                     require_shared_memory(dataset, part_of(planned[0], group.rank, group.size), runtime.workers, local_processes())
@@ -142,9 +142,9 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
     return counters.rows
 
 
-def once_more(method: Method[Batch], utterances: int, runtime: Runtime) -> Iterator[Batch]:
+def extra_epoch(method: Method[Batch], utterances: int, runtime: Runtime) -> Iterator[Batch]:
     """The batches of an epoch after the last, to look at and not to learn from."""
-    planned = visits(method.seed, method.stage, method.epochs, utterances, method.batch_size, runtime.group.size)
+    planned = epoch_batches(method.seed, method.stage, method.epochs, utterances, method.batch_size, runtime.group.size)
     yield from _batches(method.begin_epoch(method.epochs), planned, runtime)
 
 
@@ -158,10 +158,10 @@ def _alone_with(state: StateFile, attempt: int, group: Group) -> Iterator[None]:
         yield
 
 
-def _batches(dataset: Dataset, planned: list[Visit], runtime: Runtime) -> Iterator[Any]:
+def _batches(dataset: Dataset, planned: list[BatchIndices], runtime: Runtime) -> Iterator[Any]:
     """This process's part of each batch."""
     group = runtime.group
-    parts = [part_of(visit, group.rank, group.size) for visit in planned]
+    parts = [part_of(indices, group.rank, group.size) for indices in planned]
     return loaded(dataset, parts, runtime.workers, runtime.device.type == "cuda")
 
 

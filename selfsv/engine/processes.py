@@ -70,7 +70,7 @@ class Group:
         dist.all_gather(parts, padded)
         return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
 
-    def agreed(self, make: Callable[[], T]) -> T:
+    def on_first_rank(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, in all of them."""
         if self.size == 1:
             return make()

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import READ_AHEAD, Visit
+from selfsv.data.batches import READ_AHEAD, BatchIndices
 from selfsv.errors import InputError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -15,11 +15,11 @@ MEASURED = 4  # utterances of a batch, by whose size that of the batch is known
 MB = 1e6
 
 
-def require_shared_memory(dataset: Dataset, visit: Visit, workers: int, processes: int = 1) -> None:
+def require_shared_memory(dataset: Dataset, indices: BatchIndices, workers: int, processes: int = 1) -> None:
     """Refuse to begin where the batches on their way from the workers would not fit: torch then dies of a bus error, hours in perhaps.
 
     Args:
-        visit: this process's part of a batch.
+        indices: this process's part of a batch.
         workers: of this process.
         processes: on this machine, all of which read as much ahead.
 
@@ -28,8 +28,8 @@ def require_shared_memory(dataset: Dataset, visit: Visit, workers: int, processe
     """
     if not workers or not SHARED_MEMORY.is_dir():
         return
-    sample = Visit(visit.epoch, visit.utterances[:MEASURED])
-    batch = processes * len(visit.utterances) * sum(_sizes(dataset[sample])) / len(sample.utterances)
+    sample = BatchIndices(indices.epoch, indices.utterances[:MEASURED])
+    batch = processes * len(indices.utterances) * sum(_sizes(dataset[sample])) / len(sample.utterances)
     needed, free = batches_ahead(workers) * batch, shutil.disk_usage(SHARED_MEMORY).free
     if needed <= free:
         return

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsv.losses.label_correction import AGREED, RELIABLE, Clean, Gate, unreliable
+from selfsv.losses.label_correction import AGREED, RELIABLE, CleanOutputs, Gate, unreliable
 
 
 class JointDecision(NamedTuple):
@@ -16,7 +16,9 @@ class JointDecision(NamedTuple):
     labels: Tensor  # [B] int64: the pseudo label, or the class that both networks predict
 
 
-def decide_jointly(voice: Clean, face: Clean, labels: Tensor, scale: float, gates: tuple[Gate, Gate], *, correct: bool) -> JointDecision:
+def decide_jointly(
+    voice: CleanOutputs, face: CleanOutputs, labels: Tensor, scale: float, gates: tuple[Gate, Gate], *, correct: bool
+) -> JointDecision:
     """Decide over utterances that have both modalities.
 
     A pseudo label is reliable only if both losses are below their own thresholds. Otherwise, if both networks predict the

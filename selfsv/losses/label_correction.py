@@ -18,7 +18,7 @@ class Gate(NamedTuple):
     sharpening: float  # epsilon_c
 
 
-class Clean(NamedTuple):
+class CleanOutputs(NamedTuple):
     """What one modality's network makes of the clean segments."""
 
     loss: Tensor  # [B] AAM losses against the pseudo labels

@@ -13,17 +13,17 @@ from selfsv.data.face_augment import FaceInput
 from selfsv.data.face_batches import AudioVisualBatch
 from selfsv.engine.history import Row
 from selfsv.losses.joint_correction import JointDecision, decide_jointly
-from selfsv.losses.label_correction import Clean, decide
-from selfsv.methods.branch import Branch, Lesson
+from selfsv.losses.label_correction import CleanOutputs, decide
+from selfsv.methods.branch import GatedBatch, ModalityTrainer
 from selfsv.methods.learner import schedules
 from selfsv.settings.train import TrainSettings
 
 
-class Branches(NamedTuple):
+class ModalityTrainers(NamedTuple):
     """The two modalities."""
 
-    voice: Branch
-    face: Branch
+    voice: ModalityTrainer
+    face: ModalityTrainer
 
 
 class AudioVisualTraining:
@@ -38,7 +38,7 @@ class AudioVisualTraining:
     def __init__(
         self,
         settings: TrainSettings,
-        branches: Branches,
+        branches: ModalityTrainers,
         labels: Tensor,
         seed: int,
         stage: int,
@@ -65,18 +65,18 @@ class AudioVisualTraining:
         pseudo = self._labels[rows]
         heard = voice.clean(self._features(batch.clean), pseudo, progress)
         decisions = decide(heard.loss, heard.cosines, self.settings.aam.scale, voice.gate(int(progress)))
-        lesson = Lesson(rows, pseudo, heard, decisions, pseudo)
+        gated = GatedBatch(rows, pseudo, heard, decisions, pseudo)
         if voice.group.total(len(batch.faces.rows)):
             seen = batch.faces.rows.to(device, non_blocking=True)
             looked = face.clean(self._face_input(batch.faces.clean), pseudo[seen], progress)
-            joint = self._decide(Clean(heard.loss[seen], heard.cosines[seen]), looked, pseudo[seen], int(progress))
-            for_face = Lesson(rows[seen], pseudo[seen], looked, joint.face, joint.labels)
-            face.learn(for_face, self._face_input(batch.faces.augmented, batch.faces.plan), progress)
+            joint = self._decide(CleanOutputs(heard.loss[seen], heard.cosines[seen]), looked, pseudo[seen], int(progress))
+            for_face = GatedBatch(rows[seen], pseudo[seen], looked, joint.face, joint.labels)
+            face.learn(for_face, self._face_input(batch.faces.augmented, batch.faces.params), progress)
             voiced = decisions.index_copy(0, seen, joint.voice), pseudo.index_copy(0, seen, joint.labels)
-            lesson = lesson._replace(decisions=voiced[0], labels=voiced[1])
-        voice.learn(lesson, self._features(batch.augmented), progress)
+            gated = gated._replace(decisions=voiced[0], labels=voiced[1])
+        voice.learn(gated, self._features(batch.augmented), progress)
 
-    def _decide(self, heard: Clean, looked: Clean, pseudo: Tensor, epoch: int) -> JointDecision:
+    def _decide(self, heard: CleanOutputs, looked: CleanOutputs, pseudo: Tensor, epoch: int) -> JointDecision:
         gates = self.branches.voice.gate(epoch), self.branches.face.gate(epoch)
         correct = self.settings.gate.mode == "dlg_lc"
         return decide_jointly(heard, looked, pseudo, self.settings.aam.scale, gates, correct=correct)
@@ -88,20 +88,20 @@ class AudioVisualTraining:
         faces = {f"face_{name}": value for name, value in face.items() if name != "warning"}
         return {**voice, **faces, **schedules(self.settings, epoch), "warning": "; ".join(warnings)}
 
-    def settle(self, batches: Callable[[], Iterable[AudioVisualBatch]]) -> None:
+    def finalize(self, batches: Callable[[], Iterable[AudioVisualBatch]]) -> None:
         """End the training: put the averages of the last epochs in the encoders' places, where the settings ask for them.
 
         Args:
             batches: makes those of one more epoch; called for each modality.
         """
         voice, face = self.branches
-        voice.settle(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
-        face.settle(faces for batch in batches() if voice.group.total(len(batch.faces.rows)) for faces in self._both_faces(batch))
+        voice.finalize(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
+        face.finalize(faces for batch in batches() if voice.group.total(len(batch.faces.rows)) for faces in self._both_faces(batch))
 
     def _both_faces(self, batch: AudioVisualBatch) -> Iterator[Tensor]:
         """The clean faces of a batch, then the augmented ones."""
         yield self._face_input(batch.faces.clean)
-        yield self._face_input(batch.faces.augmented, batch.faces.plan)
+        yield self._face_input(batch.faces.augmented, batch.faces.params)
 
     @property
     def gate_rows(self) -> list[Row]:

@@ -17,7 +17,7 @@ from selfsv.engine.ema import WeightAverage
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.aam import AamClassifier
-from selfsv.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, Clean, Gate, gated_loss
+from selfsv.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, CleanOutputs, Gate, gated_loss
 from selfsv.losses.loss_gate import GateFit, Mixture, refit
 from selfsv.methods.learner import AamLearner
 from selfsv.settings.train import TrainSettings
@@ -27,17 +27,17 @@ BATCHES_FOR_STATISTICS = 400  # from which BatchNorm takes its statistics anew: 
 SHARES = tuple(name for code, name in enumerate(DECISIONS) if code != AGREED)
 
 
-class Lesson(NamedTuple):
+class GatedBatch(NamedTuple):
     """What a modality is to learn from a batch of M utterances."""
 
     rows: Tensor  # [M] int64, which utterances of the corpus these are
     pseudo: Tensor  # [M] int64, their pseudo labels
-    clean: Clean
+    clean: CleanOutputs
     decisions: Tensor  # [M]
     labels: Tensor  # [M] int64, what they are taught as: the pseudo label, or what was agreed on
 
 
-class Branch(AamLearner):
+class ModalityTrainer(AamLearner):
     """What is trained on pseudo labels, and what it is told to trust.
 
     Args:
@@ -76,12 +76,12 @@ class Branch(AamLearner):
         self._reset_figures()
 
     @torch.no_grad()
-    def clean(self, features: Tensor, labels: Tensor, progress: float) -> Clean:
+    def clean(self, features: Tensor, labels: Tensor, progress: float) -> CleanOutputs:
         """What the network makes of the clean segments."""
         cosines = self.cosines(features)
-        return Clean(self.losses(cosines, labels, progress), cosines)
+        return CleanOutputs(self.losses(cosines, labels, progress), cosines)
 
-    def learn(self, lesson: Lesson, features: Tensor, progress: float) -> None:
+    def learn(self, gated: GatedBatch, features: Tensor, progress: float) -> None:
         """One step of the optimiser on the augmented segments (Algorithm 1), and the memory of it.
 
         Args:
@@ -89,12 +89,12 @@ class Branch(AamLearner):
         """
         scale = self.settings.aam.scale
         augmented = self.cosines(features)
-        augmented_loss = self.losses(augmented, lesson.labels, progress)
+        augmented_loss = self.losses(augmented, gated.labels, progress)
         gate = self.gate(int(progress))
-        losses = gated_loss(lesson.decisions, augmented_loss, lesson.clean.cosines, augmented, scale, gate)
+        losses = gated_loss(gated.decisions, augmented_loss, gated.clean.cosines, augmented, scale, gate)
         items = self.group.total(len(losses))
         clipped = self.update(losses.sum() / items, progress)
-        self._remember(lesson, losses.detach(), items, clipped)
+        self._remember(gated, losses.detach(), items, clipped)
 
     def gate(self, epoch: int) -> Gate:
         """The gate in force. Before its first epoch, and in mode `none`, every label counts."""
@@ -103,7 +103,7 @@ class Branch(AamLearner):
         threshold = self._threshold if closed and self._threshold is not None else math.inf
         return Gate(threshold, gate.confidence if gate.mode == "dlg_lc" else 1.0, gate.sharpening)
 
-    def _remember(self, lesson: Lesson, losses: Tensor, items: int, clipped: Clipped) -> None:
+    def _remember(self, gated: GatedBatch, losses: Tensor, items: int, clipped: Clipped) -> None:
         """Take down what became of each utterance, in whichever process.
 
         Args:
@@ -111,12 +111,12 @@ class Branch(AamLearner):
             items: M of all processes together.
             clipped: of the step's gradients, which all processes share.
         """
-        rows = self.group.gathered(lesson.rows)
-        self._clean_loss[rows] = self.group.gathered(lesson.clean.loss)
-        self._decision[rows] = self.group.gathered(lesson.decisions.to(torch.int8))
+        rows = self.group.gathered(gated.rows)
+        self._clean_loss[rows] = self.group.gathered(gated.clean.loss)
+        self._decision[rows] = self.group.gathered(gated.decisions.to(torch.int8))
         self._steps += 1
-        correct = lesson.clean.cosines.argmax(dim=1) == lesson.pseudo
-        means = self.group.sum(torch.stack([losses.sum(), lesson.clean.loss.sum(), correct.float().sum()])) / items
+        correct = gated.clean.cosines.argmax(dim=1) == gated.pseudo
+        means = self.group.sum(torch.stack([losses.sum(), gated.clean.loss.sum(), correct.float().sum()])) / items
         self._sums += torch.cat([means, torch.stack(clipped)])
 
     def end_epoch(self, epoch: int) -> Row:
@@ -128,7 +128,7 @@ class Branch(AamLearner):
         if self._averages and epoch >= self.settings.epochs - self._averages:
             self._average.add(self.encoder.state_dict())
         shares, used = self._shares(), self.gate(epoch).threshold
-        fit = self.group.agreed(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._mixture))
+        fit = self.group.on_first_rank(lambda: refit(self._clean_loss.cpu().numpy()[self._has_modality], self._threshold, self._mixture))
         self._mixture = fit.mixture
         self.gate_rows.append(self._gate_row(epoch, used, fit, shares))
         self._follow(fit, epoch)
@@ -178,7 +178,7 @@ class Branch(AamLearner):
         self._steps = 0
         self._sums = torch.zeros(len(FIGURES), device=self._runtime.device)
 
-    def settle(self, inputs: Iterable[Tensor]) -> None:
+    def finalize(self, inputs: Iterable[Tensor]) -> None:
         """Put the average of the last epochs' weights in the encoder's place, if there is to be one.
 
         Args:

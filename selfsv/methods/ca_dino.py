@@ -95,7 +95,7 @@ class Pretraining:
         due = epoch >= aware.start_epoch and (epoch - aware.start_epoch) % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
             embeddings = self._extract(self.teacher.encoder)
-            self._labels = torch.from_numpy(self._group.agreed(lambda: self._clustered(embeddings, epoch)))
+            self._labels = torch.from_numpy(self._group.on_first_rank(lambda: self._clustered(embeddings, epoch)))
             self._clustered_in = epoch
         self.student.train()
         self.teacher.train()
@@ -113,7 +113,7 @@ class Pretraining:
         """One update of student, teacher and centre."""
         dino, optimiser = self.settings.dino, self.settings.optimiser
         long, short = self._features(batch.long), self._features(batch.short)
-        views = len(batch.long.crops)
+        views = len(batch.long.samples)
         share = len(batch.utterances) / self._group.total(len(batch.utterances))
 
         with torch.no_grad(), self._runtime.autocast():

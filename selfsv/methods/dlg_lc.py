@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from selfsv.data.batches import FeatureExtractor, TrainBatch
 from selfsv.engine.history import Row
 from selfsv.losses.label_correction import decide
-from selfsv.methods.branch import Branch, Lesson
+from selfsv.methods.branch import GatedBatch, ModalityTrainer
 from selfsv.methods.learner import schedules
 from selfsv.settings.train import TrainSettings
 
@@ -29,7 +29,7 @@ class GatedTraining:
     def __init__(
         self,
         settings: TrainSettings,
-        voice: Branch,
+        voice: ModalityTrainer,
         labels: Tensor,
         seed: int,
         stage: int,
@@ -52,19 +52,19 @@ class GatedTraining:
         labels = self._labels[rows]
         clean = self.voice.clean(self._features(batch.clean), labels, progress)
         decisions = decide(clean.loss, clean.cosines, self.settings.aam.scale, self.voice.gate(int(progress)))
-        self.voice.learn(Lesson(rows, labels, clean, decisions, labels), self._features(batch.augmented), progress)
+        self.voice.learn(GatedBatch(rows, labels, clean, decisions, labels), self._features(batch.augmented), progress)
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures of the epoch."""
         return {**self.voice.end_epoch(epoch), **schedules(self.settings, epoch)}
 
-    def settle(self, batches: Callable[[], Iterable[TrainBatch]]) -> None:
+    def finalize(self, batches: Callable[[], Iterable[TrainBatch]]) -> None:
         """End the training: put the average of the last epochs in the encoder's place, where the settings ask for one.
 
         Args:
             batches: makes those of one more epoch.
         """
-        self.voice.settle(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
+        self.voice.finalize(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
 
     @property
     def gate_rows(self) -> list[Row]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfsv import artifacts
 from selfsv.artifacts import content_hash
-from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.augment import AugmentationSampler, Augmenter
 from selfsv.data.banks import load_bank
 from selfsv.data.batches import FeatureExtractor
 from selfsv.data.corpus import PackedCorpus
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     """A training job's inputs, opened."""
 
     corpus: PackedCorpus
-    planner: Planner
+    sampler: AugmentationSampler
     features: FeatureExtractor
 
 
@@ -43,9 +43,9 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
 def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | TuneJob, runtime: Runtime) -> Inputs:
     """Open the corpus and the banks that `args` name."""
     noise, rirs = load_bank(args.noise), load_bank(args.rirs)
-    planner = Planner(job.augmentation, noise.kind.numpy(), len(rirs.start))
+    sampler = AugmentationSampler(job.augmentation, noise.kind.numpy(), len(rirs.start))
     features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(job.features), runtime.device)
-    return Inputs(PackedCorpus(args.manifest, args.audio), planner, features)
+    return Inputs(PackedCorpus(args.manifest, args.audio), sampler, features)
 
 
 def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, TuneJob]:

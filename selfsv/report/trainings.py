@@ -97,7 +97,11 @@ def _clipping(results: Results, system: str, share: float) -> str:
 
 def _pretraining(results: Results, system: str, history: pd.DataFrame) -> list[Panel]:
     most = float(np.log(results.settings.pretrain.head.prototypes)), f"ln K = {np.log(results.settings.pretrain.head.prototypes):.2f}"
-    parts = [(name, name.removeprefix("loss_").replace("_", " ")) for name in history if name.startswith("loss_") and history[name].any()]
+    parts = [
+        (name, name.removeprefix("loss_").replace("_", " "))
+        for name in map(str, history)
+        if name.startswith("loss_") and history[name].any()
+    ]
     losses = [("loss", "total"), *(parts if len(parts) > 1 else [])]
     entropies = [("teacher_entropy", "teacher"), ("student_entropy", "student")]
     pinned = "A loss pinned at ln K is a collapse."

@@ -5,7 +5,16 @@ import pytest
 import scipy.signal
 import torch
 
-from selfsv.data.augment import NOTHING, Augmenter, Plan, Planner, add_noise, normalise_peak, number_type, reverberate
+from selfsv.data.augment import (
+    NOTHING,
+    AugmentationParams,
+    AugmentationSampler,
+    Augmenter,
+    add_noise,
+    normalise_peak,
+    number_type,
+    reverberate,
+)
 from selfsv.data.banks import Bank
 from selfsv.settings.audio import AugmentationSettings
 
@@ -17,9 +26,9 @@ def bank(*segments: np.ndarray, kinds: list[int] | None = None) -> Bank:
     return Bank(samples=samples, start=lengths.cumsum(0) - lengths, length=lengths, kind=kind, kinds=["noise", "music", "babble"])
 
 
-def plan(noise: list[int], rir: list[int], snr_db: float = 10.0, start: float = 0.25) -> Plan:
+def plan(noise: list[int], rir: list[int], snr_db: float = 10.0, start: float = 0.25) -> AugmentationParams:
     size = len(noise)
-    return Plan(torch.tensor(noise), torch.full((size,), start), torch.full((size,), snr_db), torch.tensor(rir))
+    return AugmentationParams(torch.tensor(noise), torch.full((size,), start), torch.full((size,), snr_db), torch.tensor(rir))
 
 
 @pytest.fixture
@@ -78,8 +87,8 @@ def test_every_output_has_its_peak_at_one_and_silence_stays(augmenter, voice):
 
 def test_drawn_plans_follow_the_settings():
     kinds = np.repeat([0, 1, 2], [5, 100, 20])
-    planner = Planner(AugmentationSettings(probability=0.9, reverberation=0.4, snr_db=(5.0, 20.0)), kinds, rirs=50)
-    noise, start, snr_db, rir = planner.draw(np.random.default_rng(0), 40_000)
+    sampler = AugmentationSampler(AugmentationSettings(probability=0.9, reverberation=0.4, snr_db=(5.0, 20.0)), kinds, rirs=50)
+    noise, start, snr_db, rir = sampler.draw(np.random.default_rng(0), 40_000)
     assert np.mean(rir != NOTHING) == pytest.approx(0.9 * 0.4, abs=0.01)
     assert np.mean(noise != NOTHING) == pytest.approx(0.9 * 0.6, abs=0.01)
     assert not ((noise != NOTHING) & (rir != NOTHING)).any()

@@ -7,24 +7,24 @@ import pytest
 import torch
 
 from selfsv.losses.aam import aam_loss
-from selfsv.losses.joint_correction import Clean, decide_jointly
+from selfsv.losses.joint_correction import CleanOutputs, decide_jointly
 from selfsv.losses.label_correction import AGREED, CORRECTED, DROPPED, RELIABLE, Gate, decide, gated_loss
 
 SCALE, CLASSES, BATCH = 32.0, 6, 400
 GATES = Gate(3.0, 0.5, 0.1), Gate(5.0, 0.5, 0.1)
 
 
-def outputs(seed: int) -> tuple[Clean, Clean, torch.Tensor]:
+def outputs(seed: int) -> tuple[CleanOutputs, CleanOutputs, torch.Tensor]:
     """Clean voice, clean face and labels of a batch in which every case occurs."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     shared = torch.randn(BATCH, CLASSES, generator=generator)
     cosines = [torch.tanh(0.1 * shared + 0.1 * torch.randn(BATCH, CLASSES, generator=generator)) for _ in range(2)]
-    voice, face = (Clean(aam_loss(cosine, labels, SCALE, 0.2), cosine) for cosine in cosines)
+    voice, face = (CleanOutputs(aam_loss(cosine, labels, SCALE, 0.2), cosine) for cosine in cosines)
     return voice, face, labels
 
 
-def by_the_text(voice: Clean, face: Clean, labels: torch.Tensor, gates: tuple[Gate, Gate]) -> list[tuple[int, int, int]]:
+def by_the_text(voice: CleanOutputs, face: CleanOutputs, labels: torch.Tensor, gates: tuple[Gate, Gate]) -> list[tuple[int, int, int]]:
     """Decision for the voice, decision for the face, and hard label of every utterance."""
     decided = []
     for index, label in enumerate(labels.tolist()):

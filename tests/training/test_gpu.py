@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsv.data.batches import visits
+from selfsv.data.batches import epoch_batches
 from selfsv.methods.ca_dino import DinoNetwork, sgd
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.pretrain import PretrainSettings
@@ -26,8 +26,8 @@ def test_steps_stay_on_the_gpu_and_wait_for_nothing(name, packed, banks, packed_
         method = METHODS[name](Workshop(packed, banks, packed_faces, device=GPU))
         for epoch in range(EPOCHS):  # the last layer begins to move in the second, the gate and its corrections in the third
             crops = method.begin_epoch(epoch)
-            for step, visit in enumerate(visits(1, method.stage, epoch, UTTERANCES, method.batch_size)):
-                method.step(crops[visit], epoch + step / 3)
+            for step, indices in enumerate(epoch_batches(1, method.stage, epoch, UTTERANCES, method.batch_size)):
+                method.step(crops[indices], epoch + step / 3)
 
 
 @pytest.mark.parametrize("misuse", ["place", "value", "copy"])

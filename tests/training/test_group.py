@@ -53,7 +53,7 @@ def test_meetings(tmp_path):
             "total": group.total(3 + group.rank),
             "largest": group.largest(group.rank),
             "gathered": group.gathered(rows),
-            "agreed": group.agreed(lambda: ["from", group.rank]),
+            "agreed": group.on_first_rank(lambda: ["from", group.rank]),
             "part": group.part([0, 1, 2]),
         }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import Visit
+from selfsv.data.batches import BatchIndices
 from selfsv.engine import shared_memory as module
 from selfsv.engine.shared_memory import require_shared_memory
 from selfsv.errors import InputError
@@ -17,7 +17,7 @@ from selfsv.errors import InputError
 BYTES = 100_000 * 2 + 8  # of an utterance
 
 
-class Views(NamedTuple):
+class Crops(NamedTuple):
     crops: Tensor
     plan: None = None
 
@@ -25,8 +25,8 @@ class Views(NamedTuple):
 class Crops(Dataset):
     """100,000 samples of int16 for each utterance, and its number."""
 
-    def __getitem__(self, visit: Visit) -> tuple[Tensor, Views]:
-        return torch.from_numpy(visit.utterances), Views(torch.zeros(2, len(visit.utterances), 50_000, dtype=torch.int16))
+    def __getitem__(self, indices: BatchIndices) -> tuple[Tensor, Crops]:
+        return torch.from_numpy(indices.utterances), Crops(torch.zeros(2, len(indices.utterances), 50_000, dtype=torch.int16))
 
 
 class Usage(NamedTuple):
@@ -36,7 +36,7 @@ class Usage(NamedTuple):
 def require(monkeypatch: pytest.MonkeyPatch, free: int, workers: int, processes: int = 1) -> None:
     """Ask for batches of 32 utterances where so many bytes are free."""
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: Usage(free))
-    require_shared_memory(Crops(), Visit(0, np.arange(32)), workers, processes)
+    require_shared_memory(Crops(), BatchIndices(0, np.arange(32)), workers, processes)
 
 
 @pytest.mark.parametrize(("workers", "processes", "batches"), [(1, 1, 4), (6, 1, 14), (2, 4, 24)])

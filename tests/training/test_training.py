@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.batches import TrainCrops, visits
+from selfsv.data.batches import TrainCrops, epoch_batches
 from selfsv.data.crops import ClusterPartners
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import StateFile
-from selfsv.engine.loop import TERMINATED, fit, once_more
+from selfsv.engine.loop import TERMINATED, extra_epoch, fit
 from selfsv.engine.processes import Group
 from selfsv.errors import InputError, TrainingError
 from selfsv.losses.aam import aam_loss
 from selfsv.losses.loss_gate import Mixture, crossing
 from selfsv.methods import branch
-from selfsv.methods.branch import Branch
+from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.models.ecapa import untrained
 from selfsv.settings.audio import FeatureSettings
@@ -115,14 +115,14 @@ def test_the_recorded_loss_is_the_clean_one(workshop, tmp_path):
     method = workshop.gated(epochs=1, batch_size=24, optimiser=still, aam={"margin_start_epoch": 0, "margin_full_epoch": 0})
     workshop.trained(method, tmp_path)
     recorded = method.losses(workshop.corpus.utterances)
-    (visit,) = visits(1, 1, 0, len(workshop.corpus), 24)
-    batch = TrainCrops(workshop.corpus, workshop.planner, 1.0, 1, 1)[visit]
-    waves = batch.clean.crops[0].float()
+    (indices,) = epoch_batches(1, 1, 0, len(workshop.corpus), 24)
+    batch = TrainCrops(workshop.corpus, workshop.sampler, 1.0, 1, 1)[indices]
+    waves = batch.clean.samples[0].float()
     features = LogMel(FeatureSettings())(waves / waves.abs().amax(dim=1, keepdim=True))
     with torch.no_grad():
         cosines = method.voice.classifier(method.voice.encoder.train()(features))
         expected = aam_loss(cosines, method._labels[batch.utterances], 32.0, 0.2)
-    np.testing.assert_allclose(recorded["loss_clean"].to_numpy()[visit.utterances], expected.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(recorded["loss_clean"].to_numpy()[indices.utterances], expected.numpy(), rtol=1e-4, atol=1e-5)
     assert list(recorded["utterance"]) == list(workshop.corpus.utterances)
 
 
@@ -151,7 +151,7 @@ def test_gate_modes(mode, workshop, tmp_path):
 def test_labels_of_one_class_are_warned_of(workshop, tmp_path):
     labels = torch.zeros(len(workshop.corpus), dtype=torch.int64)
     settings = validated(TrainSettings, {**TRAIN, "epochs": 2})
-    voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 1, np.ones(len(labels), bool), workshop.runtime())
+    voice = ModalityTrainer("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 1, np.ones(len(labels), bool), workshop.runtime())
     method = GatedTraining(settings, voice, labels, 1, 1, workshop.features, workshop.segments(settings))
     assert all("one class" in row["warning"] for row in workshop.trained(method, tmp_path / "one"))
     assert not any("one class" in row["warning"] for row in workshop.trained(workshop.gated(epochs=2), tmp_path / "six"))
@@ -229,11 +229,11 @@ def test_statistics_of_an_average_take_a_bounded_number_of_batches(workshop, tmp
     read = []
 
     def batches():
-        for batch in once_more(method, len(workshop.corpus), workshop.runtime()):
+        for batch in extra_epoch(method, len(workshop.corpus), workshop.runtime()):
             read.append(batch)
             yield batch
 
-    method.settle(batches)
+    method.finalize(batches)
     assert len(read) == 2  # each gives a clean and an augmented one
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from selfsv.data.augment import Augmenter, Planner
+from selfsv.data.augment import AugmentationSampler, Augmenter
 from selfsv.data.banks import load_bank
 from selfsv.data.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops
 from selfsv.data.corpus import PackedCorpus
@@ -20,11 +20,11 @@ from selfsv.data.faces import PackedFaces
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import StateFile
 from selfsv.engine.extraction import extract_embeddings
-from selfsv.engine.loop import fit, once_more
+from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
-from selfsv.methods.audio_visual import AudioVisualTraining, Branches
-from selfsv.methods.branch import Branch
+from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
+from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.ca_dino import Pretraining
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
@@ -66,13 +66,13 @@ class Workshop:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     device: torch.device = CPU
     corpus: PackedCorpus = field(init=False)
-    planner: Planner = field(init=False)
+    sampler: AugmentationSampler = field(init=False)
     features: FeatureExtractor = field(init=False)
 
     def __post_init__(self) -> None:
         noise, rirs = map(load_bank, self.banks)
         self.corpus = PackedCorpus(*self.packed.paths)
-        self.planner = Planner(self.augmentation, noise.kind.numpy(), len(rirs))
+        self.sampler = AugmentationSampler(self.augmentation, noise.kind.numpy(), len(rirs))
         self.features = FeatureExtractor(Augmenter(noise, rirs, self.device), LogMel(FeatureSettings()), self.device)
 
     @staticmethod
@@ -88,7 +88,7 @@ class Workshop:
         def crops(partners: ClusterPartners | None) -> PretrainCrops:
             if seen is not None:
                 seen.append(partners)
-            return PretrainCrops(self.corpus, self.planner, settings.crops, 1, partners)
+            return PretrainCrops(self.corpus, self.sampler, settings.crops, 1, partners)
 
         def extract(encoder: torch.nn.Module) -> np.ndarray:
             return extract_embeddings(encoder, LogMel(FeatureSettings()), self.corpus, self.runtime())
@@ -98,7 +98,7 @@ class Workshop:
     def gated(self, **changes: Any) -> GatedTraining:
         settings = validated(TrainSettings, {**TRAIN, **changes})
         labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        voice = Branch("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), self.runtime())
+        voice = ModalityTrainer("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), self.runtime())
         return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
 
     def tuning(self, **changes: Any) -> Tuning:
@@ -106,12 +106,12 @@ class Workshop:
         settings = validated(AamTraining, {**TUNE, **changes})
         encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(12, 6, 1, FINETUNING)
         learner = AamLearner(settings, encoder, classifier, self.runtime())
-        crops = TuneCrops(self.corpus, self.planner, settings.crop_seconds, 1, FINETUNING)
+        crops = TuneCrops(self.corpus, self.sampler, settings.crop_seconds, 1, FINETUNING)
         labels = torch.from_numpy(pd.factorize(np.array(self.packed.speakers))[0])
         return Tuning("tuning", settings, learner, labels, 1, FINETUNING, self.features, crops)
 
     def segments(self, settings: TrainSettings) -> TrainCrops:
-        return TrainCrops(self.corpus, self.planner, settings.crop_seconds, 1, 1)
+        return TrainCrops(self.corpus, self.sampler, settings.crop_seconds, 1, 1)
 
     def audio_visual(self, **changes: Any) -> AudioVisualTraining:
         settings = validated(TrainSettings, {**TRAIN, **changes})
@@ -119,9 +119,9 @@ class Workshop:
         faces = PackedFaces(*self.packed_faces, self.corpus.utterances)
         present = np.ones(len(labels), bool), faces.count > 0
         encoders = untrained(ENCODER, 80, 1, 1), untrained_face_encoder(FACE_ENCODER, 1, 1)
-        branches = Branches(
+        branches = ModalityTrainers(
             *(
-                Branch(modality, settings, encoder, 12, 6, who, self.runtime(), several=True)
+                ModalityTrainer(modality, settings, encoder, 12, 6, who, self.runtime(), several=True)
                 for modality, encoder, who in zip(("audio", "face"), encoders, present, strict=True)
             )
         )
@@ -131,8 +131,8 @@ class Workshop:
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
         runtime = self.runtime(workers)
         rows = fit(method, len(self.corpus), runtime, StateFile(folder, "test", "key"), folder / "tensorboard")
-        if hasattr(method, "settle"):
-            method.settle(lambda: once_more(method, len(self.corpus), runtime))
+        if hasattr(method, "finalize"):
+            method.finalize(lambda: extra_epoch(method, len(self.corpus), runtime))
         return rows
 
 

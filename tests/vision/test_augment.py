@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 
-from selfsv.data.face_augment import FaceInput, FacePlan, augmented, blend, blurred, draw_plan, luma, shift_hue
+from selfsv.data.face_augment import FaceAugmentationParams, FaceInput, augmented, blend, blurred, draw_params, luma, shift_hue
 from selfsv.engine.runtime import Runtime
 from selfsv.models.resnet34 import untrained_face_encoder
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
@@ -56,9 +56,9 @@ def test_blur_is_torchvisions(images):
     torch.testing.assert_close(blurred(images[:3], sigmas), torch.stack(expected), atol=1e-5, rtol=0)
 
 
-def plan_of(count: int, **changes: object) -> FacePlan:
+def plan_of(count: int, **changes: object) -> FaceAugmentationParams:
     """A plan that changes nothing but what is named."""
-    neutral = FacePlan(
+    neutral = FaceAugmentationParams(
         flip=torch.zeros(count, dtype=torch.bool),
         brightness=torch.ones(count),
         contrast=torch.ones(count),
@@ -98,8 +98,8 @@ def both_faces(side: int, device: torch.device) -> list[torch.Tensor]:
     """What an encoder sees of eight faces, clean and augmented: some are turned in hue or blurred, some are not."""
     rng = np.random.default_rng(3)
     faces = torch.from_numpy(rng.integers(0, 256, (8, 112, 96, 3), dtype=np.uint8))
-    plans = [draw_plan(rng, FaceAugmentationSettings()) for _ in range(8)]
-    plan = FacePlan(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
+    plans = [draw_params(rng, FaceAugmentationSettings()) for _ in range(8)]
+    plan = FaceAugmentationParams(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
     return [FaceInput(side, device)(faces), FaceInput(side, device)(faces, plan)]
 
 
@@ -135,8 +135,8 @@ print("done")
 def test_augmented_pixels_stay_in_range():
     rng = np.random.default_rng(1)
     faces = torch.from_numpy(rng.integers(0, 256, (64, 112, 96, 3), dtype=np.uint8))
-    plans = [draw_plan(rng, FaceAugmentationSettings()) for _ in range(64)]
-    plan = FacePlan(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
+    plans = [draw_params(rng, FaceAugmentationSettings()) for _ in range(64)]
+    plan = FaceAugmentationParams(*(torch.from_numpy(np.stack(field)) for field in zip(*plans, strict=True)))
     seen = FaceInput(64, CPU)(faces, plan)
     assert seen.min() >= -0.5 and seen.max() <= 0.5
 
@@ -144,7 +144,7 @@ def test_augmented_pixels_stay_in_range():
 def test_a_small_encoder_sees_the_same_changes(images):
     """Shrunk first, since changes cost by the pixel; what the encoder sees is what it would see of changes at the full size."""
     faces = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    plan = FacePlan(
+    plan = FaceAugmentationParams(
         flip=torch.tensor([True, False, True, False]),
         brightness=torch.tensor([0.7, 1.2, 1.0, 0.9]),
         contrast=torch.tensor([1.3, 0.8, 1.0, 1.1]),
@@ -162,7 +162,9 @@ def test_a_small_encoder_sees_the_same_changes(images):
 
 def test_plans_follow_the_settings():
     rng = np.random.default_rng(2)
-    drawn = FacePlan(*(np.stack(field) for field in zip(*(draw_plan(rng, FaceAugmentationSettings()) for _ in range(4000)), strict=True)))
+    drawn = FaceAugmentationParams(
+        *(np.stack(field) for field in zip(*(draw_params(rng, FaceAugmentationSettings()) for _ in range(4000)), strict=True))
+    )
     assert np.mean(drawn.flip) == pytest.approx(0.5, abs=0.03)
     assert np.mean(drawn.grey) == pytest.approx(0.2, abs=0.03)
     assert np.mean(drawn.brightness != 1) == pytest.approx(0.8, abs=0.03)
@@ -170,4 +172,4 @@ def test_plans_follow_the_settings():
     assert np.abs(drawn.hue).max() <= 0.1
     assert np.mean(drawn.blur > 0) == pytest.approx(0.5, abs=0.03) and drawn.blur.max() <= 2
     nothing = FaceAugmentationSettings(flip=0, colour=0, grey=0, blur=0)
-    assert [float(value) for value in draw_plan(rng, nothing)] == [0, 1, 1, 1, 0, 0, 0]
+    assert [float(value) for value in draw_params(rng, nothing)] == [0, 1, 1, 1, 0, 0, 0]

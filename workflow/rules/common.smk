@@ -7,14 +7,14 @@ from pathlib import Path
 from selfsv.scoring import systems as names
 from workflow.environment import prepare
 from workflow.imports import source_files
-from workflow.liveness import claim
+from workflow.liveness import acquire_run_lock
 
 REPOSITORY = Path(workflow.basedir)
 
 prepare(REPOSITORY)
 
 # Held until this process ends. The processes of single jobs belong to a run that holds it already.
-ALIVE = claim(EXPERIMENT.experiment) if workflow.is_main_process else None
+ALIVE = acquire_run_lock(EXPERIMENT.experiment) if workflow.is_main_process else None
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
 RUNTIME = EXPERIMENT.runtime
