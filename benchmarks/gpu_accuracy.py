@@ -126,7 +126,9 @@ class Run:
 
     def _listing(self, corpus: str) -> Stage:
         folder, settings = self._folder / corpus, self._experiment.corpora[corpus].to_json()
-        outputs = ["--listing", folder / "listing.parquet", "--speakers", folder / "speakers.parquet"]
+        outputs = [
+            word for name in ("listing", "speakers", "left_out") for word in (f"--{name.replace('_', '-')}", folder / f"{name}.parquet")
+        ]
         return self._stage(f"listing-{corpus}", 20, "listing", "--settings", settings, "--shards", self._experiment.pack.shards, *outputs)
 
     def _pack(self, corpus: str, shard: int, threads: int) -> Stage:

@@ -275,7 +275,7 @@ def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[BatchIndic
 
 
 class Endless:
-    """A sampler of as many visits as are asked for."""
+    """A sampler of as many batches as are asked for."""
 
     def __init__(self, bench: Bench, epoch: int):
         self._bench, self._epoch = bench, epoch

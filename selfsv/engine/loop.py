@@ -47,7 +47,7 @@ class Method(Protocol[Taken]):
     batch_size: int
 
     def begin_epoch(self, epoch: int) -> Dataset:
-        """Prepare an epoch; its batches, indexed by visits."""
+        """Prepare an epoch; its batches, indexed by `BatchIndices`."""
 
     def step(self, batch: Taken, progress: float) -> None:
         """One update of the weights; `progress` is in epochs, with the fraction of the current one."""

@@ -39,6 +39,7 @@ def packed(
         listing,
         *("--settings", settings, "--shards", shards),
         *("--listing", folder / "listing.parquet", "--speakers", folder / "speakers.parquet"),
+        *("--left-out", folder / "left_out.parquet"),
     )
     for shard in range(shards):
         stage(
@@ -121,7 +122,10 @@ def test_a_channel_is_an_utterance_of_its_own(stage: Callable[..., None], tmp_pa
     soundfile.write(tmp_path / "call.wav", talkers, RATE)
     (tmp_path / "list.csv").write_text("path,utterance,channel\ncall.wav,a,1\ncall.wav,b,2\ncall.wav,c,3\n")
     settings = f'{{"layout": "listing", "path": "{tmp_path / "list.csv"}"}}'
-    stage(listing, "--settings", settings, "--shards", 1, "--listing", tmp_path / "l.parquet", "--speakers", tmp_path / "s.parquet")
+    outputs = [
+        f"--{name}={tmp_path / file}" for name, file in (("listing", "l.parquet"), ("speakers", "s.parquet"), ("left-out", "e.parquet"))
+    ]
+    stage(listing, "--settings", settings, "--shards", 1, *outputs)
     files = ("--listing", tmp_path / "l.parquet", "--audio", tmp_path / "audio-0.pt", "--manifest", tmp_path / "m.parquet")
     stage(pack, "--settings", "{}", "--shard", 0, *files)
     samples = torch.load(tmp_path / "audio-0.pt", weights_only=True).numpy()

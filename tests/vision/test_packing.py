@@ -51,6 +51,7 @@ def listed(folder: Path, corpus: Path) -> None:
         listing,
         *("--settings", settings, "--shards", SHARDS),
         *("--listing", folder / "listing.parquet", "--speakers", folder / "speakers.parquet"),
+        *("--left-out", folder / "left_out.parquet"),
     )
     run_stage(videos, "--settings", settings, "--listing", folder / "listing.parquet", "--videos", folder / "videos.parquet")
 
