@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.clustering import PreparationSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.jobs import PretrainJob, TrainJob
 from selfsv.settings.pretrain import PretrainSettings
@@ -70,7 +71,7 @@ def test_no_training_stage_opens_the_file(packed, banks, tmp_path):
     stage_1 = validated(
         PretrainSettings, {"epochs": 2, "batch_size": 8, "crops": crops, "head": {"prototypes": 32}, "cluster_aware": aware}
     )
-    settings = PretrainJob(pretrain=stage_1, **COMMON).to_json()
+    settings = PretrainJob(pretrain=stage_1, preparation=PreparationSettings(), **COMMON).to_json()
     first, second = tmp_path / "iter_0", tmp_path / "iter_1"
     script("pretrain", settings, *corpus, *sources, "--model", first / "model.pt", "--history", first / "history.parquet")
     script("extract", "{}", *corpus, "--model", first / "model.pt", "--output", first / "train.parquet", "--threads", "1")
