@@ -167,7 +167,7 @@ rule extract:
     params:
         on=ON,
     shell:
-        "python -m pipeline.extract --settings '{{}}' --model {input.model:q} --manifest {input.manifest:q} --audio {input.audio:q}"
+        "python -m pipeline.extract --model {input.model:q} --manifest {input.manifest:q} --audio {input.audio:q}"
         " --output {output:q} {params.on} --threads {threads} 2> {log:q}"
 
 
