@@ -38,7 +38,8 @@ ROUNDS = {
     f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
 }
 FOLDER = f"results/{COMMON.experiment}"
-ON = f"--device {COMMON.runtime.device} --precision {COMMON.runtime.precision} --workers {COMMON.runtime.workers}"
+ON = f"--device {COMMON.runtime.device} --precision {COMMON.runtime.precision}"
+TRAINED_ON = f"{ON} --workers {COMMON.runtime.workers}"
 
 
 def changed(changes, seed="seed_1"):
@@ -115,7 +116,7 @@ rule pretrain:
     params:
         settings=lambda wildcards: PretrainJob.of(changed(PRETRAINED[wildcards.row], wildcards.seed)).to_json(),
         state=f"{FOLDER}/state",
-        on=ON,
+        on=TRAINED_ON,
     shell:
         "python -m pipeline.pretrain --settings {params.settings:q} --manifest {input.manifest:q} --audio {input.audio:q}"
         " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --history {output.history:q}"
@@ -144,7 +145,7 @@ rule train:
     params:
         settings=lambda wildcards: TrainJob.of(changed(ROUNDS[wildcards.row], wildcards.seed)).to_json(),
         state=f"{FOLDER}/state",
-        on=ON,
+        on=TRAINED_ON,
     shell:
         "python -m pipeline.train --settings {params.settings:q} --iteration 1 --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"

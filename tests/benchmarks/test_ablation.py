@@ -1,6 +1,9 @@
 """The ablations: what is planned, labels that are wrong on purpose, and the table."""
 
+import argparse
+import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "benchmarks" / "ablation.yaml"
 
 
-def test_every_row_is_trained_with_every_seed(tmp_path):
+def test_every_row_is_trained_with_every_seed(tmp_path, monkeypatch):
     """A dry run on finished experiments, of which only the files' names are there; all rows are valid settings."""
     plan = yaml.safe_load(TABLE.read_text())["ablation"]
     data = tmp_path / plan["data"]
@@ -28,7 +31,8 @@ def test_every_row_is_trained_with_every_seed(tmp_path):
         path.touch()
     (tmp_path / "demo").symlink_to(REPOSITORY / "demo")
     overlays = [REPOSITORY / "demo" / "config.yaml", TABLE]
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--snakefile", REPOSITORY / "benchmarks" / "ablation.smk"]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds"]
+    command += ["--snakefile", REPOSITORY / "benchmarks" / "ablation.smk"]
     done = subprocess.run([*command, "--cores", "2", "--configfile", *overlays], cwd=tmp_path, capture_output=True, text=True, check=True)
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)}
     seeds, pretrained = len(plan["seeds"]), len(plan["pretraining"])
@@ -37,6 +41,28 @@ def test_every_row_is_trained_with_every_seed(tmp_path):
     assert jobs["train"] == seeds * rounds
     assert jobs["labels"] == len(plan["labels"])
     assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2 == seeds * (pretrained + rounds)
+    check_options(done.stdout + done.stderr, monkeypatch)
+
+
+class ParsedError(Exception):
+    """The command line was understood."""
+
+
+def check_options(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage's script knows the options that it is called with."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(self: argparse.ArgumentParser) -> None:
+        parse(self)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    calls = dict(re.findall(r"python -m (pipeline\.\w+) (.*?)(?: 2>| &&)", output))
+    assert {"pipeline.pretrain", "pipeline.train", "pipeline.extract", "pipeline.cluster", "pipeline.score"} == set(calls)
+    for module, options in calls.items():
+        monkeypatch.setattr(sys, "argv", [module, *shlex.split(options)])
+        with pytest.raises(ParsedError):
+            importlib.import_module(module).main()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
