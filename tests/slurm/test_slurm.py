@@ -254,9 +254,17 @@ def test_a_training_spreads_over_nodes(cluster, tmp_path):
     job = running("pretrain", controller, tmp_path, "epoch 1 of")
     shown = subprocess.run(["scontrol", "-o", "show", "job", job], capture_output=True, text=True).stdout
     assert " NumNodes=2 " in shown and "gres/gpu:2" in shown.replace("gres:gpu", "gres/gpu"), shown
-    assert len([1 for process in trainers("pretrain", tmp_path) if "RANK" in environment_of(process)]) == 4
+    started = trainers("pretrain", tmp_path)
+    ranks = [
+        environment_of(process)["RANK"] for process in started if parent_of(process) not in started and "RANK" in environment_of(process)
+    ]
+    assert sorted(ranks) == ["0", "1", "2", "3"]  # their data workers aside
     assert controller.wait(300) == 0, said(tmp_path)
     assert (tmp_path / "results/spread/iter_0/model.pt").exists()
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def environment_of(process: int) -> dict[str, str]:

@@ -17,16 +17,16 @@ from selfsv.errors import InputError
 BYTES = 100_000 * 2 + 8  # of an utterance
 
 
-class Crops(NamedTuple):
-    crops: Tensor
-    plan: None = None
+class Samples(NamedTuple):
+    samples: Tensor
+    params: None = None
 
 
 class Crops(Dataset):
     """100,000 samples of int16 for each utterance, and its number."""
 
-    def __getitem__(self, indices: BatchIndices) -> tuple[Tensor, Crops]:
-        return torch.from_numpy(indices.utterances), Crops(torch.zeros(2, len(indices.utterances), 50_000, dtype=torch.int16))
+    def __getitem__(self, indices: BatchIndices) -> tuple[Tensor, Samples]:
+        return torch.from_numpy(indices.utterances), Samples(torch.zeros(2, len(indices.utterances), 50_000, dtype=torch.int16))
 
 
 class Usage(NamedTuple):
