@@ -27,11 +27,11 @@ from selfsv.device import keep_freed_memory
 from selfsv.engine.compilation import KERNELS
 from selfsv.engine.runtime import Runtime
 from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
-from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.ca_dino import Pretraining
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
 from selfsv.methods.learner import AamLearner
+from selfsv.methods.modality_trainer import ModalityTrainer
 from selfsv.models.ecapa import untrained
 from selfsv.models.resnet34 import untrained_face_encoder
 from selfsv.settings.experiment import Experiment, resolve

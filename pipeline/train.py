@@ -8,9 +8,9 @@ from selfsv.data.batches import TrainCrops
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.methods.modality_trainer import ModalityTrainer
 from selfsv.models.ecapa import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TrainJob

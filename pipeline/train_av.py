@@ -16,8 +16,8 @@ from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.errors import InputError
 from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
-from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.methods.modality_trainer import ModalityTrainer
 from selfsv.models.ecapa import untrained
 from selfsv.models.face_model import save_face_model
 from selfsv.models.model_file import save_model

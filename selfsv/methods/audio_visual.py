@@ -14,8 +14,8 @@ from selfsv.data.face_batches import AudioVisualBatch
 from selfsv.engine.history import Row
 from selfsv.losses.joint_correction import JointDecision, decide_jointly
 from selfsv.losses.label_correction import CleanOutputs, decide
-from selfsv.methods.branch import GatedBatch, ModalityTrainer
 from selfsv.methods.learner import schedules
+from selfsv.methods.modality_trainer import GatedBatch, ModalityTrainer
 from selfsv.settings.train import TrainSettings
 
 

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from selfsv.data.batches import FeatureExtractor, TrainBatch
 from selfsv.engine.history import Row
 from selfsv.losses.label_correction import decide
-from selfsv.methods.branch import GatedBatch, ModalityTrainer
 from selfsv.methods.learner import schedules
+from selfsv.methods.modality_trainer import GatedBatch, ModalityTrainer
 from selfsv.settings.train import TrainSettings
 
 

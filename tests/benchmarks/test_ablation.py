@@ -1,7 +1,5 @@
 """The ablations: what is planned, labels that are wrong on purpose, and the table."""
 
-import argparse
-import importlib
 import re
 import shlex
 import subprocess
@@ -15,6 +13,7 @@ import yaml
 
 from benchmarks.ablation_table import agreement, markdown, trusted
 from benchmarks.shuffle_labels import shuffled
+from tests.benchmarks.command_lines import assert_understood
 
 REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "benchmarks" / "ablation.yaml"
@@ -41,28 +40,10 @@ def test_every_row_is_trained_with_every_seed(tmp_path, monkeypatch):
     assert jobs["train"] == seeds * rounds
     assert jobs["labels"] == len(plan["labels"])
     assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2 == seeds * (pretrained + rounds)
-    check_options(done.stdout + done.stderr, monkeypatch)
-
-
-class ParsedError(Exception):
-    """The command line was understood."""
-
-
-def check_options(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every stage's script knows the options that it is called with."""
-    parse = argparse.ArgumentParser.parse_args
-
-    def parsed(self: argparse.ArgumentParser) -> None:
-        parse(self)
-        raise ParsedError
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
-    calls = dict(re.findall(r"python -m (pipeline\.\w+) (.*?)(?: 2>| &&)", output))
+    calls = dict(re.findall(r"python -m (pipeline\.\w+) (.*?)(?: 2>| &&)", done.stdout + done.stderr))
     assert {"pipeline.pretrain", "pipeline.train", "pipeline.extract", "pipeline.cluster", "pipeline.score"} == set(calls)
     for module, options in calls.items():
-        monkeypatch.setattr(sys, "argv", [module, *shlex.split(options)])
-        with pytest.raises(ParsedError):
-            importlib.import_module(module).main()
+        assert_understood(module, shlex.split(options), monkeypatch)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

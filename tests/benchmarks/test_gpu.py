@@ -1,7 +1,5 @@
 """The measurements on a borrowed GPU: bounded stages, refusals, the made-up corpus, and that the settings still resolve."""
 
-import argparse
-import importlib
 import json
 import sys
 import time
@@ -15,6 +13,7 @@ from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
 from benchmarks.speed_corpus import Size, corpus_in
 from benchmarks.speed_trainings import merged
 from selfsv.data.banks import NOISE_KINDS, load_bank
+from tests.benchmarks.command_lines import assert_understood
 
 REPOSITORY = Path(__file__).parents[2]
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('{\"rate\": 3}')"
@@ -138,26 +137,13 @@ def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
         assert experiment.encoder.channels == 512 and experiment.pretrain.epochs * 1225 == 121_275
 
 
-class ParsedError(Exception):
-    """The command line was understood."""
-
-
 def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_path, monkeypatch):
     noted = Noted(succeeds=True)
     assert gpu_accuracy.Run(noted, gpu_accuracy.experiment_of(small=False), tmp_path, slower=1.0).everything()
     assert len(noted.stages) == 11 + 4 * 4 + 3  # data and CA-DINO, then of each model two extractions, clusters and scores, and the rounds
-    parse = argparse.ArgumentParser.parse_args
-
-    def parsed(self: argparse.ArgumentParser) -> None:
-        parse(self)
-        raise ParsedError
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
     for stage in noted.stages:
         _, _, module, *options = stage.command
-        monkeypatch.setattr(sys, "argv", [module, *options])
-        with pytest.raises(ParsedError):
-            importlib.import_module(module).main()
+        assert_understood(module, options, monkeypatch)
 
 
 def test_an_overlay_changes_what_it_names():

@@ -19,9 +19,9 @@ from selfsv.engine.processes import Group
 from selfsv.errors import InputError, TrainingError
 from selfsv.losses.aam import aam_loss
 from selfsv.losses.loss_gate import Mixture, crossing
-from selfsv.methods import branch
-from selfsv.methods.branch import ModalityTrainer
+from selfsv.methods import modality_trainer
 from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.modality_trainer import ModalityTrainer
 from selfsv.models.ecapa import untrained
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.section import validated
@@ -225,7 +225,7 @@ def test_clusters_are_of_embeddings_prepared_as_for_the_pseudo_labels(workshop, 
 def test_statistics_of_an_average_take_a_bounded_number_of_batches(workshop, tmp_path, monkeypatch):
     method = workshop.gated(average_last=2)
     workshop.trained(method, tmp_path)
-    monkeypatch.setattr(branch, "BATCHES_FOR_STATISTICS", 4)
+    monkeypatch.setattr(modality_trainer, "BATCHES_FOR_STATISTICS", 4)
     read = []
 
     def batches():

@@ -24,11 +24,11 @@ from selfsv.engine.loop import extra_epoch, fit
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
 from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
-from selfsv.methods.branch import ModalityTrainer
 from selfsv.methods.ca_dino import Pretraining
 from selfsv.methods.dlg_lc import GatedTraining
 from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
 from selfsv.methods.learner import AamLearner
+from selfsv.methods.modality_trainer import ModalityTrainer
 from selfsv.models.ecapa import untrained
 from selfsv.models.resnet34 import untrained_face_encoder
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
