@@ -179,12 +179,12 @@ class FeatureExtractor:
     """Crops to features on the training device: augmentation, peak normalisation, log-mel."""
 
     def __init__(self, augmenter: Augmenter, log_mel: LogMel, device: torch.device):
-        self._augmenter, self._log_mel, self.device = augmenter, log_mel.to(device), device
+        self._augmenter, self.log_mel, self.device = augmenter, log_mel.to(device), device
 
     @torch.no_grad()
     def __call__(self, crops: Crops) -> Tensor:
         """Features [V * B, T, mel_bins], view by view."""
         samples = crops.samples.flatten(0, 1).to(self.device, non_blocking=True)
         if crops.params is None:
-            return self._log_mel(normalise_peak(samples.float()))
-        return self._log_mel(self._augmenter(samples, AugmentationParams(*(field.flatten() for field in crops.params))))
+            return self.log_mel(normalise_peak(samples.float()))
+        return self.log_mel(self._augmenter(samples, AugmentationParams(*(field.flatten() for field in crops.params))))

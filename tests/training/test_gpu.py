@@ -6,13 +6,14 @@ import torch
 from torch import nn
 
 from selfsv.data.batches import epoch_batches
-from selfsv.methods.ca_dino import DinoNetwork, sgd
+from selfsv.methods import pretraining
+from selfsv.methods.ca_dino import DinoNetwork
+from selfsv.methods.pretraining import sgd
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import validated
-from tests.training import workshop as workshops
 from tests.training.pretended_gpu import GPU, pretended_gpu
-from tests.training.workshop import METHODS, PRETRAIN, Workshop
+from tests.training.workshop import CPU, METHODS, PRETRAIN, Workshop
 
 UTTERANCES, EPOCHS = 24, 3
 
@@ -21,7 +22,7 @@ UTTERANCES, EPOCHS = 24, 3
 @pytest.mark.parametrize("name", METHODS)
 def test_steps_stay_on_the_gpu_and_wait_for_nothing(name, packed, banks, packed_faces, monkeypatch):
     embeddings = np.random.default_rng(0).normal(size=(UTTERANCES, 12)).astype(np.float32)
-    monkeypatch.setattr(workshops, "extract_embeddings", lambda *_: embeddings)
+    monkeypatch.setattr(pretraining, "extract_embeddings", lambda *_: embeddings)
     with pretended_gpu(monkeypatch):
         method = METHODS[name](Workshop(packed, banks, packed_faces, device=GPU))
         for epoch in range(EPOCHS):  # the last layer begins to move in the second, the gate and its corrections in the third
@@ -48,7 +49,10 @@ def test_the_fused_step_of_the_gpu_is_the_plain_one_when_the_last_layer_starts_l
     plain = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
     fused = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
     fused.load_state_dict(plain.state_dict())
-    optimisers = sgd(plain, settings, fused=False), sgd(fused, settings, fused=True)
+    # Off the CPU `sgd` asks for the fused step; here the fused step of the CPU stands in for it.
+    optimisers = [sgd(network, [network.head.prototypes.weight], settings.optimiser, CPU) for network in (plain, fused)]
+    for group in optimisers[1].param_groups:
+        group["fused"] = True
     for step in range(4):
         inputs = torch.randn(5, 7)
         for network, optimiser in zip((plain, fused), optimisers, strict=True):

@@ -240,7 +240,7 @@ def test_a_round_ends_as_the_mean_of_its_last_checkpoints(workshop, tmp_path):
     states, original = [], method.end_epoch
 
     def end_epoch(epoch: int):
-        states.append({name: value.clone() for name, value in method.voice.encoder.state_dict().items()})
+        states.append({name: value.clone() for name, value in method.weights("audio").items()})
         return original(epoch)
 
     method.end_epoch = end_epoch

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from selfsv.engine.clipping import Clipped, clip_together
-from selfsv.engine.diagnostics import few_classes
+from selfsv.engine.diagnostics import all_finite, few_classes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import margin_ramp, warmup_then_exponential
 from selfsv.losses.aam import AamClassifier, aam_loss
 from selfsv.settings.train import AamTraining
 
 
-class AamLearner:
+class AamNetwork:
     """Encoder, classifier, and the optimiser of both.
 
     Args:
@@ -22,7 +22,7 @@ class AamLearner:
     """
 
     def __init__(self, settings: AamTraining, encoder: nn.Module, classifier: AamClassifier, runtime: Runtime):
-        self._schedule, self._runtime, self.group = settings, runtime, runtime.group
+        self._settings, self._runtime, self.group = settings, runtime, runtime.group
         self.encoder, self.classifier = runtime.prepared(encoder), classifier.to(runtime.device)
         self._parameters = [*self.encoder.parameters(), *self.classifier.parameters()]
         optimiser, fused = settings.optimiser, runtime.device.type == "cuda" or None
@@ -30,31 +30,35 @@ class AamLearner:
             self._parameters, lr=0.0, momentum=optimiser.momentum, weight_decay=optimiser.weight_decay, fused=fused
         )
 
-    def cosines(self, features: Tensor) -> Tensor:
-        """Features [B, T, F] to cosines with every class, [B, classes]."""
+    def cosines(self, inputs: Tensor) -> Tensor:
+        """Cosines with every class, [B, classes], of what the encoder takes, [B, ...]."""
         with self._runtime.autocast():
-            embeddings = self.encoder(features)
+            embeddings = self.encoder(inputs)
         return self.classifier(embeddings)
 
     def losses(self, cosines: Tensor, labels: Tensor, progress: float) -> Tensor:
         """[B] AAM losses under the margin at `progress` epochs."""
-        return aam_loss(cosines, labels, self._schedule.aam.scale, margin(self._schedule, progress))
+        return aam_loss(cosines, labels, self._settings.aam.scale, margin(self._settings, progress))
+
+    def update(self, loss: Tensor, progress: float) -> Clipped:
+        """Step the optimiser on this process's share of the batch's loss; return what the gradients were like."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self._settings, progress)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.group.sum_gradients(self._parameters)
+        clipped = clip_together(self._parameters, self._settings.optimiser.clip_gradient)
+        self._optimiser.step()
+        return clipped
 
     @property
     def warning(self) -> str:
         """What is suspicious about the labels, or nothing."""
         return few_classes(len(self.classifier.weight))
 
-    def update(self, loss: Tensor, progress: float) -> Clipped:
-        """One step of the optimiser, on this process's share of the batch's loss; what its gradients were like."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self._schedule, progress)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.group.sum_gradients(self._parameters)
-        clipped = clip_together(self._parameters, self._schedule.optimiser.clip_gradient)
-        self._optimiser.step()
-        return clipped
+    def is_finite(self) -> bool:
+        """Whether all weights are finite."""
+        return all_finite(self.encoder, self.classifier)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

@@ -1,11 +1,13 @@
 """The teacher's update against Eq. 4, number by number, and averages of weights."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
-from selfsv.engine.batchnorm_statistics import reestimate
-from selfsv.engine.ema import WeightAverage, update_teacher
+from selfsv.engine.averages import WeightAverage, reestimate, update_teacher
 from selfsv.engine.schedules import cosine
 
 
@@ -75,8 +77,12 @@ def test_statistics_are_the_means_over_the_batches():
     assert network[2].momentum == 0.3 and not network.training
 
 
-def test_statistics_stay_without_a_batch():
-    network = two_norms()
-    network[0].running_mean.fill_(2.0)
-    reestimate(network, [])
-    assert network[0].running_mean.tolist() == [2.0, 2.0, 2.0]
+def test_statistics_of_a_compiled_network_are_those_of_the_plain_one():
+    plain, batches = two_norms(), [torch.randn(8, 3) * 2 + 5, torch.randn(6, 3) - 1]
+    compiled = deepcopy(plain)
+    graphs = CompileCounterWithBackend("eager")
+    compiled.forward = torch.compile(compiled.forward, dynamic=False, backend=graphs)
+    for network in (plain, compiled):
+        reestimate(network, batches)
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
+    assert graphs.frame_count == 0
