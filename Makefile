@@ -90,6 +90,11 @@ lint: setup ## ruff, snakefmt, snakemake --lint, mypy
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: setup ## the documentation as web pages in build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	echo "Open $(CURDIR)/build/docs/index.html"
+
 .PHONY: format
 format: setup ## lay out all code as the linters want it
 	$(BIN)/ruff check --fix
@@ -99,5 +104,5 @@ format: setup ## lay out all code as the linters want it
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra demo --extra dev --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra demo --extra docs --extra dev --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml

@@ -30,9 +30,7 @@ def main() -> None:
         LOG.warning("%s", warning)
     if problems := too_few(utterances, check, args.processes):
         head = f"the training corpus has {utterances} utterances, too few for these settings:"
-        raise InputError(
-            "\n  ".join([head, *problems, "demo/config.yaml and README, 'Settings for your corpus', say what becomes of the others"])
-        )
+        raise InputError("\n  ".join([head, *problems, "demo/config.yaml and docs/corpus-size.md say what becomes of the others"]))
     write_text(args.output, json.dumps({"utterances": utterances}) + "\n")
 
 
