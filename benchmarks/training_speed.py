@@ -53,8 +53,7 @@ from benchmarks.speed_trainings import (
 from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.batches import PretrainCrops, TrainCrops, loaded
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners, PretrainCrops, TrainCrops, loaded
 from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.features import LogMel
 from selfsv.engine.compilation import KERNELS

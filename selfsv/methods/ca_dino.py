@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import PretrainBatch, PretrainCrops
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.averages import update_teacher
 from selfsv.engine.diagnostics import all_finite, collapse
 from selfsv.engine.history import Row

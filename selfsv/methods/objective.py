@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.methods.inputs import Inputs

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners
 from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings

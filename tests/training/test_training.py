@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.batches import TrainCrops, epoch_batches
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners, TrainCrops, epoch_batches
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import TERMINATED, StateFile
 from selfsv.engine.extraction import extract_embeddings
