@@ -396,7 +396,9 @@ def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
         latency: of one message, microseconds.
     """
     group = NotedGroup()
-    training(bench, replace(bench.runtime, compile=False, group=group)).step(batch_of(bench, COUNTED[0]), PROGRESS)
+    noted = training(bench, replace(bench.runtime, compile=False, group=group))
+    noted.step(batch_of(bench, COUNTED[0]), PROGRESS)
+    group.between_devices += norm_messages(cast(Objective, noted.objective).student)
     hosts = group.between_hosts + 1  # the loop's own, on whether to save
     sizes = list(group.between_devices)
     one = step_seconds(bench, bench.runtime, bench.args.batch_size)
@@ -424,6 +426,15 @@ def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
         "assumed": {"link_gigabytes_per_second": link, "latency_microseconds": latency, "host_latency_microseconds": 1e6 * HOST_LATENCY},
         "gpus": {str(gpus): of(gpus) for gpus in (2, 4, 8)},
     }
+
+
+def norm_messages(student: torch.nn.Module) -> list[int]:
+    """Bytes of what torch's SyncBatchNorm sends in a step, which no group sees: means, variances and counts forth, two sums back.
+
+    The student has two forward passes and as many backward, the teacher one forward.
+    """
+    norms = [module for module in student.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    return [4 * (2 * norm.num_features + 1) for norm in norms] * 3 + [4 * 2 * norm.num_features for norm in norms] * 2
 
 
 def step_seconds(bench: Bench, runtime: Runtime, utterances: int) -> float:
