@@ -31,7 +31,7 @@ from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.ecapa import untrained
 from selfsv.settings.experiment import Experiment, merged, resolve
-from selfsv.settings.jobs import PretrainJob, TrainAvJob, TrainJob, TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
 from selfsv.settings.reading import read_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -222,7 +222,7 @@ def _with_closed_gates(training: Round) -> Round:
 def tuning(bench: Bench) -> Tuning:
     """Fine-tuning with a large margin, on its long segments."""
     forget_graphs()
-    job, labels = TuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
+    job, labels = CompleteTuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
     encoder = untrained(job.encoder, job.features.mel_bins, 1, 0)
     classifier = fresh_classifier(job.encoder.embedding, int(labels.max()) + 1, 1, LARGE_MARGIN)
     return Tuning("large-margin fine-tuning", job, bench.inputs, encoder, classifier, labels, LARGE_MARGIN, bench.runtime)
