@@ -12,7 +12,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
-sys.path.insert(0, workflow.basedir)
+REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one
+sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.errors import SettingsError, printable
 from selfsv.settings.experiment import overlaid, resolve
@@ -24,7 +25,7 @@ try:
     for file in workflow.configfiles if workflow.is_main_process else []:
         check_file(Path(file))
     # There is no directive `configfile`: without one, Snakemake's `config` holds what --configfile and --config say, and that alone.
-    EXPERIMENT = resolve(overlaid(read_file(Path(workflow.basedir, "config.yaml")), config))
+    EXPERIMENT = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), config))
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 

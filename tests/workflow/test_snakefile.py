@@ -232,6 +232,13 @@ def test_paper_recipe_is_planned_in_seconds_without_looking_at_its_files(fresh, 
     assert seconds < 60
 
 
+def test_workflow_can_be_included_by_another_snakefile(fresh):
+    """As the entry workflow/Snakefile would, which Snakemake's catalogue of workflows looks for; a default target is lost."""
+    (fresh.folder / "workflow" / "Snakefile").write_text('include: "../Snakefile"\n')
+    included = fresh.plan("all", "--snakefile", "workflow/Snakefile", "--configfile", "overlay.yaml")
+    assert included == fresh.plan()
+
+
 def test_workflow_runs_from_another_directory(fresh, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "the trials.txt").touch()
