@@ -101,6 +101,7 @@ format: setup ## lay out all code as the linters want it
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/python -m workflow.schema
+	$(BIN)/python -m workflow.reference
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml

@@ -5,7 +5,6 @@
 - snakemake --profile slurm  # on a cluster
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,23 +12,20 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
-sys.path.insert(0, workflow.basedir)
+REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one
+sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.errors import SettingsError, printable
 from selfsv.settings.experiment import overlaid, resolve
-from selfsv.settings.reading import check_file
-
-
-configfile: os.path.join(workflow.basedir, "config.yaml")
-
-
-config = overlaid(config, workflow.config_settings.overwrite_config)
+from selfsv.settings.reading import check_file, read_file
 
 try:
-    if workflow.is_main_process:
-        for file in workflow.config_settings.configfiles:
-            check_file(Path(file))
-    EXPERIMENT = resolve(config)
+    # Snakemake merges files without a word on keys that stand twice in one. It documents no list of the files; this one is an
+    # attribute that Snakefiles elsewhere read, too. The processes of single jobs need not check again.
+    for file in workflow.configfiles if workflow.is_main_process else []:
+        check_file(Path(file))
+    # There is no directive `configfile`: without one, Snakemake's `config` holds what --configfile and --config say, and that alone.
+    EXPERIMENT = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), config))
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import faiss
 import numpy as np
 import torch
-import yaml
 from torch._dynamo.utils import counters
 
 from benchmarks.measuring import copy_rate, product_rate, versions
@@ -31,8 +30,9 @@ from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.ecapa import untrained
-from selfsv.settings.experiment import Experiment, resolve
-from selfsv.settings.jobs import PretrainJob, TrainAvJob, TrainJob, TuneJob
+from selfsv.settings.experiment import Experiment, merged, resolve
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
+from selfsv.settings.reading import read_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Figures = dict[str, Any]
@@ -142,18 +142,8 @@ def experiment_of(args: argparse.Namespace, changes: dict[str, Any]) -> Experime
         "train": batches,
         "faces": {"encoder": {"width": args.face_width, "input_side": args.face_side}},
     }
-    config = merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")), sizes)
+    config = merged(read_file(REPOSITORY / "config.yaml"), sizes)
     return resolve(merged(merged(config, changes), sizes if args.small else {}))
-
-
-def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`config` with what `changes` names, key by key."""
-
-    def value(name: str) -> Any:
-        old, new = config.get(name), changes.get(name)
-        return merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else changes.get(name, old)
-
-    return {name: value(name) for name in {**config, **changes}}
 
 
 def runtime_of(args: argparse.Namespace) -> Runtime:
@@ -232,7 +222,7 @@ def _with_closed_gates(training: Round) -> Round:
 def tuning(bench: Bench) -> Tuning:
     """Fine-tuning with a large margin, on its long segments."""
     forget_graphs()
-    job, labels = TuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
+    job, labels = CompleteTuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
     encoder = untrained(job.encoder, job.features.mel_bins, 1, 0)
     classifier = fresh_classifier(job.encoder.embedding, int(labels.max()) + 1, 1, LARGE_MARGIN)
     return Tuning("large-margin fine-tuning", job, bench.inputs, encoder, classifier, labels, LARGE_MARGIN, bench.runtime)

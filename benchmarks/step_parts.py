@@ -100,8 +100,8 @@ def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch)
         targets = teacher_probabilities(logits, objective.centre, 0.04)
         with autocast():
             outputs = student.head(leaf[views:].flatten(0, 1)).unflatten(0, (-1, len(batch.utterances)))
-        loss = dino_loss(outputs, targets, dino.student_temperature, dino.pairing or "short_to_long")
-        (loss + (dino.cosine_weight or 0.0) * cosine_consistency(leaf, views)).backward()
+        loss = dino_loss(outputs, targets, dino.student_temperature, dino.pairing)
+        (loss + dino.cosine_weight * cosine_consistency(leaf, views)).backward()
         student.head.zero_grad(set_to_none=True)
 
     def figures_and_centre() -> None:

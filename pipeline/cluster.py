@@ -27,7 +27,7 @@ def main() -> None:
     settings = ClusterSettings.read(args.settings)
     faiss.omp_set_num_threads(args.threads)
     utterances, embeddings = read_embeddings(args.embeddings)
-    prepared = partial(centred_unit, subtract_mean=bool(settings.subtract_mean), whitening=settings.whitening)
+    prepared = partial(centred_unit, subtract_mean=settings.subtract_mean, whitening=settings.whitening)
     voices = prepared(embeddings)
     del embeddings  # as large as the voices
     cluster = partial(

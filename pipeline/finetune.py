@@ -12,7 +12,7 @@ from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
 from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
 from selfsv.models.ecapa import untrained
 from selfsv.models.model_file import save_model
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.stage import run
 
 
@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="the model whose encoder is tuned; without one it begins with random weights")
     parser.add_argument("--percent", type=int, required=True, help="of the labelled utterances")
     args = parser.parse_args()
-    job, runtime = TuneJob.read(args.settings), runtime_from(args)
+    runtime = runtime_from(args)
     if args.start:
-        encoder, job = read_encoder(args.start, job)
+        encoder, job = read_encoder(args.start, TuneJob.read(args.settings))
     else:
+        job = CompleteTuneJob.read(args.settings)
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
     inputs = open_inputs(args, job, runtime)
     part = draw_labelled(args.speakers, inputs.corpus.utterances, args.percent, job.seed, FINETUNING)

@@ -23,8 +23,8 @@ from selfsv.stage import run
 def main() -> None:
     """Tune, then write the history and, last, the model."""
     args = training_parser(__doc__, inputs=("start", "embeddings", "labels"), outputs=("history", "model")).parse_args()
-    job, runtime = TuneJob.read(args.settings), runtime_from(args)
-    encoder, job = read_encoder(args.start, job)
+    runtime = runtime_from(args)
+    encoder, job = read_encoder(args.start, TuneJob.read(args.settings))
     inputs = open_inputs(args, job, runtime)
     utterances = inputs.corpus.utterances
     labels = read_labels(args.labels, utterances)

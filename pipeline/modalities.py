@@ -31,7 +31,7 @@ def main() -> None:
 
 def clustered(embeddings: np.ndarray, settings: ClusterSettings, seed: int) -> np.ndarray:
     """[N] labels."""
-    unit = centred_unit(embeddings, bool(settings.subtract_mean), settings.whitening)
+    unit = centred_unit(embeddings, settings.subtract_mean, settings.whitening)
     options = {"iterations": settings.iterations, "restarts": settings.restarts, "points_per_cluster": settings.points_per_cluster}
     return spherical_kmeans(unit, settings.clusters, seed=seed, **options).labels
 

@@ -13,7 +13,7 @@ from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.models.ecapa import EcapaTdnn
 from selfsv.scoring.systems import order, title
 
-SHOWN_SETTINGS = ("recipe", "modality", "seed", "rounds", "initial_model", "train_corpus")
+SHOWN_SETTINGS = ("modality", "seed", "rounds", "initial_model", "train_corpus")
 
 
 def described(path: Path) -> dict[str, Any]:

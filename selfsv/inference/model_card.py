@@ -69,7 +69,6 @@ def _data(corpora: dict[str, dict[str, float]]) -> str:
 def _recipe(settings: dict[str, Any]) -> str:
     pretrain, train = settings["pretrain"], settings["train"]
     facts = {
-        "recipe": settings["recipe"],
         "modality": settings["modality"],
         "seed": settings["seed"],
         "CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}",

@@ -45,7 +45,7 @@ class Objective:
             runtime.prepared(module)
         self.trained, self.encoder, self.last_layer = self.student, self.teacher.encoder, [self.student.head.prototypes.weight]
         self.centre = torch.zeros(job.pretrain.head.prototypes, device=runtime.device)
-        self._cosine_weight = 1.0 if self.settings.cosine_weight is None else self.settings.cosine_weight
+        self._cosine_weight = self.settings.cosine_weight
         self._begin_epoch()
 
     def views(self, partners: ClusterPartners | None) -> Dataset:
@@ -69,7 +69,7 @@ class Objective:
         with self._runtime.autocast():
             embeddings, logits = self._student_outputs(long, short, views)
 
-        loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing or "short_to_long")  # Eq. 2
+        loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing)  # Eq. 2
         zero = loss_dino.new_zeros(())
         loss_cosine = cosine_consistency(embeddings, views) if self._cosine_weight else zero  # Eq. 5
         loss_redundancy = redundancy(embeddings, self._group.sum) if dino.redundancy_weight else zero  # not in the paper
@@ -107,8 +107,8 @@ class Objective:
         return cosine(self.settings.ema_start, 1.0, progress / self._pretrain.epochs) if self.settings.ema == "cosine" else 0.0
 
     def _teacher_temperature(self, progress: float) -> float:
-        end = self.settings.teacher_temperature or 0.04
-        start, epochs = self.settings.teacher_temperature_start or end, self.settings.teacher_temperature_epochs or 0
+        end = self.settings.teacher_temperature
+        start, epochs = self.settings.teacher_temperature_start, self.settings.teacher_temperature_epochs
         return linear(start, end, progress / epochs) if epochs else end
 
     # Figures and state ------------------------------------------------------------------------------------------------

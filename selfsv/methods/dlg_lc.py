@@ -101,7 +101,7 @@ class DlgLc:
         self._crops = TrainCrops(inputs.corpus, inputs.sampler, job.train.crop_seconds, job.seed, stage)
         self._dataset: Dataset = self._crops
         # An average of one is the encoder itself, as it is.
-        self._averaged = last if (last := job.train.average_last or 1) > 1 else 0
+        self._averaged = job.train.average_last if job.train.average_last > 1 else 0
         voice = untrained(job.encoder, job.features.mel_bins, job.seed, stage)
         self.modalities = [self._modality("audio", voice, job.encoder.embedding, np.ones(len(labels), bool))]
 

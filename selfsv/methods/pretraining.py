@@ -49,7 +49,7 @@ class Pretraining:
         self._optimiser = sgd(self.objective.trained, self.objective.last_layer, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
-        self._prepare = partial(centred_unit, subtract_mean=bool(preparation.subtract_mean), whitening=preparation.whitening)
+        self._prepare = partial(centred_unit, subtract_mean=preparation.subtract_mean, whitening=preparation.whitening)
         self._average = WeightAverage()
         self._clusters: Tensor | None = None  # [N] int64
         self._clustered_in = -1
@@ -96,7 +96,7 @@ class Pretraining:
         """Figures of the epoch; the encoder joins the average of the last checkpoints."""
         means = self._means.close()
         row = self.objective.end_epoch(epoch, means)
-        if epoch >= self.epochs - (self.settings.average_last or 1):
+        if epoch >= self.epochs - self.settings.average_last:
             self._average.add(self.objective.encoder.state_dict())
         # In the middle of the epoch: at the start of a warm-up the rate would be 0.
         rate = {"learning_rate": self._learning_rate(epoch + 0.5)}
@@ -105,8 +105,8 @@ class Pretraining:
 
     def _learning_rate(self, progress: float) -> float:
         optimiser, scale = self.settings.optimiser, self.batch_size / REFERENCE_BATCH
-        final = 1e-5 if optimiser.final_learning_rate is None else optimiser.final_learning_rate
-        return warmup_then_cosine(progress, self.epochs, optimiser.warmup_epochs, scale * optimiser.learning_rate, scale * final)
+        peak, final = scale * optimiser.learning_rate, scale * optimiser.final_learning_rate
+        return warmup_then_cosine(progress, self.epochs, optimiser.warmup_epochs, peak, final)
 
     def finish(self, batches: Iterable[Any]) -> None:
         """Nothing is left to do: `exported` has the average."""

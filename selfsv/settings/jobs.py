@@ -1,15 +1,25 @@
-"""The settings that one training job depends on: what its rule passes to its script, and nothing else."""
+"""The settings that one job depends on: what its rule passes to its script, and nothing else."""
 
 from typing import Self
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
+from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
+
+
+class PackJob(DecodingSettings):
+    """The decoding of one shard. How many shards there are shows in the listing."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**experiment.pack.model_dump(include=set(cls.model_fields)))
 
 
 class Job(Section):
@@ -70,9 +80,10 @@ class TrainAvJob(TrainJob):
         )
 
 
-class TuneJob(Job):
-    """An encoder that is tuned further. On which labels is no part of it: that shows in the labels."""
+class TuneJob(Section):
+    """A trained encoder that is tuned further. Its own settings come with its model; which labels it is tuned on shows in the labels."""
 
+    seed: NonNegative
     augmentation: AugmentationSettings
     tune: AamTraining
 
@@ -89,8 +100,11 @@ class TuneJob(Job):
     @classmethod
     def _of(cls, experiment: Experiment, section: AamTraining) -> Self:
         tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
-        common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
-        return cls(**common, tune=tune)
+        return cls(**{name: getattr(experiment, name) for name in cls.model_fields.keys() - {"tune"}}, tune=tune)
+
+
+class CompleteTuneJob(TuneJob, Job):
+    """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
 
 
 class CorpusCheck(Section):

@@ -11,7 +11,6 @@ import pytest
 from benchmarks import bounded, gpu_accuracy, gpu_quarter, numerics, systems_speed, training_speed
 from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
 from benchmarks.speed_corpus import Size, corpus_in
-from benchmarks.speed_trainings import merged
 from selfsv.data.banks import NOISE_KINDS, load_bank
 from tests.benchmarks.command_lines import assert_understood
 
@@ -132,7 +131,7 @@ def argparse_of(module, options: list[str]):
 def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
     experiment = gpu_accuracy.experiment_of(small=small)
     assert list(experiment.corpora) == ["train", "test"] and list(experiment.trials) == ["demo"]
-    assert experiment.recipe == "strong" and experiment.rounds == 3
+    assert experiment.pretrain.dino.pairing == "all_but_same" and experiment.rounds == 3 and experiment.pack.shards == 2
     if not small:
         assert experiment.encoder.channels == 512 and experiment.pretrain.epochs * 1225 == 121_275
 
@@ -144,10 +143,6 @@ def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_p
     for stage in noted.stages:
         _, _, module, *options = stage.command
         assert_understood(module, options, monkeypatch)
-
-
-def test_an_overlay_changes_what_it_names():
-    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 5}, "e": 6}) == {"a": {"b": 1, "c": 5}, "d": 3, "e": 6}
 
 
 def test_systems_are_measured_each_by_itself(tmp_path, monkeypatch):

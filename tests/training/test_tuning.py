@@ -18,7 +18,7 @@ from selfsv.methods.finetuning import FINETUNING, knowing_classifier
 from selfsv.models.ecapa import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.settings.section import validated
 from selfsv.settings.train import AamTraining
 from tests.training.workshop import ENCODER, TUNE, Workshop, assert_same, weights
@@ -116,7 +116,9 @@ def stage(packed, banks, tmp_path, monkeypatch):
         folder = tmp_path / name
         folder.mkdir()
         tune = validated(AamTraining, {**TUNE, **changes})
-        job = TuneJob(seed=1, features=FeatureSettings(), encoder=ENCODER, augmentation=AugmentationSettings(), tune=tune)
+        job = TuneJob(seed=1, augmentation=AugmentationSettings(), tune=tune)
+        if "--start" not in options:
+            job = CompleteTuneJob(**dict(job), features=FeatureSettings(), encoder=ENCODER)
         arguments: list[object] = ["--settings", job.to_json(), "--manifest", packed.paths[0], "--audio", *packed.paths[1]]
         arguments += ["--noise", banks[0], "--rirs", banks[1], "--state", folder / "state", "--device", "cpu", "--threads", 1]
         arguments += ["--history", folder / "history.parquet", "--model", folder / "model.pt", *options]

@@ -29,7 +29,7 @@ from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
-from selfsv.settings.jobs import PretrainJob, TrainAvJob, TrainJob, TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import validated
 from selfsv.settings.train import AamTraining, TrainSettings
@@ -101,7 +101,7 @@ class Workshop:
 
     def tuning(self, **changes: Any) -> Tuning:
         """Fine-tuning on the talkers, from random weights."""
-        job = TuneJob(**self.job(tune=validated(AamTraining, {**TUNE, **changes})))
+        job = CompleteTuneJob(**self.job(tune=validated(AamTraining, {**TUNE, **changes})))
         encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(12, 6, 1, FINETUNING)
         labels = torch.from_numpy(pd.factorize(np.array(self.packed.speakers))[0])
         return Tuning("tuning", job, self.inputs, encoder, classifier, labels, FINETUNING, self.runtime())

@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from selfsv.settings.clustering import ClusterSettings
-from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
+from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import BaselineJob, CorpusCheck, PretrainJob, TrainJob
+from selfsv.settings.jobs import BaselineJob, CorpusCheck, PackJob, PretrainJob, TrainJob
 from selfsv.settings.scoring import MetricSettings, ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {
     "listing": Corpus,
     "check_corpus": CorpusCheck,
-    "pack": PackSettings,
+    "pack": PackJob,
     "manifest": RejectionSettings,
     "noise": NoiseSettings,
     "rirs": RirSettings,
@@ -99,6 +99,8 @@ def test_logs_are_written(finished):
         ({"pretrain": {"crops": {"long_seconds": -1}}}, "pretrain.crops.long_seconds"),
         ({"train_corpus": "nowhere"}, "nowhere"),
         ({"trials": {"mine": {"corpus": "voxceleb3", "path": "x"}}}, "voxceleb3"),
+        ({"recipe": "strong"}, "--configfile systems/strong.yaml mine.yaml"),
+        ({"pretrain": {"dino": {"pairing": None}}}, "'pretrain.dino.pairing'"),
     ],
 )
 def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, named):
@@ -111,11 +113,13 @@ def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, na
 
 OWN = {"experiment": "tiny", "rounds": 1, "runtime": {"device": "cpu", "threads": 1}}
 CORPORA = {"train": {"layout": "folder", "path": "no/such folder"}}
-# Ways to say the same: one file, several, the command line.
+# Ways to say the same: one file, several, the command line, a profile.
+FROM_PROFILE = {"configfile": ["0.yaml"], "config": [f"corpora={json.dumps(CORPORA)}"]}
 WAYS = {
-    "a file": ([{**OWN, "corpora": CORPORA}], []),
-    "two files": ([OWN, {"corpora": CORPORA}], []),
-    "the command line": ([OWN], ["--config", f"corpora={json.dumps(CORPORA)}"]),
+    "a file": ([{**OWN, "corpora": CORPORA}], ["--configfile", "0.yaml"]),
+    "two files": ([OWN, {"corpora": CORPORA}], ["--configfile", "0.yaml", "1.yaml"]),
+    "the command line": ([OWN], ["--configfile", "0.yaml", "--config", f"corpora={json.dumps(CORPORA)}"]),
+    "a profile": ([OWN], ["--profile", "profile"]),
 }
 
 
@@ -124,11 +128,41 @@ def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
     overlays, options = WAYS[way]
     for number, overlay in enumerate(overlays):
         (fresh.folder / f"{number}.yaml").write_text(yaml.safe_dump(overlay))
-    files = [f"{number}.yaml" for number in range(len(overlays))]
-    plan = fresh.plan("--configfile", *files, *options)
+    (fresh.folder / "profile").mkdir()
+    (fresh.folder / "profile" / "config.yaml").write_text(yaml.safe_dump(FROM_PROFILE))
+    plan = fresh.plan(*options)
     assert {"pretrain", "train", "cluster", "report"} <= set(plan.rules)
     assert not {"score", "metrics", "baseline"} & set(plan.rules)
     assert plan.rules["pack"] == OWN_SHARDS
+
+
+def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
+    fresh.configure(rirs={"simulated_rooms": 7, "seconds": 0.5}, seed=1)
+    (fresh.folder / "later.yaml").write_text(yaml.safe_dump({"rirs": {"simulated_rooms": 8}, "seed": 2}))
+    overlays = ["--configfile", "overlay.yaml", "later.yaml", "--config", "seed=3"]
+    done = fresh.snakemake("results/tiny/data/rirs.pt", *overlays)
+    assert done.status == 0, done.told
+    assert rooms(fresh) == ("3", 8, 0.5)
+    # A job's own process, called as executors call it: it reads the Snakefile again and is given the same overlays.
+    job = ["--mode", "subprocess", "--target-jobs", "rirs:experiment=tiny", "--allowed-rules", "rirs", "--force", "--nolock", "--no-hooks"]
+    done = fresh.snakemake(*job, "--config", "seed=4", "--configfiles", *(str(fresh.folder / name) for name in overlays[1:3]))
+    assert done.status == 0, done.told
+    assert rooms(fresh) == ("4", 8, 0.5)
+
+
+def rooms(workshop):
+    """Seed, number and length of responses that the stage `rirs` was last called with."""
+    stage, arguments = json.loads((workshop.folder / "calls.jsonl").read_text().splitlines()[-1])
+    assert stage == "rirs"
+    settings = RirSettings.read(arguments[arguments.index("--settings") + 1])
+    return arguments[arguments.index("--seed") + 1], settings.simulated_rooms, settings.seconds
+
+
+def test_a_mistake_in_config_yaml_itself_is_named(fresh):
+    fresh.append("config.yaml", "\nseed: 2\n")
+    done = fresh.snakemake("--dry-run", "--configfile", "overlay.yaml")
+    assert done.status == 1 and "Traceback" not in done.told
+    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' stands there twice" in done.told
 
 
 def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
@@ -196,6 +230,13 @@ def test_paper_recipe_is_planned_in_seconds_without_looking_at_its_files(fresh, 
     jobs = int(next(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("total")).split()[1])
     assert jobs < 300
     assert seconds < 60
+
+
+def test_workflow_can_be_included_by_another_snakefile(fresh):
+    """As the entry workflow/Snakefile would, which Snakemake's catalogue of workflows looks for; a default target is lost."""
+    (fresh.folder / "workflow" / "Snakefile").write_text('include: "../Snakefile"\n')
+    included = fresh.plan("all", "--snakefile", "workflow/Snakefile", "--configfile", "overlay.yaml")
+    assert included == fresh.plan()
 
 
 def test_workflow_runs_from_another_directory(fresh, tmp_path):

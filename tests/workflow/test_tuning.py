@@ -5,11 +5,10 @@ import shutil
 from itertools import pairwise
 
 import pytest
-import yaml
-from snakemake.utils import update_config
 
-from selfsv.settings.experiment import resolve
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
+from selfsv.settings.reading import read_file
 from tests.workflow.conftest import REPOSITORY, Workshop, build
 
 AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}
@@ -57,7 +56,7 @@ def test_each_starts_where_its_name_says(tuned):
     assert {options["--percent"] for name, options in found.items() if name.endswith("_10")} == {"10"}
     for options in found.values():
         assert options["--manifest"] == "results/tiny/data/labelled/manifest.parquet"
-        TuneJob.read(options["--settings"])
+        (TuneJob if "--start" in options else CompleteTuneJob).read(options["--settings"])
 
 
 def test_labels_go_to_fine_tuning_and_no_further(tuned):
@@ -123,11 +122,8 @@ def test_what_cannot_be_is_refused_by_name(fresh, finetune, named):
     assert "Traceback" not in done.told
 
 
-def test_the_paper_has_neither_and_the_demo_switches_the_strong_recipes_off():
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    paper = resolve(config)
-    assert (paper.train.average_last, paper.large_margin.enabled, paper.finetune.starts) == (1, False, ())
-    assert resolve({**config, "recipe": "strong"}).large_margin.enabled
-    update_config(config, yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text()))
-    demo = resolve(config)
-    assert (demo.recipe, demo.train.average_last, demo.large_margin.enabled, demo.finetune.starts) == ("strong", 1, False, ())
+@pytest.mark.parametrize(("overlay", "tuned"), [(None, False), ("demo/config.yaml", False), ("systems/strong.yaml", True)])
+def test_only_the_later_recipe_tunes_its_last_round(overlay, tuned):
+    changes = read_file(REPOSITORY / overlay) if overlay else {}
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), changes))
+    assert (experiment.large_margin.enabled, experiment.train.average_last > 1, experiment.finetune.starts) == (tuned, tuned, ())

@@ -1,5 +1,6 @@
 """What all rules share: names, constraints on them, and helpers that turn the experiment into inputs and options."""
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -8,8 +9,6 @@ from selfsv.scoring import systems as names
 from workflow.environment import prepare
 from workflow.imports import source_files
 from workflow.liveness import acquire_run_lock
-
-REPOSITORY = Path(workflow.basedir)
 
 prepare(REPOSITORY)
 

@@ -4,7 +4,7 @@ The trees themselves are no inputs: enumerating a million files is the work of t
 the workflow. After adding or removing files, have a corpus listed again with `snakemake … --forcerun listing`.
 """
 
-from selfsv.settings.jobs import CorpusCheck
+from selfsv.settings.jobs import CorpusCheck, PackJob
 
 
 rule data:
@@ -102,7 +102,7 @@ rule pack:
         mem_mb=16000,
         runtime=240,
     params:
-        settings=EXPERIMENT.pack.to_json(),
+        settings=PackJob.of(EXPERIMENT).to_json(),
     shell:
         "python -m pipeline.pack --settings {params.settings:q} --listing {input.listing:q} --shard {wildcards.shard}"
         " --audio {output.audio:q} --manifest {output.manifest:q} --threads {threads} 2> {log:q}"

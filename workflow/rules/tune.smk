@@ -4,7 +4,7 @@
 of DLG-LC or of the large-margin tuning depends on it.
 """
 
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 
 
 use rule training as large_margin with:
@@ -37,5 +37,5 @@ use rule training as finetune with:
         "results/{experiment}/logs/finetune-{start}-{percent}.log",
     params:
         script="finetune",
-        settings=TuneJob.on_labels(EXPERIMENT).to_json(),
+        settings=lambda wildcards: (CompleteTuneJob if wildcards.start == "random" else TuneJob).on_labels(EXPERIMENT).to_json(),
         options=lambda wildcards: ["--percent", wildcards.percent],
