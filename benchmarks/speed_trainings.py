@@ -29,7 +29,7 @@ from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.settings.experiment import Experiment, merged, resolve
 from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
 from selfsv.settings.reading import read_file

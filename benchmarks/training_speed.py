@@ -60,7 +60,7 @@ from selfsv.engine.compilation import KERNELS
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.method import Method
 from selfsv.losses.loss_gate import refit
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.scoring.cosine import cosine_scores, unit_length
 from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 

@@ -1,6 +1,6 @@
 """Rule `baseline`: the systems that training must beat, as model files that nothing was learnt for."""
 
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import BaselineJob
 from selfsv.stage import parser, run

@@ -10,7 +10,7 @@ from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
 from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.stage import run

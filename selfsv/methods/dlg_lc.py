@@ -21,7 +21,7 @@ from selfsv.losses.label_correction import CleanOutputs, decide, gated_loss
 from selfsv.methods.aam_network import AamNetwork, schedules
 from selfsv.methods.gate_tracker import GateTracker
 from selfsv.methods.inputs import Inputs
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.settings.jobs import TrainJob
 
 FIGURES = ("loss", "loss_clean", "accuracy", "gradient_norm", "gradient_clipped")

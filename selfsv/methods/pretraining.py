@@ -20,7 +20,7 @@ from selfsv.engine.schedules import warmup_then_cosine
 from selfsv.errors import InputError
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import objective_of
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OptimiserSettings
 

@@ -1,5 +1,7 @@
 """Settings of the speaker encoder."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from selfsv.settings.section import Positive, Section
@@ -8,6 +10,7 @@ from selfsv.settings.section import Positive, Section
 class EncoderSettings(Section):
     """ECAPA-TDNN, of CA-DINO and of every round (paper Table III)."""
 
+    architecture: Literal["ecapa_tdnn"] = Field("ecapa_tdnn", description="the only one so far [paper Table III]")
     channels: Positive = Field(
         512, multiple_of=8, description="C: 512 (ECAPA-S) or 1024 (ECAPA-L); a multiple of the Res2 scale 8 [paper Table III]"
     )

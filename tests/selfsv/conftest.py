@@ -14,7 +14,7 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.runtime import Runtime
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from selfsv.__main__ import main
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import FeatureSettings
 from tests.hostile.conftest import run_stage

@@ -17,7 +17,8 @@ from selfsv.data.features import LogMel
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.processes import Group
 from selfsv.losses.redundancy import redundancy
-from selfsv.models.ecapa import FrameNorm, untrained
+from selfsv.models.ecapa import FrameNorm
+from selfsv.models.encoders import untrained
 from selfsv.models.synchronised import SyncFrameNorm, synchronise
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from tests.training.workshop import AWARE, CPU, ENCODER, Workshop, weights

@@ -15,7 +15,7 @@ from selfsv.artifacts import write_embeddings
 from selfsv.data.labelled import draw_labelled
 from selfsv.errors import InputError
 from selfsv.methods.finetuning import FINETUNING, knowing_classifier
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.jobs import CompleteTuneJob, TuneJob

@@ -24,7 +24,7 @@ from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
 from selfsv.settings.encoder import EncoderSettings
