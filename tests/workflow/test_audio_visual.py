@@ -10,7 +10,7 @@ import pytest
 from selfsv.settings.data import Corpus
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.jobs import TrainAvJob
-from tests.workflow.conftest import REPOSITORY, Workshop, build
+from tests.workflow.conftest import Workshop, build
 from workflow.imports import external_modules, source_files
 
 VISUAL = {"adopt", "videos", "faces", "face_manifest", "train_av", "extract_av", "modalities"}
@@ -44,10 +44,9 @@ def test_an_audio_experiment_runs_nothing_of_it(finished):
 
 @pytest.mark.parametrize("stage", AUDIO_STAGES)
 def test_no_audio_stage_depends_on_its_code(stage):
-    script = REPOSITORY / "pipeline" / f"{stage}.py"
-    files = source_files(script, REPOSITORY, REPOSITORY / "selfsv" / "settings")
+    files = source_files(f"pipeline.{stage}", without="selfsv.settings")
     assert not [file for file in files if re.match("face|frames|videos|audio_visual|resnet", file.stem)]
-    assert not {"torchvision", "facenet_pytorch", "PIL"} & external_modules(script, REPOSITORY)
+    assert not {"torchvision", "facenet_pytorch", "PIL"} & external_modules(f"pipeline.{stage}")
 
 
 def test_stages_get_their_settings(watched):

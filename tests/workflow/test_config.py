@@ -184,8 +184,7 @@ def test_environment_has_the_versions_of_the_lock(environment):
 @pytest.mark.parametrize("rule", rules())
 def test_environment_of_a_rule_has_what_its_script_imports(rule):
     environment = REPOSITORY / "envs" / re.findall(r"envs/(\w+\.yaml)", rules()[rule])[-1]
-    script = REPOSITORY / "pipeline" / f"{rule}.py"
-    needed = external_modules(script, REPOSITORY) - set(sys.stdlib_module_names)
+    needed = external_modules(f"pipeline.{rule}") - set(sys.stdlib_module_names)
     if environment.stem == "score":
         needed.discard("torch")  # only in functions of artifacts.py that these stages do not call
     assert {DISTRIBUTIONS.get(module, module) for module in needed} <= set(pins(environment))

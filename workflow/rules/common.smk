@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selfsv.scoring import systems as names
 from workflow.environment import prepare
-from workflow.imports import source_files
+from workflow.imports import DECLARATIONS, source_files
 from workflow.liveness import acquire_run_lock
 
 prepare(REPOSITORY)
@@ -61,7 +61,7 @@ def code(stage):
     Those of `selfsv/settings` are left out: they only declare, and the values reach the stage as parameters. The paths are
     relative, so that a repository that was moved together with its results is still up to date.
     """
-    files = source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "selfsv" / "settings")
+    files = source_files(f"pipeline.{stage}", without=DECLARATIONS)
     return [os.path.relpath(file) for file in files]
 
 
