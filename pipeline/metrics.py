@@ -1,10 +1,10 @@
-"""Stage `metrics`: EER and minDCF of every system on every trial list, as a file and as a printed table."""
+"""Stage `metrics`: EER and minDCF of every system on every trial list, as a file and as a table for a person."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from selfsv.artifacts import read_table, write_table
+from selfsv.artifacts import read_table, write_table, write_text
 from selfsv.errors import InputError
 from selfsv.scoring.error_rates import equal_error_rate, min_dcf, operating_points
 from selfsv.scoring.systems import iteration, order, title
@@ -16,9 +16,10 @@ MEASURES = ("EER % cosine", "EER % s-norm", "minDCF cosine", "minDCF s-norm")
 
 
 def main() -> None:
-    """Read all scores, write and print their error rates."""
+    """Read all scores, write their error rates and a table for a person."""
     arguments = parser(__doc__, outputs=("output",))
     arguments.add_argument("--scores", type=Path, nargs="+", required=True, help="files {system}/scores/{trials}.parquet")
+    arguments.add_argument("--table", type=Path, help="a file for the table; without one it is printed")
     args = arguments.parse_args()
     settings = MetricSettings.read(args.settings)
 
@@ -26,7 +27,10 @@ def main() -> None:
     paths = sorted(args.scores, key=lambda path: order(path.parts[-3]))
     metrics = pd.DataFrame([row for path in paths for row in measured(path, settings)]).astype({"iteration": "Int64"})
     write_table(args.output, metrics)
-    print(table(metrics))
+    if args.table:
+        write_text(args.table, table(metrics) + "\n")
+    else:
+        print(table(metrics))
 
 
 def measured(path: Path, settings: MetricSettings) -> list[dict[str, object]]:

@@ -28,7 +28,7 @@ def main() -> None:
     packed = write_shard(args.audio, progress(utterances, len(listing), f"packing shard {args.shard}", "utterance"))
     for path, (_, _, reason) in zip(listing["path"], packed, strict=True):
         if reason:
-            LOG.warning("rejected %s: %s", path, reason)
+            LOG.info("rejected %s: %s", path, reason)
     write_table(args.manifest, manifest_of(listing, packed))
 
 

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from selfsv.artifacts import write_table
+from selfsv.progress import wants_bar
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
@@ -103,7 +104,7 @@ def epoch_bar(title: str, done: float, utterances: int, *, silent: bool) -> tqdm
     Args:
         done: share of the epoch, at the start.
     """
-    disable = True if silent else None
+    disable = silent or not wants_bar()
     return tqdm(total=utterances, initial=round(done * utterances), desc=title, unit="utt", disable=disable, leave=False, mininterval=1.0)
 
 
