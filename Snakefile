@@ -11,7 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.20")
 REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one
 sys.path.insert(0, str(REPOSITORY))
 
@@ -31,8 +31,8 @@ except SettingsError as error:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/stage.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/training.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"
@@ -53,7 +53,6 @@ localrules:
     check_corpus,
     check_trials,
     manifest,
-    adopt,
     baseline,
     quality,
     metrics,
@@ -72,7 +71,7 @@ rule all:
 
 
 onsuccess:
-    print(printable(summary(), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), ROUNDS + LARGE_MARGIN + FINETUNED, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:

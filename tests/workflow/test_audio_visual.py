@@ -1,6 +1,5 @@
 """The audio-visual variant of the workflow: what it adds, and that an audio-only user pays nothing for it."""
 
-import json
 import re
 import shutil
 from itertools import pairwise
@@ -10,6 +9,7 @@ import pytest
 from selfsv.settings.data import Corpus
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.jobs import TrainAvJob
+from tests.benchmarks.command_lines import assert_understood
 from tests.workflow.conftest import Workshop, build
 from workflow.imports import external_modules, source_files
 
@@ -34,8 +34,7 @@ def watched(tmp_path_factory, server) -> Workshop:
 
 def calls(workshop: Workshop, stage: str) -> list[dict[str, str]]:
     """The options of each call of a stage."""
-    lines = map(json.loads, (workshop.folder / "calls.jsonl").read_text().splitlines())
-    return [dict(pairwise(arguments)) for name, arguments in lines if name == stage]
+    return [dict(pairwise(arguments)) for name, arguments in workshop.calls() if name == stage]
 
 
 def test_an_audio_experiment_runs_nothing_of_it(finished):
@@ -57,6 +56,11 @@ def test_stages_get_their_settings(watched):
     assert [options["--max-without-face"] for options in calls(watched, "face_manifest")] == ["0.1"]
 
 
+def test_scripts_know_the_options_that_their_rules_give(watched, monkeypatch):
+    for stage, arguments in watched.calls():
+        assert_understood(f"pipeline.{stage}", arguments, monkeypatch)
+
+
 def test_rounds_are_trained_and_extracted_with_faces_and_tests_without(watched):
     assert not calls(watched, "train")
     assert [options["--iteration"] for options in calls(watched, "train_av")] == ["1", "2"]
@@ -75,8 +79,7 @@ def test_first_labels_are_of_voices_and_later_ones_of_both(watched):
 
 
 def test_only_listing_and_comparisons_are_given_the_speakers(watched):
-    lines = map(json.loads, (watched.folder / "calls.jsonl").read_text().splitlines())
-    knowing = {stage for stage, arguments in lines if any("speakers" in argument for argument in arguments)}
+    knowing = {stage for stage, arguments in watched.calls() if any("speakers" in argument for argument in arguments)}
     assert knowing == {"listing", "quality", "modalities"}
 
 
@@ -110,6 +113,7 @@ def test_rounds_may_start_from_another_experiments_model(fresh):
     (fresh.folder / "ca-dino.pt").write_text("a model")
     fresh.configure(initial_model="ca-dino.pt")
     told = fresh.run()
-    assert "pretrain" not in {json.loads(line)[0] for line in (fresh.folder / "calls.jsonl").read_text().splitlines()}
-    assert calls(fresh, "adopt") == [{"--initial-model": "ca-dino.pt", "ca-dino.pt": "--model", "--model": "results/tiny/iter_0/model.pt"}]
+    assert "pretrain" not in {stage for stage, _ in fresh.calls()}
+    [options] = calls(fresh, "adopt")
+    assert (options["--initial-model"], options["--model"]) == ("ca-dino.pt", "results/tiny/iter_0/model.pt")
     assert "the table of metrics" in told

@@ -162,13 +162,16 @@ def lock() -> dict[str, str]:
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule that runs something; before what a rule says itself, that of the rule that it inherits."""
+    """The text of each rule that has a script; before what a rule says itself, that of the rules that it inherits."""
     text = "\n".join(path.read_text() for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")))
-    own = dict(re.findall(r"^rule (\w+):\n((?:[ \n].*\n?)*)", text, re.MULTILINE))
-    heirs = re.findall(r"^use rule (\w+) as (\w+) with:\n((?:[ \n].*\n?)*)", text, re.MULTILINE)
-    inherited = {name: own[base] + body for base, name, body in heirs}
-    bases = {base for base, _, _ in heirs}
-    return {name: body for name, body in (own | inherited).items() if "shell:" in body and name not in bases}
+    found = re.findall(r"^( *)(?:use )?rule (\w+)(?: as (\w+) with)?:\n((?:(?:\1 +.*)?\n)*)", text, re.MULTILINE)
+    bodies = {heir or name: (name if heir else None, body) for _, name, heir, body in found}
+
+    def whole(name: str) -> str:
+        base, body = bodies[name]
+        return (whole(base) if base else "") + body
+
+    return {name: whole(name) for name, (_, body) in bodies.items() if "script(" in body}
 
 
 def pins(environment: Path) -> dict[str, str]:
@@ -185,19 +188,26 @@ def test_environment_has_the_versions_of_the_lock(environment):
 def test_environment_of_a_rule_has_what_its_script_imports(rule):
     environment = REPOSITORY / "envs" / re.findall(r"envs/(\w+\.yaml)", rules()[rule])[-1]
     needed = external_modules(f"pipeline.{rule}") - set(sys.stdlib_module_names)
-    if environment.stem == "score":
-        needed.discard("torch")  # only in functions of artifacts.py that these stages do not call
     assert {DISTRIBUTIONS.get(module, module) for module in needed} <= set(pins(environment))
 
 
 @pytest.mark.parametrize("rule", rules())
 def test_rule_is_complete(rule):
     body = rules()[rule]
-    assert f'code=code("{rule}")' in body
-    assert f" pipeline.{rule} " in body or f'script="{rule}"' in body
-    assert all(f"    {part}" in body for part in ("log:", "conda:", "threads:", "mem_mb=", "runtime="))
-    unquoted = re.findall(r"\{(?:input|output|log|params\.(?:settings|speech|files|options))[\w.]*\}", body.split("shell:")[1])
-    assert not unquoted
+    assert re.findall(r'script\(\s*"(\w+)"', body)[-1] == rule
+    assert all(f"    {part}" in body for part in ("conda:", "threads:", "mem_mb=", "runtime=", "shell:"))
+
+
+def test_all_scripts_have_their_rule():
+    scripts = {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")} - {"__init__"}
+    assert set(rules()) == scripts
+
+
+def test_everything_in_the_shell_line_is_quoted():
+    text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    [line] = re.findall(r"    shell:\n((?:        .*\n)*)", text)
+    constants = {"params.launcher", "params.script", "params.terminal"}
+    assert set(re.findall(r"\{([\w.]+)\}", line)) == constants
 
 
 def test_lock_holds_every_dependency():

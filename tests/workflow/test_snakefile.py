@@ -46,39 +46,42 @@ sys.addaudithook(guard)
 
 
 def test_every_stage_is_called_with_the_settings_of_its_section(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    assert set(SECTIONS) <= {stage for stage, _ in calls}
-    for stage, arguments in calls:
+    assert set(SECTIONS) <= {stage for stage, _ in finished.calls()}
+    for stage, arguments in finished.calls():
         if stage in SECTIONS:
             SECTIONS[stage].read(arguments[arguments.index("--settings") + 1])
 
 
 def test_round_trains_on_the_labels_of_the_round_before(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    options = [dict(pairwise(arguments)) for stage, arguments in calls if stage == "train"]
+    options = [dict(pairwise(arguments)) for stage, arguments in finished.calls() if stage == "train"]
     used = {option["--iteration"]: option["--labels"] for option in options}
     assert used == {"1": "results/tiny/iter_0/pseudo_labels.parquet", "2": "results/tiny/iter_1/pseudo_labels.parquet"}
 
 
 def test_no_training_stage_is_given_the_speakers(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    assert {stage for stage, arguments in calls if any("speakers" in argument for argument in arguments)} == {"listing", "quality"}
+    assert {stage for stage, arguments in finished.calls() if any("speakers" in argument for argument in arguments)} == {
+        "listing",
+        "quality",
+    }
 
 
 def test_extraction_is_given_no_option_that_it_does_not_read(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    options = [{argument for argument in arguments if argument.startswith("--")} for stage, arguments in calls if stage == "extract"]
-    assert options == [{"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision"}] * len(options) != []
+    options = [
+        {argument for argument in arguments if argument.startswith("--")} for stage, arguments in finished.calls() if stage == "extract"
+    ]
+    read = {"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision", "--log", "--quiet"}
+    assert options == [read] * len(options) != []
 
 
 @pytest.mark.parametrize(("gpus", "device", "times"), [(2, "auto", 2), (2, "cpu", 1), (0, "auto", 1)])
 def test_cores_and_workers_of_a_training_are_those_of_its_gpus(fresh, gpus, device, times):
     fresh.configure(runtime={"gpus": gpus, "device": device, "threads": 2, "workers": 3})
-    done = fresh.snakemake("--dry-run", "--cores", "16", "--configfile", "overlay.yaml")
+    done = fresh.snakemake("--dry-run", "--printshellcmds", "--cores", "16", "--configfile", "overlay.yaml")
     for rule, factor in (("pretrain", times), ("train", times), ("cluster", 1)):
         block = done.told.partition(f"\nrule {rule}:\n")[2].partition("\n\n")[0]
         assert f"threads: {2 * factor}\n" in block
-        assert rule == "cluster" or (f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block)
+        assert f" --threads {2 * factor} " in block
+        assert rule == "cluster" or (f" --workers {3 * factor} " in block and f"cpus_per_task={2 * factor}" in block)
 
 
 def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
@@ -88,8 +91,14 @@ def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
 
 
 def test_logs_are_written(finished):
-    names = {path.name for path in (finished.folder / "results/tiny/logs").iterdir()}
-    assert {"pretrain.log", "train-1.log", "cluster-iter_0.log", "pack-train-1.log", "metrics.txt"} <= names
+    logs = {path.name: path.read_text() for path in (finished.folder / "results/tiny/logs").iterdir()}
+    stages = {"pretrain": "pretrain", "train-1": "train", "cluster-iter_0": "cluster", "pack-train-1": "pack", "metrics": "metrics"}
+    assert {name: logs[f"{name}.log"] for name in stages} == {name: f"the log of {stage}" for name, stage in stages.items()}
+    assert logs["metrics.txt"] == "the table of metrics"
+
+
+def test_trainings_and_no_other_stages_report_on_the_terminal(finished):
+    assert {stage for stage, arguments in finished.calls() if "--quiet" not in arguments} == {"pretrain", "train"}
 
 
 @pytest.mark.parametrize(

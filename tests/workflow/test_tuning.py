@@ -1,6 +1,5 @@
 """Fine-tuning in the workflow: off unless asked for, beside the other systems where it is, and never a way back for labels."""
 
-import json
 import shutil
 from itertools import pairwise
 
@@ -9,6 +8,7 @@ import pytest
 from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.settings.reading import read_file
+from tests.benchmarks.command_lines import assert_understood
 from tests.workflow.conftest import REPOSITORY, Workshop, build
 
 AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}
@@ -32,8 +32,12 @@ def tuned(tmp_path_factory, server) -> Workshop:
 
 def calls(workshop: Workshop) -> list[tuple[str, dict[str, str], list[str]]]:
     """Stage, options and all arguments of each call."""
-    lines = map(json.loads, (workshop.folder / "calls.jsonl").read_text().splitlines())
-    return [(stage, dict(pairwise(arguments)), arguments) for stage, arguments in lines]
+    return [(stage, dict(pairwise(arguments)), arguments) for stage, arguments in workshop.calls()]
+
+
+def test_scripts_know_the_options_that_their_rules_give(tuned, monkeypatch):
+    for stage, _, arguments in calls(tuned):
+        assert_understood(f"pipeline.{stage}", arguments, monkeypatch)
 
 
 def test_without_being_asked_for_it_costs_nothing(finished):

@@ -1,75 +1,45 @@
 """Error rates of all systems, the page to look at, and the settings that it is all about."""
 
+# How a run is carried out is no part of it: a change of `runtime` must not rerun anything.
+SETTINGS = type(EXPERIMENT)(**EXPERIMENT.model_dump(exclude={"runtime"}))
 
-rule record:
-    input:
-        code=code("record"),
+
+use rule stage as record with:
     output:
-        "results/{experiment}/settings.json",
+        "<results>/settings.json",
     log:
-        "results/{experiment}/logs/record.log",
-    conda:
-        "../../envs/score.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
+        "<logs>/record.log",
     params:
-        settings=settings_of_report(),
-    shell:
-        "python -m pipeline.record --settings {params.settings:q} --output {output:q} 2> {log:q}"
+        **script("record", SETTINGS),
 
 
-rule metrics:
+use rule stage as metrics with:
     input:
-        code=code("metrics"),
-        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
+        scores=of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
     output:
-        "results/{experiment}/metrics.parquet",
+        "<results>/metrics.parquet",
     log:
-        table="results/{experiment}/logs/metrics.txt",
-        messages="results/{experiment}/logs/metrics.log",
-    conda:
-        "../../envs/score.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=30,
+        "<logs>/metrics.log",
     params:
-        settings=EXPERIMENT.metrics.to_json(),
-    shell:
-        "python -m pipeline.metrics --settings {params.settings:q} --scores {input.scores:q} --output {output:q}"
-        " > {log.table:q} 2> {log.messages:q}"
+        **script("metrics", EXPERIMENT.metrics, table=f"{RESULTS}/logs/metrics.txt"),
 
 
-rule report:
+# The script finds what there is in the experiment's folder by itself.
+use rule stage as report with:
     input:
-        code=code("report"),
-        template=os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
-        metrics="results/{experiment}/metrics.parquet" if EXPERIMENT.trials else [],
-        manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
-        left_out=expand("results/{experiment}/data/{corpus}/left_out.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
-        speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
-        scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet"),
-        labels=of_systems("results/{experiment}/{system}/pseudo_labels.parquet", DESCRIBED),
-        quality=of_systems("results/{experiment}/{system}/cluster_quality.parquet", DESCRIBED),
-        history=of_systems("results/{experiment}/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),
-        gate=of_systems("results/{experiment}/{system}/gate.parquet", ROUNDS[1:]),
-        losses=of_systems("results/{experiment}/{system}/losses.parquet", ROUNDS[1:]),
-        faces=f"results/{{experiment}}/data/{TRAIN}/faces.parquet" if AUDIO_VISUAL else [],
-        face_manifest=f"results/{{experiment}}/data/{TRAIN}/face_manifest.parquet" if AUDIO_VISUAL else [],
-        modalities=of_systems("results/{experiment}/{system}/modality_quality.parquet", COMPARED),
+        os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
+        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),
+        "<results>/data/<train>/speakers.parquet",
+        "<results>/metrics.parquet" if EXPERIMENT.trials else [],
+        of_systems("<results>/{system}/scores/{trials}.parquet"),
+        of_systems("<results>/{system}/{table}.parquet", DESCRIBED, table=["pseudo_labels", "cluster_quality"]),
+        of_systems("<results>/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),
+        of_systems("<results>/{system}/{table}.parquet", ROUNDS[1:], table=["gate", "losses"]),
+        of_systems("<results>/{system}/modality_quality.parquet", COMPARED),
+        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if AUDIO_VISUAL else []),
     output:
-        "results/{experiment}/report.html",
+        "<results>/report.html",
     log:
-        "results/{experiment}/logs/report.log",
-    conda:
-        "../../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=30,
+        "<logs>/report.log",
     params:
-        settings=settings_of_report(),
-    shell:
-        "python -m pipeline.report --settings {params.settings:q} --results results/{wildcards.experiment} --output {output:q} 2> {log:q}"
+        **script("report", SETTINGS, results=RESULTS),

@@ -1,0 +1,50 @@
+"""How a rule becomes the command line of its script."""
+
+from collections.abc import Callable
+from typing import Any
+
+from selfsv.settings.section import Section
+from workflow.imports import code_digest
+
+
+def script(stage: str, settings: Section | Callable[[Any], Section] | None = None, **options: Any) -> dict[str, Any]:
+    """The params that name a rule's script, the code that it consists of, and its options but for files.
+
+    Args:
+        settings: those that the stage depends on, or a function of the wildcards.
+        options: values, with wildcards in braces, or functions of the wildcards.
+    """
+
+    def script_options(wildcards: Any) -> list[str]:
+        section = settings(wildcards) if callable(settings) else settings
+        named = dict(wildcards.items())
+        values = {name: value(wildcards) if callable(value) else str(value).format(**named) for name, value in options.items()}
+        return words({"settings": [] if section is None else section.to_json(), **values})
+
+    return {"script": stage, "code": code_digest(f"pipeline.{stage}"), "options": script_options}
+
+
+def file_options(wildcards: Any, input: Any, output: Any) -> list[str]:
+    """The options that hand a rule's files to its script: `face_model` becomes --face-model, an output without a name --output.
+
+    An input without a name is only waited for. A name without files is left out.
+    """
+    return words({**dict(input.items()), **(dict(output.items()) or {"output": output})})
+
+
+def job_options(*names: str, **others: object) -> Callable[..., list[str]]:
+    """A function for a rule's params: the options of these names, out of the job's threads and resources, and `others`.
+
+    Snakemake does not compare params that are made of threads and resources: another way to carry out a job reruns nothing.
+    """
+
+    def options(wildcards: Any, threads: int, resources: Any) -> list[str]:
+        return words({**{name: threads if name == "threads" else resources.get(name) for name in names}, **others})
+
+    return options
+
+
+def words(options: dict[str, Any]) -> list[str]:
+    """`options` as on a command line: a list's elements one after the other, nothing of an empty list."""
+    lists = {name: list(value) if isinstance(value, list) else [value] for name, value in options.items()}
+    return [word for name, values in lists.items() if values for word in (f"--{name.replace('_', '-')}", *map(str, values))]
