@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfsv.artifacts import check_places, map_shards, read_arrow, write_atomically, write_table
+from selfsv.artifacts import check_places, map_shards, read_arrow, write_table
 from selfsv.prepare.face_packing import FACE_MANIFEST, FACES, IMAGE, check_faces
 from selfsv.stage import parser, run
+from selfsv.writing import write_atomically
 
 LOG = logging.getLogger("selfsv")
 ROWS_PER_GROUP = 2048  # about 10 MB of images: who asks for a few utterances reads little more

@@ -1,16 +1,21 @@
 """How a rule becomes the command line of its script."""
 
+import hashlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from selfsv.settings.section import Section
+from selfsv.writing import write_atomically
 from workflow.imports import code_digest
 
 
-def script(stage: str, settings: Section | Callable[[Any], Section] | None = None, **options: Any) -> dict[str, Any]:
+def script_params(folder: Path, stage: str, settings: Section | Callable[[Any], Section] | None = None, **options: Any) -> dict[str, Any]:
     """The params that name a rule's script, the code that it consists of, and its options but for files.
 
     Args:
+        folder: for the settings' files.
         settings: those that the stage depends on, or a function of the wildcards.
         options: values, with wildcards in braces, or functions of the wildcards.
     """
@@ -19,9 +24,21 @@ def script(stage: str, settings: Section | Callable[[Any], Section] | None = Non
         section = settings(wildcards) if callable(settings) else settings
         named = dict(wildcards.items())
         values = {name: value(wildcards) if callable(value) else str(value).format(**named) for name, value in options.items()}
-        return words({"settings": [] if section is None else section.to_json(), **values})
+        return words({"settings": [] if section is None else settings_file(folder, stage, section), **values})
 
     return {"script": stage, "code": code_digest(f"pipeline.{stage}"), "options": script_options}
+
+
+def settings_file(folder: Path, stage: str, section: Section) -> Path:
+    """The file of a stage's settings, named after its content: another setting is another path, which Snakemake compares.
+
+    It is written where it is missing or damaged, and else left alone: no run changes what another one's jobs read.
+    """
+    text = json.dumps(section.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+    path = folder / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_atomically(path, lambda file: file.write(text.encode()))
+    return path
 
 
 def file_options(wildcards: Any, input: Any, output: Any) -> list[str]:

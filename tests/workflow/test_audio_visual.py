@@ -51,7 +51,7 @@ def test_no_audio_stage_depends_on_its_code(stage):
 def test_stages_get_their_settings(watched):
     for stage, section in {"videos": Corpus, "faces": DetectionSettings, "train_av": TrainAvJob}.items():
         for options in calls(watched, stage):
-            section.read(options["--settings"])
+            section.read(str(watched.folder / options["--settings"]))
     assert len(calls(watched, "faces")) == 2
     assert [options["--max-without-face"] for options in calls(watched, "face_manifest")] == ["0.1"]
 

@@ -49,7 +49,7 @@ def test_every_stage_is_called_with_the_settings_of_its_section(finished):
     assert set(SECTIONS) <= {stage for stage, _ in finished.calls()}
     for stage, arguments in finished.calls():
         if stage in SECTIONS:
-            SECTIONS[stage].read(arguments[arguments.index("--settings") + 1])
+            SECTIONS[stage].read(str(finished.folder / arguments[arguments.index("--settings") + 1]))
 
 
 def test_round_trains_on_the_labels_of_the_round_before(finished):

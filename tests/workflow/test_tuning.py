@@ -60,7 +60,7 @@ def test_each_starts_where_its_name_says(tuned):
     assert {options["--percent"] for name, options in found.items() if name.endswith("_10")} == {"10"}
     for options in found.values():
         assert options["--manifest"] == "results/tiny/data/labelled/manifest.parquet"
-        (TuneJob if "--start" in options else CompleteTuneJob).read(options["--settings"])
+        (TuneJob if "--start" in options else CompleteTuneJob).read(str(tuned.folder / options["--settings"]))
 
 
 def test_labels_go_to_fine_tuning_and_no_further(tuned):
@@ -103,7 +103,7 @@ def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):
     last = "results/tiny/iter_2"
     assert (options["--start"], options["--labels"]) == (f"{last}/model.pt", f"{last}/pseudo_labels.parquet")
     assert options["--embeddings"] == f"{last}/embeddings/train.parquet"
-    TuneJob.read(options["--settings"])
+    TuneJob.read(str(tuned.folder / options["--settings"]))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 from selfsv.scoring import systems as names
 from workflow.environment import prepare
 from workflow.liveness import acquire_run_lock
-from workflow.stages import file_options, job_options, script
+from workflow.stages import file_options, job_options, script_params
 from workflow.summary import summary
 
 prepare(REPOSITORY)
@@ -16,6 +17,7 @@ prepare(REPOSITORY)
 ALIVE = acquire_run_lock(EXPERIMENT.experiment) if workflow.is_main_process else None
 
 RESULTS = f"results/{EXPERIMENT.experiment}"
+script = partial(script_params, Path(RESULTS, "settings"))
 RUNTIME = EXPERIMENT.runtime
 TRAIN = EXPERIMENT.train_corpus
 SHARDS = range(EXPERIMENT.pack.shards)
