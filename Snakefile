@@ -37,7 +37,6 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
-include: "workflow/rules/report.smk"
 
 
 if AUDIO_VISUAL:
@@ -45,29 +44,34 @@ if AUDIO_VISUAL:
     include: "workflow/rules/faces.smk"
 
 
-localrules:
-    all,
-    data,
-    pretrained,
-    trained,
-    check_corpus,
-    check_trials,
-    manifest,
-    baseline,
-    quality,
-    metrics,
-    report,
-    record,
+rule data:
+    input:
+        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "speakers"]),
+        "<results>/data/noise.pt",
+        "<results>/data/rirs.pt",
+
+
+rule pretrained:
+    input:
+        "<results>/checks/corpus.json",
+        "<results>/iter_0/model.pt",
+
+
+rule trained:
+    input:
+        "<results>/checks/corpus.json",
+        f"<results>/{ROUNDS[-1]}/model.pt",
+        f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
 
 
 rule all:
     default_target: True
     input:
         rules.trained.input,
-        expand(f"{RESULTS}/checks/trials-{{trials}}.json", trials=EXPERIMENT.trials),
-        f"{RESULTS}/settings.json",
-        f"{RESULTS}/report.html",
-        f"{RESULTS}/metrics.parquet" if EXPERIMENT.trials else [],
+        expand("<results>/checks/trials-{trials}.json", trials=EXPERIMENT.trials),
+        "<results>/settings.json",
+        "<results>/report.html",
+        "<results>/metrics.parquet" if EXPERIMENT.trials else [],
 
 
 onsuccess:

@@ -49,18 +49,6 @@ def file_options(wildcards: Any, input: Any, output: Any) -> list[str]:
     return words({**dict(input.items()), **(dict(output.items()) or {"output": output})})
 
 
-def job_options(*names: str, **others: object) -> Callable[..., list[str]]:
-    """A function for a rule's params: the options of these names, out of the job's threads and resources, and `others`.
-
-    Snakemake does not compare params that are made of threads and resources: another way to carry out a job reruns nothing.
-    """
-
-    def options(wildcards: Any, threads: int, resources: Any) -> list[str]:
-        return words({**{name: threads if name == "threads" else resources.get(name) for name in names}, **others})
-
-    return options
-
-
 def words(options: dict[str, Any]) -> list[str]:
     """`options` as on a command line: a list's elements one after the other, nothing of an empty list."""
     lists = {name: list(value) if isinstance(value, list) else [value] for name, value in options.items()}

@@ -7,16 +7,9 @@ the workflow. After adding or removing files, have a corpus listed again with `s
 from selfsv.settings.jobs import CorpusCheck, PackJob
 
 
-rule data:
-    input:
-        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "speakers"]),
-        "<results>/data/noise.pt",
-        "<results>/data/rirs.pt",
-
-
 use rule stage as listing with:
     input:
-        listing_file,
+        FILES.listing,
     output:
         listing="<results>/data/{corpus}/listing.parquet",
         speakers="<results>/data/{corpus}/speakers.parquet",
@@ -35,7 +28,7 @@ use rule stage as listing with:
 
 # Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their
 # priority has them done before what their corpora are needed for, and when one fails no other job is started.
-use rule stage as check_corpus with:
+use rule tiny_stage as check_corpus with:
     input:
         listing="<results>/data/<train>/listing.parquet",
     output:
@@ -45,13 +38,13 @@ use rule stage as check_corpus with:
     priority: 100
     params:
         **script("check_corpus", CorpusCheck.of(EXPERIMENT)),
-        runtime=job_options(processes=PROCESSES),
+        runtime=JOBS.options("processes"),
 
 
-use rule stage as check_trials with:
+use rule tiny_stage as check_trials with:
     input:
-        trials=trial_file,
-        listing=of_test_corpus("<results>/data/{corpus}/listing.parquet"),
+        trials=FILES.trials,
+        listing=FILES.of_test_corpus("<results>/data/{corpus}/listing.parquet"),
     output:
         "<results>/checks/trials-{trials}.json",
     log:
@@ -73,9 +66,9 @@ use rule parallel_stage as pack with:
         **script("pack", PackJob.of(EXPERIMENT), shard="{shard}"),
 
 
-use rule stage as manifest with:
+use rule tiny_stage as manifest with:
     input:
-        shards=packed("<results>/data/{corpus}/manifest-{shard}.parquet"),
+        shards=FILES.packed("<results>/data/{corpus}/manifest-{shard}.parquet"),
     output:
         manifest="<results>/data/{corpus}/manifest.parquet",
     log:
@@ -88,7 +81,7 @@ use rule parallel_stage as noise with:
     input:
         # Without a MUSAN tree the bank's babble is made from the training corpus.
         manifest=[] if EXPERIMENT.noise.path else "<results>/data/<train>/manifest.parquet",
-        audio=[] if EXPERIMENT.noise.path else packed("<results>/data/<train>/audio-{shard}.pt"),
+        audio=[] if EXPERIMENT.noise.path else FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
     output:
         noise="<results>/data/noise.pt",
     log:

@@ -13,7 +13,7 @@ ruleorder: extract_av > extract
 
 use rule stage as videos with:
     input:
-        listing_file,
+        FILES.listing,
         listing="<results>/data/{corpus}/listing.parquet",
     output:
         videos="<results>/data/{corpus}/videos.parquet",
@@ -35,21 +35,21 @@ use rule stage as faces with:
     priority: 10  # the longest way to the first training leads through here
     conda:
         "../../envs/faces.yaml"
-    threads: RUNTIME.threads
+    threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=16000,
         runtime=720,
-        gpu=min(GPUS, 1),
+        gpu=min(JOBS.gpus, 1),
     params:
         **script("faces", EXPERIMENT.faces.detection, shard="{shard}"),
-        runtime=job_options("threads", device=RUNTIME.device),
+        runtime=JOBS.options("threads", "device"),
 
 
 use rule stage as face_manifest with:
     input:
-        images=packed("<results>/data/{corpus}/faces-{shard}.pt"),
-        faces=packed("<results>/data/{corpus}/faces-{shard}.parquet"),
-        manifests=packed("<results>/data/{corpus}/face_manifest-{shard}.parquet"),
+        images=FILES.packed("<results>/data/{corpus}/faces-{shard}.pt"),
+        faces=FILES.packed("<results>/data/{corpus}/faces-{shard}.parquet"),
+        manifests=FILES.packed("<results>/data/{corpus}/face_manifest-{shard}.parquet"),
     output:
         table="<results>/data/{corpus}/faces.parquet",
         manifest="<results>/data/{corpus}/face_manifest.parquet",
@@ -63,10 +63,10 @@ use rule stage as face_manifest with:
 
 use rule train as train_av with:
     input:
-        **training_data("<train>"),
-        labels=labels_of_round_before,
+        **FILES.training_data("<train>"),
+        labels=FILES.labels_of_round_before,
         faces="<results>/data/<train>/faces.parquet",
-        images=packed("<results>/data/<train>/faces-{shard}.pt"),
+        images=FILES.packed("<results>/data/<train>/faces-{shard}.pt"),
     output:
         model="<results>/iter_{i}/model.pt",
         face_model="<results>/iter_{i}/face_model.pt",
@@ -86,9 +86,9 @@ use rule extract as extract_av with:
         model="<results>/iter_{i}/model.pt",
         face_model="<results>/iter_{i}/face_model.pt",
         manifest="<results>/data/<train>/manifest.parquet",
-        audio=packed("<results>/data/<train>/audio-{shard}.pt"),
+        audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
         faces="<results>/data/<train>/faces.parquet",
-        images=packed("<results>/data/<train>/faces-{shard}.pt"),
+        images=FILES.packed("<results>/data/<train>/faces-{shard}.pt"),
     output:
         "<results>/iter_{i}/embeddings/<train>.parquet",
     log:

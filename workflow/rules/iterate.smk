@@ -3,30 +3,23 @@
 from selfsv.settings.jobs import TrainJob
 
 
-rule trained:
-    input:
-        "<results>/checks/corpus.json",
-        f"<results>/{ROUNDS[-1]}/model.pt",
-        f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
-
-
 use rule stage as extract with:
     input:
         model="<results>/{system}/model.pt",
         manifest="<results>/data/{corpus}/manifest.parquet",
-        audio=packed("<results>/data/{corpus}/audio-{shard}.pt"),
+        audio=FILES.packed("<results>/data/{corpus}/audio-{shard}.pt"),
     output:
         "<results>/{system}/embeddings/{corpus}.parquet",
     log:
         "<logs>/extract-{system}-{corpus}.log",
-    threads: RUNTIME.threads
+    threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=32000,
         runtime=720,
-        gpu=min(GPUS, 1),
+        gpu=min(JOBS.gpus, 1),
     params:
         **script("extract"),
-        runtime=job_options("threads", **ENCODING_OPTIONS),
+        runtime=JOBS.options("threads", "device", "precision"),
 
 
 use rule stage as cluster with:
@@ -36,19 +29,24 @@ use rule stage as cluster with:
         "<results>/{system}/pseudo_labels.parquet",
     log:
         "<logs>/cluster-{system}.log",
-    threads: RUNTIME.threads
+    threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=32000,
         runtime=480,
     params:
-        **script("cluster", EXPERIMENT.cluster, seed=EXPERIMENT.seed, modality=modality_of_labels),
-        runtime=job_options("threads"),
+        **script(
+            "cluster",
+            EXPERIMENT.cluster,
+            seed=EXPERIMENT.seed,
+            modality=lambda wildcards: "joint" if wildcards.system in JOINT else "audio",
+        ),
+        runtime=JOBS.options("threads"),
 
 
 use rule training as train with:
     input:
-        **training_data("<train>"),
-        labels=labels_of_round_before,
+        **FILES.training_data("<train>"),
+        labels=FILES.labels_of_round_before,
     output:
         model="<results>/iter_{i}/model.pt",
         history="<results>/iter_{i}/history.parquet",

@@ -2,19 +2,9 @@
 
 from selfsv.settings.jobs import BaselineJob, PretrainJob
 
-
-rule pretrained:
-    input:
-        "<results>/checks/corpus.json",
-        "<results>/iter_0/model.pt",
-
-
 if EXPERIMENT.initial_model:
 
-    localrules:
-        adopt,
-
-    use rule stage as adopt with:
+    use rule tiny_stage as adopt with:
         input:
             initial_model=EXPERIMENT.initial_model,
         output:
@@ -28,7 +18,7 @@ else:
 
     use rule training as pretrain with:
         input:
-            **training_data("<train>"),
+            **FILES.training_data("<train>"),
         output:
             model="<results>/iter_0/model.pt",
             history="<results>/iter_0/history.parquet",
@@ -38,7 +28,7 @@ else:
             **script("pretrain", PretrainJob.of(EXPERIMENT)),
 
 
-use rule stage as baseline with:
+use rule tiny_stage as baseline with:
     output:
         model="<results>/baseline_{kind}/model.pt",
     log:

@@ -1,7 +1,7 @@
 """The rules that all others inherit, so that each of these names only what is its own.
 
-The names of a rule's files are the names of its script's options (workflow/stages.py), and its params are the other options. A
-changed param reruns the stage. How the job is carried out, `runtime`, is made of threads and resources, and reruns nothing.
+A rule's files have the names of its script's options (workflow/stages.py). Other options come from `script` and rerun the stage
+when they change, or from JOBS, which says how a job is carried out, and rerun nothing.
 """
 
 
@@ -25,25 +25,27 @@ rule stage:
         "{params.launcher} pipeline.{params.script} {params.options:q} {params.files:q} {params.runtime:q} --log {log:q} {params.terminal}"
 
 
+use rule stage as tiny_stage with:
+    localrule: True
+
+
 use rule stage as parallel_stage with:
     threads: 2
     resources:
         mem_mb=16000,
         runtime=240,
     params:
-        runtime=job_options("threads"),
+        runtime=JOBS.options("threads"),
 
 
 # A trainer's state is no output: a job that was killed or timed out goes on from there.
 use rule stage as training with:
-    threads: RUNTIME.threads * max(GPUS, 1)
+    threads: JOBS.training_threads
     resources:
-        **GPUS_OF_TRAINING,
+        **JOBS.training_resources,
         mem_mb=64000,
         runtime=2880,
-        attempt=lambda wildcards, attempt: attempt,
-        cpus_per_task=lambda wildcards, threads: threads,  # of a node, not of each GPU
     params:
-        launcher=lambda wildcards, threads: f"python -m selfsv.engine.launch --gpus {GPUS} --nodes {RUNTIME.nodes} --threads {threads}",
-        runtime=job_options("threads", "attempt", state=f"{RESULTS}/state", **TRAINING_OPTIONS),
+        launcher=JOBS.launcher,
+        runtime=JOBS.options(*TRAINING_OPTIONS, state=f"{RESULTS}/state"),
         terminal="",

@@ -9,7 +9,7 @@ from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 
 use rule training as large_margin with:
     input:
-        **training_data("<train>"),
+        **FILES.training_data("<train>"),
         start=f"<results>/{ROUNDS[-1]}/model.pt",
         embeddings=f"<results>/{ROUNDS[-1]}/embeddings/<train>.parquet",
         labels=f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
@@ -24,7 +24,7 @@ use rule training as large_margin with:
 
 use rule training as finetune with:
     input:
-        **training_data(EXPERIMENT.finetune.corpus),
+        **FILES.training_data(EXPERIMENT.finetune.corpus),
         start=lambda wildcards: [] if wildcards.start == "random" else f"<results>/{wildcards.start}/model.pt",
         speakers=f"<results>/data/{EXPERIMENT.finetune.corpus}/speakers.parquet",
     output:
