@@ -9,12 +9,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import expand
 
 from selfsv.errors import printable
+from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
 
 
 @dataclass(frozen=True)
 class Files:
-    """Lists of files, and functions of a job's wildcards that give them."""
+    """Lists of files, and functions of a job's wildcards that give them or say where they are."""
 
     experiment: Experiment
 
@@ -47,6 +48,10 @@ class Files:
         """The user's listing, where the corpus is one. The workflow does not look at the folders of the other layouts."""
         corpus = self.experiment.corpora[wildcards.corpus]
         return corpus.path if corpus.layout == "listing" else []
+
+    def corpus_without_videos(self, wildcards: Any) -> Corpus:
+        """The settings of a corpus but for its videos: naming these must not have the audio listed and packed anew."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None})
 
     def trials(self, wildcards: Any) -> str:
         """The user's trial list.

@@ -18,12 +18,7 @@ use rule stage as listing with:
         "<logs>/listing-{corpus}.log",
     priority: 100  # like the checks: what is wrong with a corpus is said before it is packed
     params:
-        # Naming the videos of a corpus must not have its audio listed and packed anew.
-        **script(
-            "listing",
-            lambda wildcards: EXPERIMENT.corpora[wildcards.corpus].model_copy(update={"video": None}),
-            shards=EXPERIMENT.pack.shards,
-        ),
+        **script("listing", FILES.corpus_without_videos, shards=EXPERIMENT.pack.shards),
 
 
 # Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their
