@@ -17,8 +17,8 @@ from selfsv.data.augment import AugmentationParams, AugmentationSampler, Augment
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import SAMPLE_RATE, LogMel
 from selfsv.settings.pretrain import CropSettings
+from selfsv.settings.train import LEAST_BATCH
 
-LEAST_BATCH = 2  # BatchNorm needs two items
 READ_AHEAD = 2  # batches per worker: each lies in shared memory until it is trained on
 
 

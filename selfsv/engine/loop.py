@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.data.batches import LEAST_BATCH, BatchIndices, epoch_batches, loaded, part_of
+from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of
 from selfsv.engine.checkpoints import Checkpoints, StateFile
 from selfsv.engine.history import Row, announce, epoch_bar, write_tensorboard
 from selfsv.engine.method import Batch, Method
@@ -16,6 +16,7 @@ from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.shared_memory import require_shared_memory
 from selfsv.errors import InputError
+from selfsv.settings.train import LEAST_BATCH
 
 
 def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path, attempt: int = 1) -> list[Row]:

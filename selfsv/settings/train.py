@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
+LEAST_BATCH = 2  # utterances of a batch: BatchNorm needs two
+
 
 class AamSettings(Section):
     """Additive angular margin softmax (paper Eq. 9)."""
