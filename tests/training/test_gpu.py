@@ -1,5 +1,7 @@
 """What a GPU would refuse or wait for, found without one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,8 @@ def test_the_fused_step_of_the_gpu_is_the_plain_one_when_the_last_layer_starts_l
     fused = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
     fused.load_state_dict(plain.state_dict())
     # Off the CPU `sgd` asks for the fused step; here the fused step of the CPU stands in for it.
-    optimisers = [sgd(network, [network.head.prototypes.weight], settings.optimiser, CPU) for network in (plain, fused)]
+    objectives = [SimpleNamespace(trained=one, last_layer=[one.head.prototypes.weight], undecayed=[]) for one in (plain, fused)]
+    optimisers = [sgd(objective, settings.optimiser, CPU) for objective in objectives]
     for group in optimisers[1].param_groups:
         group["fused"] = True
     for step in range(4):
