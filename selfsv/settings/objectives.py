@@ -19,7 +19,7 @@ class ContrastiveSettings(Section):
         "angular_contrastive (both ways) [Table IV: SimCLR, AP, CEL]",
     )
     temperature: Temperature = Field(0.07, description="divides the cosines; of nt_xent [WeSpeaker]")
-    margin: Weight = Field(0.0, description="taken from the positive's cosine; of nt_xent [SimCLR: none; Lepage and Dehak 2024: 0.1]")
+    margin: Weight = Field(0.0, description="taken from the positive's cosine; of nt_xent [SimCLR: none; Lepage and Dehak 2024]")
     scale: float = Field(10.0, gt=0, description="of the cosines at the start, then learnt; of the angular losses [Huh et al. 2020]")
     uniformity_weight: Weight = Field(0.0, description="weight of the spread over the sphere [Mun et al. 2020: 1.0]")
     uniformity_sharpness: float = Field(2.0, gt=0, description="t, multiplies its squared distances [Mun et al. 2020]")
@@ -41,7 +41,7 @@ class MomentumContrastSettings(Section):
 
 
 class SdpnSettings(Section):
-    """Self-distillation prototypes network: the teacher embeds clean long crops, the student augmented short ones."""
+    """SDPN, Chen et al. 2023: the teacher embeds clean long crops, the student augmented short ones."""
 
     hidden: Positive = Field(2048, description="units of the head's two hidden layers [3D-Speaker]")
     bottleneck: Positive = Field(256, description="dimensions of the head's output [3D-Speaker]")
@@ -54,5 +54,5 @@ class SdpnSettings(Section):
     mean_entropy_weight: Weight = Field(1.0, description="weight of what keeps all prototypes in use [3D-Speaker]")
     koleo_weight: Weight = Field(0.1, description="weight of what keeps embeddings apart [3D-Speaker]")
     correlation_weight: Weight = Field(
-        0.0, description="weight of the correlations between the head's dimensions [Chen et al. 2025, who name none; 2023: no such term]"
+        0.0, description="weight of the correlations between the head's dimensions [3D-Speaker: no such term; Chen et al. 2025]"
     )

@@ -1,6 +1,8 @@
 """What a GPU would refuse or wait for, found without one."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,18 +17,22 @@ from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import validated
 from tests.training.pretended_gpu import GPU, pretended_gpu
-from tests.training.workshop import CPU, METHODS, PRETRAIN, Workshop
+from tests.training.workshop import CPU, METHODS, OBJECTIVES, PRETRAIN, Workshop
 
 UTTERANCES, EPOCHS = 24, 3
+TRAININGS: dict[str, Callable[[Workshop], Any]] = {
+    **METHODS,
+    **{f"by-{name}": lambda workshop, changes=changes: workshop.pretraining(**changes) for name, changes in OBJECTIVES.items()},
+}
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # torch's own, where it sets what autograd keeps
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAININGS)
 def test_steps_stay_on_the_gpu_and_wait_for_nothing(name, packed, banks, packed_faces, monkeypatch):
     embeddings = np.random.default_rng(0).normal(size=(UTTERANCES, 12)).astype(np.float32)
     monkeypatch.setattr(pretraining, "extract_embeddings", lambda *_: embeddings)
     with pretended_gpu(monkeypatch):
-        method = METHODS[name](Workshop(packed, banks, packed_faces, device=GPU))
+        method = TRAININGS[name](Workshop(packed, banks, packed_faces, device=GPU))
         for epoch in range(EPOCHS):  # the last layer begins to move in the second, the gate and its corrections in the third
             crops = method.begin_epoch(epoch)
             for step, indices in enumerate(epoch_batches(1, method.stage, epoch, UTTERANCES, method.batch_size)):
