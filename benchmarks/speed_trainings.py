@@ -179,7 +179,7 @@ def sizes(args: argparse.Namespace) -> Figures:
 
 
 def pretraining(bench: Bench) -> Pretraining:
-    """CA-DINO."""
+    """Stage I, by the objective that the configuration names."""
     forget_graphs()
     return Pretraining(PretrainJob.of(bench.experiment), bench.inputs, bench.runtime)
 

@@ -28,6 +28,21 @@ class Crops(NamedTuple):
     samples: Tensor  # [V, B, N] int16
     params: AugmentationParams | None  # each field [V, B]; None: the crops stay as they are
 
+    def clean(self) -> "Crops":
+        """The crops as they were cut."""
+        return Crops(self.samples, None)
+
+    def augmented_as(self, view: int) -> "Crops":
+        """All crops of an utterance under the augmentation of its crop `view`."""
+        if self.params is None:
+            return self
+        return Crops(self.samples, AugmentationParams(*(field[view].expand_as(field) for field in self.params)))
+
+    def view(self, index: int) -> "Crops":
+        """One crop of each utterance, as [1, B, N]."""
+        here = slice(index, index + 1)
+        return Crops(self.samples[here], None if self.params is None else AugmentationParams(*(field[here] for field in self.params)))
+
 
 class PretrainBatch(NamedTuple):
     """What CA-DINO sees in one step."""
@@ -35,6 +50,14 @@ class PretrainBatch(NamedTuple):
     utterances: Tensor  # [B] int64
     long: Crops
     short: Crops
+
+
+class PairBatch(NamedTuple):
+    """What the contrastive objectives see in one step."""
+
+    utterances: Tensor  # [B] int64
+    sources: Tensor  # [2, B] int64, the utterance that each crop is cut from
+    pair: Crops
 
 
 class TrainBatch(NamedTuple):
@@ -163,6 +186,33 @@ class PretrainCrops(Dataset):
         lengths = [self._long] * longs + [self._short] * shorts
         crops = [self._corpus.crop(*crop) for crop in zip(sources, positions, lengths, strict=True)]
         return crops[:longs], crops[longs:], self._sampler.draw(rng, longs), self._sampler.draw(rng, shorts)
+
+
+class PairCrops(Dataset):
+    """Two crops of each utterance, both to be augmented, for contrastive objectives. Indexed by a `BatchIndices`.
+
+    Args:
+        partners: utterances of the same cluster to cut the second crop from, or None for the same utterance.
+    """
+
+    def __init__(
+        self, corpus: PackedCorpus, sampler: AugmentationSampler, crop_seconds: float, seed: int, partners: ClusterPartners | None
+    ):
+        self._corpus, self._sampler, self._seed, self._partners = corpus, sampler, seed, partners
+        self._length = round(crop_seconds * SAMPLE_RATE)
+
+    def __getitem__(self, indices: BatchIndices) -> PairBatch:
+        items = [self._item(indices.epoch, int(utterance)) for utterance in indices.utterances]
+        sources, crops, params = (list(part) for part in zip(*items, strict=True))
+        return PairBatch(torch.from_numpy(indices.utterances), torch.from_numpy(np.stack(sources, axis=1)), stacked(crops, params))
+
+    def _item(self, epoch: int, utterance: int) -> tuple[Any, ...]:
+        """The utterance of each crop, the crops, and how they are augmented."""
+        rng = generator(self._seed, 0, epoch, utterance)
+        positions = stratified_positions(rng, 2)
+        sources = np.full(2, utterance) if self._partners is None else self._partners.draw(rng, utterance, 2)
+        crops = [self._corpus.crop(int(source), position, self._length) for source, position in zip(sources, positions, strict=True)]
+        return sources, crops, self._sampler.draw(rng, 2)
 
 
 class TrainCrops(Dataset):

@@ -74,6 +74,22 @@ class Group:
         dist.all_gather(parts, padded)
         return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
 
+    def whole(self, part: Tensor, dimension: int) -> tuple[Tensor, int]:
+        """The parts of all processes, side by side, and where this process's part begins. Gradients flow back to every process.
+
+        Args:
+            part: of one shape everywhere, but for the length of `dimension`.
+        """
+        if self.size == 1:
+            return part, 0
+        here = part.shape[dimension]
+        counts = self.gathered(torch.tensor([here])).tolist()
+        shape, first = list(part.shape), sum(counts[: self.rank])
+        shape[dimension] = sum(counts)
+        placed = part.new_zeros(shape)
+        placed.narrow(dimension, first, here).copy_(part)
+        return self.sum(placed), first
+
     def on_first_rank(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, in all of them."""
         if self.size == 1:

@@ -9,14 +9,14 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.averages import update_teacher
-from selfsv.engine.diagnostics import all_finite, collapse
+from selfsv.engine.diagnostics import all_finite
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
-from selfsv.errors import TrainingError
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from selfsv.losses.redundancy import redundancy
 from selfsv.methods.inputs import Inputs
+from selfsv.methods.objective import collapse_warning
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.jobs import PretrainJob
 
@@ -43,7 +43,9 @@ class Objective:
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         for module in (self.student.encoder, self.teacher.encoder):
             runtime.prepared(module)
-        self.trained, self.encoder, self.last_layer = self.student, self.teacher.encoder, [self.student.head.prototypes.weight]
+        self.trained, self.encoder = self.student, self.teacher.encoder
+        self.last_layer = list(self.student.head.prototypes.parameters())
+        self.undecayed: list[nn.Parameter] = []
         self.centre = torch.zeros(job.pretrain.head.prototypes, device=runtime.device)
         self._cosine_weight = self.settings.cosine_weight
         self._begin_epoch()
@@ -129,11 +131,8 @@ class Objective:
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> Row:
         """Schedules in the middle of the epoch, and whether the teacher has collapsed."""
-        warning, mean_output = "", self._mean_output / self._steps
-        if epoch >= max(1, self._pretrain.optimiser.warmup_epochs):
-            warning = collapse(means["loss_dino"], means["teacher_entropy"], float(entropy(mean_output)), len(self.centre))
-            if warning.startswith("COLLAPSE") and self._pretrain.on_collapse == "stop":
-                raise TrainingError(f"epoch {epoch + 1}: {warning}. The run stops as pretrain.on_collapse asks")
+        figures = means["loss_dino"], means["teacher_entropy"], float(entropy(self._mean_output / self._steps))
+        warning = collapse_warning(self._pretrain, epoch, *figures, len(self.centre))
         self._begin_epoch()
         schedules = {"ema_momentum": self._momentum(epoch + 0.5), "teacher_temperature": self._teacher_temperature(epoch + 0.5)}
         return {**schedules, "warning": warning}

@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners
+from selfsv.engine.diagnostics import collapse
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
+from selfsv.errors import TrainingError
 from selfsv.methods.inputs import Inputs
 from selfsv.settings.jobs import PretrainJob
+from selfsv.settings.pretrain import PretrainSettings
 
 # The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
-OBJECTIVES = {"dino": "selfsv.methods.ca_dino"}
+OBJECTIVES = {
+    "dino": "selfsv.methods.ca_dino",
+    "contrastive": "selfsv.methods.contrastive",
+    "momentum_contrast": "selfsv.methods.momentum_contrast",
+    "sdpn": "selfsv.methods.sdpn",
+}
 
 
 class Objective(Protocol):
@@ -25,9 +33,10 @@ class Objective(Protocol):
 
     name: str  # for messages
     figures: tuple[str, ...]  # columns of the history that `loss` gives; the first is the loss
-    trained: nn.Module  # what the optimiser moves: encoder, heads, prototypes
+    trained: nn.Module  # what the optimiser moves: its `encoder`, heads, prototypes
     encoder: nn.Module  # what is clustered with, averaged and exported: the teacher's where there is one
     last_layer: list[nn.Parameter]  # of `trained`, what stands still at first
+    undecayed: list[nn.Parameter]  # of `trained`, matrices without weight decay
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime): ...
 
@@ -69,3 +78,22 @@ class Objective(Protocol):
 def objective_of(name: str) -> type[Objective]:
     """The class of the objective of this name."""
     return import_module(OBJECTIVES[name]).Objective
+
+
+def collapse_warning(
+    pretrain: PretrainSettings, epoch: int, loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int
+) -> str:
+    """What is wrong with outputs over prototypes after an epoch, or nothing; the warm-up is let pass.
+
+    Args:
+        loss, teacher_entropy, mean_entropy, prototypes: as of `collapse`.
+
+    Raises:
+        TrainingError: they have collapsed, and the settings ask to stop then.
+    """
+    if epoch < max(1, pretrain.optimiser.warmup_epochs):
+        return ""
+    warning = collapse(loss, teacher_entropy, mean_entropy, prototypes)
+    if warning.startswith("COLLAPSE") and pretrain.on_collapse == "stop":
+        raise TrainingError(f"epoch {epoch + 1}: {warning}. The run stops as pretrain.on_collapse asks")
+    return warning

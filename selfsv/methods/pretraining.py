@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
@@ -19,7 +19,7 @@ from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import warmup_then_cosine
 from selfsv.errors import InputError
 from selfsv.methods.inputs import Inputs
-from selfsv.methods.objective import objective_of
+from selfsv.methods.objective import Objective, objective_of
 from selfsv.models.encoders import untrained
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OptimiserSettings
@@ -44,9 +44,9 @@ class Pretraining:
                 f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(inputs.corpus)} utterances: lower it"
             )
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
-        self.objective = objective_of("dino")(job, encoder, inputs, runtime)
+        self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
         self.name = self.objective.name
-        self._optimiser = sgd(self.objective.trained, self.objective.last_layer, self.settings.optimiser, runtime.device)
+        self._optimiser = sgd(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
         self._prepare = partial(centred_unit, subtract_mean=preparation.subtract_mean, whitening=preparation.whitening)
@@ -143,14 +143,16 @@ class Pretraining:
         self._means.load_state_dict(state["means"])
 
 
-def sgd(network: nn.Module, last: list[nn.Parameter], settings: OptimiserSettings, device: torch.device) -> torch.optim.SGD:
+def sgd(objective: Objective, settings: OptimiserSettings, device: torch.device) -> torch.optim.SGD:
     """SGD with weight decay on matrices only, not on biases and norms.
 
-    Args:
-        last: of the last layer, which may start to move after the others: the fused step takes the momenta of a group to begin together.
+    The objective's last layer, which may start to move after the others, is a group of its own: the fused step takes the momenta of a
+    group to begin together.
     """
-    rest = [parameter for parameter in network.parameters() if all(parameter is not one for one in last)]
-    decayed, plain = [one for one in rest if one.ndim > 1], [one for one in rest if one.ndim <= 1]
-    decay, fused = settings.weight_decay, device.type == "cuda" or None
+    last, decay = objective.last_layer, settings.weight_decay
+    apart, bare = {id(one) for one in last}, {id(one) for one in objective.undecayed}
+    rest = [parameter for parameter in objective.trained.parameters() if id(parameter) not in apart]
+    decayed = [one for one in rest if one.ndim > 1 and id(one) not in bare]
+    plain = [one for one in rest if one.ndim <= 1 or id(one) in bare]
     groups = [{"params": part, "weight_decay": weight} for part, weight in ((decayed, decay), (plain, 0.0), (last, decay)) if part]
-    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=device.type == "cuda" or None)

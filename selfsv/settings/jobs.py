@@ -1,6 +1,8 @@
 """The settings that one job depends on: what its rule passes to its script, and nothing else."""
 
-from typing import Self
+from typing import Any, Self
+
+from pydantic import field_serializer
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
@@ -52,6 +54,11 @@ class PretrainJob(Job):
         names = cls.model_fields.keys() - {"preparation"}
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
         return cls(**{name: getattr(experiment, name) for name in names}, preparation=PreparationSettings(**cluster))
+
+    @field_serializer("pretrain")
+    def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
+        """Else a changed default of one objective would rerun the trainings of all."""
+        return pretrain.model_dump(mode="json", exclude=pretrain.unused)
 
 
 class TrainJob(Job):

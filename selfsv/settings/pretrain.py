@@ -1,18 +1,26 @@
-"""Settings of stage I, CA-DINO."""
+"""Settings of stage I: CA-DINO, and what every objective has."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSettings, SdpnSettings, Temperature
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
-Temperature = Annotated[float, Field(gt=0)]
+Objective = Literal["dino", "contrastive", "momentum_contrast", "sdpn"]
+# The sections of each: those of the others are no part of a training.
+SECTIONS: dict[Objective, set[str]] = {
+    "dino": {"head", "dino"},
+    "contrastive": {"contrastive"},
+    "momentum_contrast": {"momentum_contrast"},
+    "sdpn": {"sdpn"},
+}
 
 
 class CropSettings(Section):
     """The views of an utterance (paper V-D1)."""
 
-    long_crops: Annotated[int, Field(ge=2)] = Field(2, description="long crops per utterance [paper V-D1]")
+    long_crops: Positive = Field(2, description="long crops per utterance [paper V-D1]")
     long_seconds: float = Field(3.0, gt=0, description="their length, seconds [paper V-D1]")
     short_crops: Positive = Field(4, description="short crops per utterance [paper V-D1]")
     short_seconds: float = Field(2.0, gt=0, description="their length, seconds [paper V-D1]")
@@ -84,8 +92,12 @@ class ClusterAwareSettings(Section):
 
 
 class PretrainSettings(Section):
-    """Stage I, CA-DINO."""
+    """Stage I: an encoder from crops alone."""
 
+    method: Objective = Field(
+        "dino",
+        description="dino (CA-DINO), contrastive (SimCLR, AP, CEL), momentum_contrast (MoCo), sdpn; each has a section [paper III; Table IV]",
+    )
     epochs: Positive = Field(150, description="visits of every utterance [paper V-D1]")
     batch_size: Positive = Field(256, description="utterances per step over all GPUs [DINO's reference batch; ours]")
     average_last: Positive = Field(
@@ -94,6 +106,14 @@ class PretrainSettings(Section):
     crops: CropSettings = CropSettings()
     head: HeadSettings = HeadSettings()
     dino: DinoSettings = DinoSettings()
+    contrastive: ContrastiveSettings = ContrastiveSettings()
+    momentum_contrast: MomentumContrastSettings = MomentumContrastSettings()
+    sdpn: SdpnSettings = SdpnSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     cluster_aware: ClusterAwareSettings = ClusterAwareSettings()
     on_collapse: Literal["warn", "stop"] = Field("warn", description="after a collapse of the teacher: warn, or stop the run [ours]")
+
+    @property
+    def unused(self) -> set[str]:
+        """The sections of the methods that are not chosen."""
+        return set().union(*SECTIONS.values()) - SECTIONS[self.method]

@@ -4,6 +4,8 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from benchmarks import bounded, gpu_accuracy, gpu_quarter, numerics, systems_spe
 from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
 from benchmarks.speed_corpus import Size, corpus_in
 from selfsv.data.banks import NOISE_KINDS, load_bank
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import validated
 from tests.benchmarks.command_lines import assert_understood
 
 REPOSITORY = Path(__file__).parents[2]
@@ -147,10 +151,16 @@ def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_p
 
 def test_systems_are_measured_each_by_itself(tmp_path, monkeypatch):
     assert "skipped" in systems_speed.objectives(None, None, tmp_path)
-    for name, text in {"one": "pretrain: {epochs: 3}", "other": "pretrain: {method: unheard}", "torn": "pretrain: ["}.items():
-        (tmp_path / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(systems_speed, "adapted", lambda bench, changes: changes)
-    monkeypatch.setattr(systems_speed, "METHODS", {"ca_dino": lambda system: system["pretrain"]})
-    found = systems_speed.objectives(None, lambda _, method, __: {"utterances_per_second": method["epochs"]}, tmp_path)
-    assert found["one"] == {"method": "ca_dino", "utterances_per_second": 3}
-    assert "unheard" in found["other"]["skipped"] and "error" in found["torn"]
+    texts = {"one": "{epochs: 3}", "other": "{method: sdpn, epochs: 2}", "unheard": "{method: unheard}", "torn": "["}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(f"pretrain: {text}")
+
+    def adapted(_, changes: dict[str, Any]) -> SimpleNamespace:
+        return SimpleNamespace(experiment=SimpleNamespace(pretrain=validated(PretrainSettings, changes["pretrain"])))
+
+    monkeypatch.setattr(systems_speed, "adapted", adapted)
+    monkeypatch.setattr(systems_speed, "pretraining", lambda system: system.experiment.pretrain)
+    found = systems_speed.objectives(None, lambda _, method, __: {"utterances_per_second": method.epochs}, tmp_path)
+    assert found["one"] == {"method": "dino", "utterances_per_second": 3}
+    assert found["other"] == {"method": "sdpn", "utterances_per_second": 2}
+    assert "unheard" in found["unheard"]["error"] and "error" in found["torn"]

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -10,9 +11,12 @@ from selfsv.methods.objective import OBJECTIVES
 from selfsv.settings import jobs
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
+from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
+from selfsv.settings.pretrain import SECTIONS
 from selfsv.settings.scoring import MetricSettings, ScoreSettings
 from tests.conftest import REPOSITORY
+from tests.settings.test_settings import MINIMAL
 from workflow.imports import source_files
 
 GIVEN: dict[str, type[BaseModel]] = {
@@ -63,3 +67,20 @@ def test_no_stage_with_settings_is_forgotten():
     assert {stage for stage, text in scripts.items() if "args.settings" in text} == GIVEN.keys() | WHOLE
     for stage, model in GIVEN.items():
         assert f"{model.__name__}.read(args.settings)" in scripts[stage]
+
+
+@pytest.mark.parametrize("method", SECTIONS)
+def test_settings_of_other_objectives_do_not_reach_a_pretraining(method):
+    """Nor do they change what its rule and its state are told apart by."""
+
+    def job(**sections: Any) -> jobs.PretrainJob:
+        pretrain = {"method": method, **sections}
+        return jobs.PretrainJob.of(resolve({**MINIMAL, "pretrain": pretrain}))
+
+    changed = {"head": {"hidden": 7}, "dino": {"ema_start": 0.5}, "contrastive": {"margin": 0.3}}
+    changed |= {"momentum_contrast": {"queue": 7}, "sdpn": {"hidden": 7}}
+    assert changed.keys() == set().union(*SECTIONS.values())
+    for section, change in changed.items():
+        assert (job(**{section: change}).to_json() == job().to_json()) == (section not in SECTIONS[method])
+    read = jobs.PretrainJob.read(job(**changed).to_json())
+    assert read.to_json() == job(**changed).to_json()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from joblib import Parallel, delayed
 from torch import nn
 
@@ -16,7 +17,11 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.processes import Group
-from selfsv.losses.redundancy import redundancy
+from selfsv.losses.contrastive import nt_xent, uniformity
+from selfsv.losses.koleo import koleo
+from selfsv.losses.mean_entropy import mean_entropy
+from selfsv.losses.redundancy import correlation_norm, redundancy
+from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.models.ecapa import FrameNorm
 from selfsv.models.encoders import untrained
 from selfsv.models.synchronised import SyncFrameNorm, synchronise
@@ -160,19 +165,31 @@ def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
         torch.testing.assert_close(member, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_redundancy_of_parts_is_that_of_the_whole(tmp_path):
-    """The value in every process, and each row's gradient when the processes' shares of the loss are added up."""
+OF_THE_WHOLE: dict[str, Callable[[torch.Tensor, Group], torch.Tensor]] = {
+    "redundancy": lambda rows, group: redundancy(rows, group.sum),
+    "correlation_norm": lambda rows, group: correlation_norm(rows, group.sum),
+    "mean_entropy": lambda rows, group: mean_entropy(rows.softmax(-1), group.sum),
+    "uniformity": lambda rows, group: uniformity(group.whole(F.normalize(rows, dim=-1), 1)[0]),
+    "koleo": lambda rows, group: koleo(rows, *group.whole(rows, 1)),
+    "nt_xent": lambda rows, group: nt_xent(F.normalize(rows, dim=-1)[:2], *group.whole(F.normalize(rows, dim=-1)[:2], 1), 0.2),
+    "sinkhorn": lambda rows, group: (rows * sinkhorn(rows.detach().softmax(-1), 3, group.sum)).sum(dim=-1).mean(),
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_WHOLE)
+def test_losses_of_parts_are_those_of_the_whole(name, tmp_path):
+    """The sum of the processes' shares, and each row's gradient of it, also where a row meets those of another process."""
     embeddings = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0)) @ torch.ones(5, 5).triu() + 2
 
     def work(group: Group) -> tuple[torch.Tensor, torch.Tensor]:
         part = embeddings.tensor_split([4] if group.size > 1 else [], dim=1)[group.rank].clone().requires_grad_()
-        value = redundancy(part, group.sum)
-        (value * part.shape[1] / embeddings.shape[1]).backward()
+        value = OF_THE_WHOLE[name](part, group) * part.shape[1] / embeddings.shape[1]
+        value.backward()
         return value.detach(), part.grad
 
     value, gradient = work(Group())
     members = together(work, tmp_path / "group")
-    assert all(member[0].item() == pytest.approx(value.item(), rel=1e-5) for member in members)
+    assert sum(member[0].item() for member in members) == pytest.approx(value.item(), rel=1e-5)
     torch.testing.assert_close(torch.cat([member[1] for member in members], dim=1), gradient, rtol=1e-4, atol=1e-5)
 
 

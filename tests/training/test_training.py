@@ -180,7 +180,7 @@ def test_weights_that_went_bad_in_the_last_step_are_not_saved(name, workshop, tm
 
 def trained_encoder(method) -> torch.nn.Module:
     if hasattr(method, "objective"):
-        return method.objective.student.encoder
+        return method.objective.trained.encoder
     return (method.modalities[-1].network if hasattr(method, "modalities") else method.network).encoder
 
 

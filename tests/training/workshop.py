@@ -136,6 +136,22 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
 
 
+# Every objective of stage I, with all of its terms, in sizes of a test. The queue is no multiple of the batch.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "dino": {"method": "dino", "dino": {"redundancy_weight": 0.04}},
+    "simclr": {"method": "contrastive", "contrastive": {"margin": 0.1, "invariance_weight": 0.1}},
+    "prototypical": {
+        "method": "contrastive",
+        "contrastive": {"loss": "angular_prototypical", "adversary_weight": 3.0, "adversary_hidden": 8},
+    },
+    "equilibrium": {"method": "contrastive", "contrastive": {"loss": "angular_contrastive", "uniformity_weight": 1.0}},
+    "moco": {"method": "momentum_contrast", "momentum_contrast": {"queue": 20, "momentum": 0.9}},
+    "sdpn": {
+        "method": "sdpn",
+        "crops": {**CROPS, "long_crops": 1},
+        "sdpn": {"hidden": 16, "bottleneck": 8, "prototypes": 12, "correlation_weight": 0.1},
+    },
+}
 AWARE = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
 METHODS = {
     "pretraining": lambda workshop: workshop.pretraining(),
