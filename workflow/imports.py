@@ -15,9 +15,9 @@ PACKAGES = ("pipeline", "selfsv")
 DECLARATIONS = "selfsv.settings"
 
 
-def code_digest(script: str) -> str:
-    """Changes with the code that the module `script` consists of, not with where it is or when it was written."""
-    files = source_files(script, without=DECLARATIONS)
+def code_digest(*modules: str) -> str:
+    """Changes with the code that these modules consist of, not with where it is or when it was written."""
+    files = sorted({file for module in modules for file in source_files(module, without=DECLARATIONS)})
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in map(Path.read_bytes, files))).hexdigest()[:16]
 
 

@@ -11,12 +11,15 @@ from selfsv.writing import write_atomically
 from workflow.imports import code_digest
 
 
-def script_params(folder: Path, stage: str, settings: Section | Callable[[Any], Section] | None = None, **options: Any) -> dict[str, Any]:
+def script_params(
+    folder: Path, stage: str, settings: Section | Callable[[Any], Section] | None = None, *, module: str = "", **options: Any
+) -> dict[str, Any]:
     """The params that name a rule's script, the code that it consists of, and its options but for files.
 
     Args:
         folder: for the settings' files.
         settings: those that the stage depends on, or a function of the wildcards.
+        module: that the script imports by its name in the settings, so that its code does not show in the script's imports.
         options: values, with wildcards in braces, or functions of the wildcards.
     """
 
@@ -26,7 +29,7 @@ def script_params(folder: Path, stage: str, settings: Section | Callable[[Any], 
         values = {name: value(wildcards) if callable(value) else str(value).format(**named) for name, value in options.items()}
         return words({"settings": [] if section is None else settings_file(folder, stage, section), **values})
 
-    return {"script": stage, "code": code_digest(f"pipeline.{stage}"), "options": script_options}
+    return {"script": stage, "code": code_digest(f"pipeline.{stage}", *filter(None, [module])), "options": script_options}
 
 
 def settings_file(folder: Path, stage: str, section: Section) -> Path:

@@ -1,7 +1,8 @@
 """What stage I asks of an objective: DINO, or any other way to train an encoder on crops alone.
 
 Everything else (clusters, optimiser, schedules, clipping, processes, averages, state) is `pretraining.py`'s. A new objective is a
-new file with a class of this interface, and a line in `OBJECTIVES`.
+new file with a class of this interface, and a line in `OBJECTIVES`
+(selfsv/settings/pretrain.py).
 """
 
 from importlib import import_module
@@ -17,15 +18,8 @@ from selfsv.engine.runtime import Runtime
 from selfsv.errors import TrainingError
 from selfsv.methods.inputs import Inputs
 from selfsv.settings.jobs import PretrainJob
-from selfsv.settings.pretrain import PretrainSettings
-
-# The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
-OBJECTIVES = {
-    "dino": "selfsv.methods.ca_dino",
-    "contrastive": "selfsv.methods.contrastive",
-    "momentum_contrast": "selfsv.methods.momentum_contrast",
-    "sdpn": "selfsv.methods.sdpn",
-}
+from selfsv.settings.pretrain import OBJECTIVES, PretrainSettings
+from selfsv.settings.pretrain import Objective as Name
 
 
 class Objective(Protocol):
@@ -75,7 +69,7 @@ class Objective(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def objective_of(name: str) -> type[Objective]:
+def objective_of(name: Name) -> type[Objective]:
     """The class of the objective of this name."""
     return import_module(OBJECTIVES[name]).Objective
 

@@ -8,6 +8,13 @@ from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSett
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
 Objective = Literal["dino", "contrastive", "momentum_contrast", "sdpn"]
+# The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
+OBJECTIVES: dict[Objective, str] = {
+    "dino": "selfsv.methods.ca_dino",
+    "contrastive": "selfsv.methods.contrastive",
+    "momentum_contrast": "selfsv.methods.momentum_contrast",
+    "sdpn": "selfsv.methods.sdpn",
+}
 # The sections of each: those of the others are no part of a training.
 SECTIONS: dict[Objective, set[str]] = {
     "dino": {"head", "dino"},

@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from selfsv.methods.objective import OBJECTIVES
 from selfsv.settings import jobs
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
-from selfsv.settings.pretrain import SECTIONS
+from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
 from selfsv.settings.scoring import MetricSettings, ScoreSettings
-from tests.conftest import REPOSITORY
 from tests.settings.test_settings import MINIMAL
 from workflow.imports import source_files
 
@@ -54,9 +52,9 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
 @pytest.mark.parametrize("stage", GIVEN)
 def test_every_setting_of_a_stage_is_read_in_its_sources(stage):
     """By name, as `settings.key`, in the script or what it imports."""
-    imported_by_name = [REPOSITORY / f"{module.replace('.', '/')}.py" for module in OBJECTIVES.values() if stage == "pretrain"]
-    scripts = [REPOSITORY / "pipeline" / f"{stage}.py", *imported_by_name]
-    files = {file for script in scripts for file in source_files(script, REPOSITORY, REPOSITORY / "selfsv" / "settings")}
+    imported_by_name = OBJECTIVES.values() if stage == "pretrain" else []
+    modules = [f"pipeline.{stage}", *imported_by_name]
+    files = {file for module in modules for file in source_files(module, without="selfsv.settings")}
     nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
     read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     assert set(keys(GIVEN[stage])) - read == EMPTIED.get(stage, set())

@@ -11,11 +11,11 @@ import torch
 from selfsv.data.batches import BatchIndices
 from selfsv.engine.processes import Group
 from selfsv.methods.momentum_contrast import KeyQueue
-from selfsv.methods.objective import OBJECTIVES as MODULES
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings
+from selfsv.settings.pretrain import OBJECTIVES as MODULES
 from tests.training.test_group import NOISE_ALONE, STILL, together
 from tests.training.workshop import AWARE, CPU, ENCODER, OBJECTIVES, Workshop, assert_same, weights, without_time
 

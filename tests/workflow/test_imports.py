@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from selfsv.settings.pretrain import OBJECTIVES
 from tests.workflow.conftest import REPOSITORY
 from workflow.imports import PACKAGES, code_digest, external_modules, source_files
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "only_of_settings": "",
 }
 TRAININGS = {
-    "selfsv/methods/ca_dino.py": {"pretrain"},
+    "selfsv/methods/pretraining.py": {"pretrain"},
     "selfsv/methods/audio_visual.py": {"train_av"},
     "selfsv/methods/finetuning.py": {"large_margin", "finetune"},
     "pipeline/train.py": {"train"},
@@ -86,6 +87,19 @@ def test_editing_a_method_is_editing_its_trainings_and_no_others(path):
     trainings = {"pretrain", "train", "train_av", "large_margin", "finetune"}
     consisting = {stage for stage in trainings if REPOSITORY / path in source_files(f"pipeline.{stage}")}
     assert consisting == TRAININGS[path]
+
+
+@pytest.mark.parametrize("method", OBJECTIVES)
+def test_editing_an_objective_is_editing_its_own_pretraining(method):
+    """The script imports it by name; the rule names it."""
+    consisting = {other for other, module in OBJECTIVES.items() if file_of(method) in source_files(module)}
+    assert consisting == {method}
+    assert not any(file_of(method) in source_files(f"pipeline.{stage}") for stage in ("pretrain", "train", "extract"))
+    assert code_digest("pipeline.pretrain", OBJECTIVES[method]) != code_digest("pipeline.pretrain")
+
+
+def file_of(method: str) -> Path:
+    return REPOSITORY / f"{OBJECTIVES[method].replace('.', '/')}.py"
 
 
 def test_the_digest_is_that_of_content(monkeypatch, tmp_path):

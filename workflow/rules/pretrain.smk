@@ -1,6 +1,7 @@
 """Stage I: CA-DINO, and the systems that it must beat."""
 
 from selfsv.settings.jobs import BaselineJob, PretrainJob
+from selfsv.settings.pretrain import OBJECTIVES
 
 if EXPERIMENT.initial_model:
 
@@ -25,7 +26,7 @@ else:
         log:
             "<logs>/pretrain.log",
         params:
-            **script("pretrain", PretrainJob.of(EXPERIMENT)),
+            **script("pretrain", PretrainJob.of(EXPERIMENT), module=OBJECTIVES[EXPERIMENT.pretrain.method]),
 
 
 use rule tiny_stage as baseline with:
