@@ -153,7 +153,7 @@ def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
     assert done.status == 0, done.told
     assert rooms(fresh) == ("3", 8, 0.5)
     # A job's own process, called as executors call it: it reads the Snakefile again and is given the same overlays.
-    job = ["--mode", "subprocess", "--target-jobs", "rirs:experiment=tiny", "--allowed-rules", "rirs", "--force", "--nolock", "--no-hooks"]
+    job = ["--mode", "subprocess", "--target-jobs", "rirs:", "--allowed-rules", "rirs", "--force", "--nolock", "--no-hooks"]
     done = fresh.snakemake(*job, "--config", "seed=4", "--configfiles", *(str(fresh.folder / name) for name in overlays[1:3]))
     assert done.status == 0, done.told
     assert rooms(fresh) == ("4", 8, 0.5)
@@ -161,9 +161,9 @@ def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
 
 def rooms(workshop):
     """Seed, number and length of responses that the stage `rirs` was last called with."""
-    stage, arguments = json.loads((workshop.folder / "calls.jsonl").read_text().splitlines()[-1])
+    stage, arguments = workshop.calls()[-1]
     assert stage == "rirs"
-    settings = RirSettings.read(arguments[arguments.index("--settings") + 1])
+    settings = RirSettings.read(str(workshop.folder / arguments[arguments.index("--settings") + 1]))
     return arguments[arguments.index("--seed") + 1], settings.simulated_rooms, settings.seconds
 
 
