@@ -161,7 +161,7 @@ def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
 
 def rooms(workshop):
     """Seed, number and length of responses that the stage `rirs` was last called with."""
-    stage, arguments = json.loads((workshop.folder / "calls.jsonl").read_text().splitlines()[-1])
+    stage, arguments = workshop.calls()[-1]
     assert stage == "rirs"
     settings = RirSettings.read(str(workshop.folder / arguments[arguments.index("--settings") + 1]))
     return arguments[arguments.index("--seed") + 1], settings.simulated_rooms, settings.seconds
