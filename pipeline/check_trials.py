@@ -13,9 +13,9 @@ from selfsv.stage import parser, run
 
 def main() -> None:
     """Read both, look every trial up, write."""
-    made = parser(__doc__, inputs=("trials", "listing"), outputs=("output",), settings=False)
-    made.add_argument("--name", required=True, help="of the list, in the configuration")
-    args = made.parse_args()
+    arguments = parser(__doc__, inputs=("trials", "listing"), outputs=("output",), settings=False)
+    arguments.add_argument("--name", required=True, help="of the list, in the configuration")
+    args = arguments.parse_args()
     trials = read_trials(args.trials)
     table = read_table(args.listing, ["utterance", "reason"])
     listed = table["reason"] == ""

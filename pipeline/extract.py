@@ -12,10 +12,10 @@ from selfsv.stage import parser, run
 
 def main() -> None:
     """Extract and write."""
-    made = parser(__doc__, inputs=("model",), outputs=("output",), settings=False)
-    add_data_arguments(made)
-    add_extraction_arguments(made)
-    args = made.parse_args()
+    arguments = parser(__doc__, inputs=("model",), outputs=("output",), settings=False)
+    add_data_arguments(arguments)
+    add_extraction_arguments(arguments)
+    args = arguments.parse_args()
     runtime = runtime_from(args)
     model, corpus = load_model(args.model), PackedCorpus(args.manifest, args.audio)
     encoder = runtime.prepared(model.encoder)

@@ -18,11 +18,11 @@ from selfsv.stage import parser, run
 
 def main() -> None:
     """Extract and write."""
-    made = parser(__doc__, inputs=("model", "face_model", "faces"), outputs=("output",), settings=False)
-    made.add_argument("--images", type=Path, nargs="+", required=True, help="the shards' aligned faces, in order")
-    add_data_arguments(made)
-    add_extraction_arguments(made)
-    args = made.parse_args()
+    arguments = parser(__doc__, inputs=("model", "face_model", "faces"), outputs=("output",), settings=False)
+    arguments.add_argument("--images", type=Path, nargs="+", required=True, help="the shards' aligned faces, in order")
+    add_data_arguments(arguments)
+    add_extraction_arguments(arguments)
+    args = arguments.parse_args()
     runtime = runtime_from(args)
     model, (face_encoder, face_settings) = load_model(args.model), load_face_model(args.face_model)
     corpus = PackedCorpus(args.manifest, args.audio)

@@ -24,19 +24,19 @@ FRAMES_PER_BATCH = {"cpu": 16, "cuda": 512}
 
 def main() -> None:
     """Parse, find, write."""
-    made = parser(__doc__, inputs=("videos",), outputs=("images", "faces", "manifest"))
-    made.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
-    add_device_arguments(made)
-    args = made.parse_args()
+    arguments = parser(__doc__, inputs=("videos",), outputs=("images", "faces", "manifest"))
+    arguments.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
+    add_device_arguments(arguments)
+    args = arguments.parse_args()
     settings, device = DetectionSettings.read(args.settings), device_from(args)
     videos = read_table(args.videos, ["utterance", "path", "reason", "shard"])
     videos = videos[videos["shard"] == args.shard]
-    found = tracks(videos, settings, FaceDetector(settings, device), args.threads, FRAMES_PER_BATCH[device.type])
+    result = tracks(videos, settings, FaceDetector(settings, device), args.threads, FRAMES_PER_BATCH[device.type])
     kept: list[Track] = []
     rows: list[dict[str, Any]] = []
     with FlatTensor(args.images, np.uint8) as images:
         for utterance, path, track in zip(
-            videos["utterance"], videos["path"], progress(found, len(videos), f"faces of shard {args.shard}", "video"), strict=True
+            videos["utterance"], videos["path"], progress(result, len(videos), f"faces of shard {args.shard}", "video"), strict=True
         ):
             offsets = [images.append(np.frombuffer(face.image, np.uint8)) for face in track.faces]
             rows += face_rows(utterance, args.shard, track.faces, offsets)

@@ -25,7 +25,7 @@ def main() -> None:
     joint = read_labels(args.pseudo_labels).set_index("utterance")["label"].reindex(utterances[seen]).to_numpy()
     labels = {name: cluster(embeddings[seen], settings, args.seed).labels for name, embeddings in (("audio", voices), ("face", faces))}
     speakers = read_table(args.speakers, ["utterance", "speaker"]).set_index("utterance")["speaker"].reindex(utterances[seen])
-    rows = [agreement(name, found, speakers) for name, found in {**labels, "joint": joint}.items()]
+    rows = [agreement(name, result, speakers) for name, result in {**labels, "joint": joint}.items()]
     write_table(args.output, pd.DataFrame(rows))
 
 

@@ -21,12 +21,12 @@ def parser(
     description: str | None, *, inputs: tuple[str, ...] = (), outputs: tuple[str, ...] = (), settings: bool = True
 ) -> argparse.ArgumentParser:
     """A parser with `--settings` (unless the stage has none) and a path option per name in `inputs` and `outputs`, all required."""
-    made = argparse.ArgumentParser(description=description, parents=[MESSAGES], allow_abbrev=False)
+    arguments = argparse.ArgumentParser(description=description, parents=[MESSAGES], allow_abbrev=False)
     if settings:
-        made.add_argument("--settings", required=True, help="settings as JSON, or a YAML or JSON file")
+        arguments.add_argument("--settings", required=True, help="settings as JSON, or a YAML or JSON file")
     for name in inputs + outputs:
-        made.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True)
-    return made
+        arguments.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True)
+    return arguments
 
 
 def run(main: Callable[[], None]) -> None:

@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look and tell."""
-    found = described(args.path)
-    print(json.dumps(found) if args.json else text(found))
+    description = described(args.path)
+    print(json.dumps(description) if args.json else text(description))
     return DONE

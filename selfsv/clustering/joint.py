@@ -19,14 +19,14 @@ def joint_clustering(voices: np.ndarray, faces: np.ndarray, cluster: Callable[[n
         cluster: spherical k-means of [M, D + F] unit vectors.
     """
     seen = np.isfinite(faces).all(axis=1)
-    found = cluster((np.concatenate([voices[seen], faces[seen]], axis=1) / np.sqrt(2)).astype(np.float32))
+    result = cluster((np.concatenate([voices[seen], faces[seen]], axis=1) / np.sqrt(2)).astype(np.float32))
     labels, similarity = np.empty(len(voices), np.int32), np.empty(len(voices), np.float32)
-    labels[seen], similarity[seen] = found.labels, found.similarity
+    labels[seen], similarity[seen] = result.labels, result.similarity
     if not seen.all():
-        halves = np.ascontiguousarray(found.centroids[:, : voices.shape[1]])
+        halves = np.ascontiguousarray(result.centroids[:, : voices.shape[1]])
         faiss.normalize_L2(halves)
         nearest = faiss.IndexFlatIP(halves.shape[1])
         nearest.add(halves)
         cosine, cluster_of = nearest.search(np.ascontiguousarray(voices[~seen], dtype=np.float32), 1)
         labels[~seen], similarity[~seen] = cluster_of[:, 0], cosine[:, 0]
-    return Clustering(labels, similarity, found.centroids)
+    return Clustering(labels, similarity, result.centroids)

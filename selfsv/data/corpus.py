@@ -26,9 +26,9 @@ class PackedCorpus:
         self._audio = map_shards(shards, np.int16)
         # A rejected row takes no place; it keeps its number for a message.
         places = table[["shard", "offset", "num_samples"]]
-        found = check_places(manifest, shards, self._audio, places, "pack the corpus again", usable.to_numpy())
+        usable_places = check_places(manifest, shards, self._audio, places, "pack the corpus again", usable.to_numpy())
         self.utterances = table.loc[usable, "utterance"].to_numpy()
-        self._shard, self._offset, self.num_samples = found
+        self._shard, self._offset, self.num_samples = usable_places
 
     def __len__(self) -> int:
         return len(self.utterances)

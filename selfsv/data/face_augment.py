@@ -74,14 +74,14 @@ class FaceInput:
 
 def augmented(pixels: Tensor, params: FaceAugmentationParams) -> Tensor:
     """[B, 3, H, W] in [0, 1] with each image changed as its entries of `params` ([B] each, on the CPU) say: colours, grey, blur, flip."""
-    here = FaceAugmentationParams(*(field.to(pixels.device, non_blocking=True) for field in params))
-    pixels = blend(pixels, torch.zeros_like(pixels), here.brightness)
-    pixels = blend(pixels, luma(pixels).mean(dim=(1, 2, 3), keepdim=True).expand_as(pixels), here.contrast)
-    pixels = blend(pixels, luma(pixels).expand_as(pixels), here.saturation)
-    pixels = _in_some(pixels, (params.hue != 0) & ~params.grey, lambda images, rows: shift_hue(images, here.hue[rows]))
-    pixels = torch.where(_each(here.grey), luma(pixels).expand_as(pixels), pixels)
-    pixels = _in_some(pixels, params.blur > 0, lambda images, rows: blurred(images, here.blur[rows]))
-    return torch.where(_each(here.flip), pixels.flip(3), pixels)
+    moved = FaceAugmentationParams(*(field.to(pixels.device, non_blocking=True) for field in params))
+    pixels = blend(pixels, torch.zeros_like(pixels), moved.brightness)
+    pixels = blend(pixels, luma(pixels).mean(dim=(1, 2, 3), keepdim=True).expand_as(pixels), moved.contrast)
+    pixels = blend(pixels, luma(pixels).expand_as(pixels), moved.saturation)
+    pixels = _in_some(pixels, (params.hue != 0) & ~params.grey, lambda images, rows: shift_hue(images, moved.hue[rows]))
+    pixels = torch.where(_each(moved.grey), luma(pixels).expand_as(pixels), pixels)
+    pixels = _in_some(pixels, params.blur > 0, lambda images, rows: blurred(images, moved.blur[rows]))
+    return torch.where(_each(moved.flip), pixels.flip(3), pixels)
 
 
 def _in_some(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -75,8 +75,8 @@ class StateFile:
             others.setdefault(path.name.split(".")[0], []).append(path)
         others.pop(self._name, None)
         newest = {name: max(paths, key=_number) for name, paths in others.items() if name.rpartition("-")[0] == self._stage}
-        kept = sorted(newest.values(), key=lambda path: path.stat().st_mtime)[-KEPT_OF_OTHERS:]
-        for path in (path for name in newest for path in others[name] if path not in kept):
+        spared = sorted(newest.values(), key=lambda path: path.stat().st_mtime)[-KEPT_OF_OTHERS:]
+        for path in (path for name in newest for path in others[name] if path not in spared):
             path.unlink(missing_ok=True)
 
     @contextmanager

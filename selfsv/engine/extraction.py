@@ -91,10 +91,10 @@ def embed_utterances(
         with runtime.autocast():
             parts.append(encoder(features, log_mel.frames(lengths)).float())
     encoder.train(training)
-    together = torch.zeros(len(pieces.length), runtime.group.largest(parts[0].shape[1] if parts else 0))
+    joined = torch.zeros(len(pieces.length), runtime.group.largest(parts[0].shape[1] if parts else 0))
     for indices, part in zip(batches, parts, strict=True):
-        together[torch.from_numpy(indices)] = part.cpu()
-    return mean_of_pieces(pieces.utterance, runtime.group.sum(together)).numpy()
+        joined[torch.from_numpy(indices)] = part.cpu()
+    return mean_of_pieces(pieces.utterance, runtime.group.sum(joined)).numpy()
 
 
 def pieces_of(num_samples: np.ndarray) -> Pieces:

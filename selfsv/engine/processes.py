@@ -57,9 +57,9 @@ class Group:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.size == 1 or not gradients:
             return
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(together)
-        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def gathered(self, rows: Tensor) -> Tensor:
@@ -82,21 +82,21 @@ class Group:
         """
         if self.size == 1:
             return part, 0
-        here = part.shape[dimension]
-        counts = self.gathered(torch.tensor([here])).tolist()
+        own = part.shape[dimension]
+        counts = self.gathered(torch.tensor([own])).tolist()
         shape, first = list(part.shape), sum(counts[: self.rank])
         shape[dimension] = sum(counts)
         placed = part.new_zeros(shape)
-        placed.narrow(dimension, first, here).copy_(part)
+        placed.narrow(dimension, first, own).copy_(part)
         return self.sum(placed), first
 
     def on_first_rank(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, in all of them."""
         if self.size == 1:
             return make()
-        made = [make() if self.first else None]
-        dist.broadcast_object_list(made, device=torch.device("cpu"))
-        return made[0]  # type: ignore[return-value]
+        result = [make() if self.first else None]
+        dist.broadcast_object_list(result, device=torch.device("cpu"))
+        return result[0]  # type: ignore[return-value]
 
     def part(self, items: list[T]) -> list[T]:
         """This process's share of work that does not depend on order."""

@@ -46,12 +46,12 @@ def export(source: Path, folder: Path, *, name: str, licence: str, onnx: bool = 
         raise InputError(f"{file} is a baseline without weights: there is nothing to export")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        made = Path(temporary) / "model"
-        made.mkdir()
-        _fill(made, model, file, {"name": name, "licence": licence}, onnx)
+        content_folder = Path(temporary) / "model"
+        content_folder.mkdir()
+        _fill(content_folder, model, file, {"name": name, "licence": licence}, onnx)
         if folder.exists():
             shutil.rmtree(folder)
-        made.rename(folder)
+        content_folder.rename(folder)
     return sorted(path.name for path in folder.iterdir())
 
 

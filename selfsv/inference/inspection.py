@@ -43,14 +43,14 @@ def _experiment(folder: Path) -> dict[str, Any]:
     """Any part of a run: what is not there yet is left out."""
     settings = experiment_settings(folder / "iter_0" / MODEL)
     systems = sorted((path.parent.name for path in folder.glob(f"*/{MODEL}")), key=order)
-    found: dict[str, Any] = {"experiment": str(folder), "systems": [_system(folder / name) for name in systems]}
+    description: dict[str, Any] = {"experiment": str(folder), "systems": [_system(folder / name) for name in systems]}
     if any(name.startswith("iter_") for name in systems):
-        found["model"] = _model(load(folder, "cpu"), str(model_file(folder)))
+        description["model"] = _model(load(folder, "cpu"), str(model_file(folder)))
     if (folder / "metrics.parquet").is_file():
-        found["metrics"] = _metrics(folder / "metrics.parquet")
+        description["metrics"] = _metrics(folder / "metrics.parquet")
     if settings is not None:
-        found["settings"] = settings.model_dump(mode="json")
-    return found
+        description["settings"] = settings.model_dump(mode="json")
+    return description
 
 
 def _system(folder: Path) -> dict[str, Any]:
@@ -84,17 +84,17 @@ def _model(model: SpeakerModel, file: str) -> dict[str, Any]:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def text(found: dict[str, Any]) -> str:
+def text(description: dict[str, Any]) -> str:
     """What `described` found, for a terminal."""
-    parts = [_model_text(found["model"])] if "model" in found else []
-    if settings := found.get("settings"):
+    parts = [_model_text(description["model"])] if "model" in description else []
+    if settings := description.get("settings"):
         corpora = ", ".join(settings["corpora"])
         parts.insert(0, "\n".join(["settings", *(f"  {key}: {settings[key]}" for key in SHOWN_SETTINGS), f"  corpora: {corpora}"]))
-    if "experiment" in found:
-        parts.insert(0, f"experiment {found['experiment']}")
-        parts.append("\n".join(["systems", *map(_system_text, found["systems"])]))
-    if found.get("metrics"):
-        parts.append(_metrics_text(found["metrics"]))
+    if "experiment" in description:
+        parts.insert(0, f"experiment {description['experiment']}")
+        parts.append("\n".join(["systems", *map(_system_text, description["systems"])]))
+    if description.get("metrics"):
+        parts.append(_metrics_text(description["metrics"]))
     return "\n\n".join(parts)
 
 

@@ -60,5 +60,5 @@ def gated_loss(
     """
     target = torch.softmax(scale * clean_cosines.detach() / gate.sharpening, dim=1)
     correction = F.cross_entropy(scale * augmented_cosines, target, reduction="none")
-    kept = torch.where((decisions == RELIABLE) | (decisions == AGREED), augmented_loss, correction)
-    return torch.where(decisions == DROPPED, torch.zeros_like(kept), kept)
+    chosen = torch.where((decisions == RELIABLE) | (decisions == AGREED), augmented_loss, correction)
+    return torch.where(decisions == DROPPED, torch.zeros_like(chosen), chosen)

@@ -22,8 +22,8 @@ def redundancy(embeddings: Tensor, add_up: Callable[[Tensor], Tensor] = lambda p
         A scalar, of the whole batch in every process.
     """
     rows = embeddings.float().flatten(0, -2)
-    here = rows.new_full((1,), len(rows))
-    count, total = add_up(torch.cat([here, rows.sum(dim=0)])).split([1, rows.shape[1]])
+    local = rows.new_full((1,), len(rows))
+    count, total = add_up(torch.cat([local, rows.sum(dim=0)])).split([1, rows.shape[1]])
     centred = rows - total / count.clamp(min=1)
     covariance = add_up(centred.T @ centred) / (count - 1).clamp(min=1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / rows.shape[1]

@@ -33,11 +33,11 @@ class Inputs(NamedTuple):
 
 def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), outputs: tuple[str, ...]) -> argparse.ArgumentParser:
     """The options of a training script."""
-    made = parser(description, inputs=("noise", "rirs", "state", *inputs), outputs=outputs)
-    add_data_arguments(made)
-    add_arguments(made)
-    made.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
-    return made
+    arguments = parser(description, inputs=("noise", "rirs", "state", *inputs), outputs=outputs)
+    add_data_arguments(arguments)
+    add_arguments(arguments)
+    arguments.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
+    return arguments
 
 
 def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | CompleteTuneJob, runtime: Runtime) -> Inputs:

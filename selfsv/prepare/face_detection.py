@@ -36,20 +36,20 @@ class FaceDetector:
 
     def __call__(self, frames: Sequence[Pixels]) -> list[Faces]:
         """The faces in each of `frames` ([H, W, 3] RGB each); frames of one size share a batch."""
-        found = [NOBODY] * len(frames)
+        result = [NOBODY] * len(frames)
         shapes = np.array([frame.shape for frame in frames])
         for shape in np.unique(shapes, axis=0):
             rows = np.flatnonzero((shapes == shape).all(axis=1))
             # In a frame smaller than the smallest face the cascade has no scale to look at.
             if shape[:2].min() >= self._smallest:
                 for row, faces in zip(rows, self._batch(np.stack([frames[int(row)] for row in rows])), strict=True):
-                    found[row] = faces
-        return found
+                    result[row] = faces
+        return result
 
     def _batch(self, frames: Pixels) -> list[Faces]:
         """The faces in each of [B, H, W, 3]."""
         boxes, probabilities, landmarks = self._mtcnn.detect(frames, landmarks=True)
-        return [self._faces(*found) for found in zip(boxes, probabilities, landmarks, strict=True)]
+        return [self._faces(*result) for result in zip(boxes, probabilities, landmarks, strict=True)]
 
     def _faces(self, boxes: Any, probability: Any, landmarks: Any) -> Faces:
         if boxes is None:

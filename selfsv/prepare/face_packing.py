@@ -97,20 +97,20 @@ def _read(settings: DetectionSettings, row: tuple[str, str]) -> list[Frame] | st
 
 def _detected(videos: list[list[Frame] | str], detector: FaceDetector) -> Iterator[Track]:
     images = [frame.image for video in videos if not isinstance(video, str) for frame in video]
-    found = iter(detector(images) if images else [])
+    detected_faces = iter(detector(images) if images else [])
     for video in videos:
         if isinstance(video, str):
             yield Track(0, 0, [], video)
         else:
-            yield track(video, [next(found) for _ in video])
+            yield track(video, [next(detected_faces) for _ in video])
 
 
-def track(frames: list[Frame], found: list[Faces]) -> Track:
+def track(frames: list[Frame], detected_faces: list[Faces]) -> Track:
     """The aligned faces of one video's main track."""
-    detected = sum(len(faces.probability) > 0 for faces in found)
+    detected = sum(len(faces.probability) > 0 for faces in detected_faces)
     chosen = [
         Face(frame.time_s, float(faces.probability[face]), faces.landmarks[face], encoded(aligned(frame.image, faces.landmarks[face])))
-        for frame, faces, face in zip(frames, found, main_track(found), strict=True)
+        for frame, faces, face in zip(frames, detected_faces, main_track(detected_faces), strict=True)
         if face is not None
     ]
     return Track(len(frames), detected, chosen, "" if chosen else f"no face: none in {len(frames)} frames")
@@ -132,7 +132,7 @@ def face_rows(utterance: str, shard: int, faces: list[Face], offsets: list[int])
     ]
 
 
-def manifest_rows(videos: pd.DataFrame, found: Iterable[Track]) -> pa.Table:
+def manifest_rows(videos: pd.DataFrame, chosen_tracks: Iterable[Track]) -> pa.Table:
     """A row of `FACE_MANIFEST` per video."""
     rows = [
         {
@@ -144,7 +144,7 @@ def manifest_rows(videos: pd.DataFrame, found: Iterable[Track]) -> pa.Table:
             "status": "rejected" if track.reason else "ok",
             "reason": track.reason,
         }
-        for utterance, path, track in zip(videos["utterance"], videos["path"], found, strict=True)
+        for utterance, path, track in zip(videos["utterance"], videos["path"], chosen_tracks, strict=True)
     ]
     return pa.Table.from_pylist(rows, FACE_MANIFEST)
 

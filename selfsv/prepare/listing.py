@@ -172,14 +172,14 @@ def _files_below(root: str, extensions: tuple[str, ...], left_out: Counter[str])
 
 
 def _walk(folder: tuple[str, str], extensions: tuple[str, ...]) -> tuple[list[tuple[str, str]], Counter[str]]:
-    found: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
     left_out: Counter[str] = Counter()
     pending = [folder]
     while pending:
         files, folders = _sorted_entries(*pending.pop(), extensions, left_out)
-        found.extend(files)
+        result.extend(files)
         pending.extend(folders)
-    return found, left_out
+    return result, left_out
 
 
 def _sorted_entries(

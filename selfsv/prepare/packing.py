@@ -71,9 +71,9 @@ def _append(flat: FlatTensor, samples: np.ndarray | str) -> Packed:
 def manifest_of(listing: pd.DataFrame, packed: list[Packed]) -> pa.Table:
     """The manifest of a shard: the rows of its `listing` with what became of each."""
     table = listing[["utterance", "path", "session", "shard"]].reset_index(drop=True)
-    found = pd.DataFrame(packed, columns=list(Packed._fields))
-    found["status"] = np.where(found["reason"] == "", "ok", "rejected")
-    return pa.Table.from_pandas(table.join(found)[MANIFEST.names], schema=MANIFEST, preserve_index=False)
+    result = pd.DataFrame(packed, columns=list(Packed._fields))
+    result["status"] = np.where(result["reason"] == "", "ok", "rejected")
+    return pa.Table.from_pandas(table.join(result)[MANIFEST.names], schema=MANIFEST, preserve_index=False)
 
 
 def merge_manifests(manifests: Iterable[pd.DataFrame]) -> pa.Table:

@@ -92,12 +92,12 @@ def _pieces(seconds: float) -> int:
 def _durations(paths: list[str], threads: int, limit: float) -> Iterator[tuple[str, float]]:
     """Path and duration of each usable file, until one stretch of each is enough."""
     total = 0.0
-    for path, found in zip(paths, ordered_map(_duration, paths, threads), strict=False):
-        if isinstance(found, str):
-            LOG.warning("left out %s: %s", path, found)
+    for path, result in zip(paths, ordered_map(_duration, paths, threads), strict=False):
+        if isinstance(result, str):
+            LOG.warning("left out %s: %s", path, result)
             continue
-        yield path, found
-        total += max(found / _pieces(found), SHORTEST)
+        yield path, result
+        total += max(result / _pieces(result), SHORTEST)
         if total >= limit:
             return
 
@@ -130,11 +130,11 @@ def recorded_responses(root: str, limit: int, rng: np.random.Generator, threads:
     files = response_files(root)
     chosen = sorted(rng.permutation(len(files))[:limit])
     paths = [files[index] for index in chosen]
-    for path, found in zip(paths, ordered_map(_response, paths, threads), strict=True):
-        if isinstance(found, str):
-            LOG.warning("left out %s: %s", path, found)
+    for path, result in zip(paths, ordered_map(_response, paths, threads), strict=True):
+        if isinstance(result, str):
+            LOG.warning("left out %s: %s", path, result)
         else:
-            yield found
+            yield result
 
 
 def _response(path: str) -> Samples | str:
@@ -148,7 +148,7 @@ def _response(path: str) -> Samples | str:
 
 def _audio_files(root: str, key: str) -> list[str]:
     try:
-        found = enumerate_corpus(Corpus(layout="folder", path=root)).utterances
+        result = enumerate_corpus(Corpus(layout="folder", path=root)).utterances
     except InputError as error:
         raise InputError(f"`{key}`: {error}") from None
-    return found.loc[found["reason"] == "", "path"].tolist()
+    return result.loc[result["reason"] == "", "path"].tolist()

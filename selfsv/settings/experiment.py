@@ -81,9 +81,9 @@ class Experiment(Section):
         tuning = self.finetune
         if not tuning.starts:
             return self
-        made = ["random", *(f"iter_{index}" for index in range(self.rounds + 1))]
-        if unknown := [start for start in tuning.starts if start not in made]:
-            raise ValueError(f"finetune.starts: there is no '{unknown[0]}' with rounds: {self.rounds} (there are {', '.join(made)})")
+        systems = ["random", *(f"iter_{index}" for index in range(self.rounds + 1))]
+        if unknown := [start for start in tuning.starts if start not in systems]:
+            raise ValueError(f"finetune.starts: there is no '{unknown[0]}' with rounds: {self.rounds} (there are {', '.join(systems)})")
         if tuning.corpus not in self.corpora:
             raise ValueError(f"finetune.corpus '{tuning.corpus or ''}' is not one of the corpora ({', '.join(self.corpora)})")
         if tested := [name for name, trials in self.trials.items() if trials.corpus == tuning.corpus]:
