@@ -40,6 +40,11 @@ class Files:
             "rirs": "<results>/data/rirs.pt",
         }
 
+    def of_training(self, folder: str, *tables: str) -> dict[str, str]:
+        """What every training writes, and further tables."""
+        names = ("history", *tables)
+        return {"model": f"{folder}/model.pt", **{name: f"{folder}/{name}.parquet" for name in names}}
+
     def labels_of_round_before(self, wildcards: Any) -> str:
         """What a round is trained on."""
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"

@@ -68,11 +68,8 @@ use rule train as train_av with:
         faces="<results>/data/<train>/faces.parquet",
         images=FILES.packed("<results>/data/<train>/faces-{shard}.pt"),
     output:
-        model="<results>/iter_{i}/model.pt",
+        **FILES.of_training("<results>/iter_{i}", "gate", "losses"),
         face_model="<results>/iter_{i}/face_model.pt",
-        history="<results>/iter_{i}/history.parquet",
-        gate="<results>/iter_{i}/gate.parquet",
-        losses="<results>/iter_{i}/losses.parquet",
     log:
         "<logs>/train_av-{i}.log",
     conda:

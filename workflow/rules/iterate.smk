@@ -48,10 +48,7 @@ use rule training as train with:
         **FILES.training_data("<train>"),
         labels=FILES.labels_of_round_before,
     output:
-        model="<results>/iter_{i}/model.pt",
-        history="<results>/iter_{i}/history.parquet",
-        gate="<results>/iter_{i}/gate.parquet",
-        losses="<results>/iter_{i}/losses.parquet",
+        **FILES.of_training("<results>/iter_{i}", "gate", "losses"),
     log:
         "<logs>/train-{i}.log",
     params:

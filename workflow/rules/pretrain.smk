@@ -21,8 +21,7 @@ else:
         input:
             **FILES.training_data("<train>"),
         output:
-            model="<results>/iter_0/model.pt",
-            history="<results>/iter_0/history.parquet",
+            **FILES.of_training("<results>/iter_0"),
         log:
             "<logs>/pretrain.log",
         params:

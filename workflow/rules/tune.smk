@@ -14,8 +14,7 @@ use rule training as large_margin with:
         embeddings=f"<results>/{ROUNDS[-1]}/embeddings/<train>.parquet",
         labels=f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
     output:
-        model="<results>/large_margin/model.pt",
-        history="<results>/large_margin/history.parquet",
+        **FILES.of_training("<results>/large_margin"),
     log:
         "<logs>/large_margin.log",
     params:
@@ -28,8 +27,7 @@ use rule training as finetune with:
         start=lambda wildcards: [] if wildcards.start == "random" else f"<results>/{wildcards.start}/model.pt",
         speakers=f"<results>/data/{EXPERIMENT.finetune.corpus}/speakers.parquet",
     output:
-        model="<results>/finetuned_{start}_{percent}/model.pt",
-        history="<results>/finetuned_{start}_{percent}/history.parquet",
+        **FILES.of_training("<results>/finetuned_{start}_{percent}"),
     log:
         "<logs>/finetune-{start}-{percent}.log",
     params:
