@@ -1,74 +1,65 @@
-"""Stage `metrics`: EER and minDCF of every system on every trial list, as a file and as a printed table."""
+"""Stage `metrics`: EER and minDCF of every system on every trial list with their intervals, as files and as a printed table."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
 from selfsv.artifacts import read_table, write_table
-from selfsv.errors import InputError
-from selfsv.scoring.error_rates import equal_error_rate, min_dcf, operating_points
-from selfsv.scoring.systems import iteration, order, title
-from selfsv.settings.scoring import MetricSettings
+from selfsv.scoring.evaluation import Known, comparison_rows, curve_rows, evaluations, metric_rows, read_scored_list
+from selfsv.scoring.measures import measures
+from selfsv.scoring.systems import order
+from selfsv.scoring.table import metric_table
+from selfsv.settings.jobs import MetricJob
 from selfsv.stage import parser, run
 
-NORMS = ("cosine", "snorm")
-MEASURES = ("EER % cosine", "EER % s-norm", "minDCF cosine", "minDCF s-norm")
+COMPARISON = {"system_a": str, "system_b": str, "trials": str, "norm": str, "measure": str} | dict.fromkeys(
+    ("difference", "low", "high"), float
+)
 
 
 def main() -> None:
     """Read all scores, write and print their error rates."""
-    arguments = parser(__doc__, outputs=("output",))
+    arguments = parser(__doc__, outputs=("output", "comparisons", "det_bands"))
     arguments.add_argument("--scores", type=Path, nargs="+", required=True, help="files {system}/scores/{trials}.parquet")
+    arguments.add_argument("--manifests", type=Path, nargs="*", default=[], help="of the trials' corpora: data/{corpus}/manifest.parquet")
+    arguments.add_argument("--speakers", type=Path, nargs="*", default=[], help="likewise: data/{corpus}/speakers.parquet")
+    arguments.add_argument("--threads", type=int, default=0, help="0: all cores")
     args = arguments.parse_args()
-    settings = MetricSettings.read(args.settings)
+    job = MetricJob.read(args.settings)
+    statistic = measures(job.p_target, job.c_miss, job.c_false_alarm)
 
-    # Systems in the order of a person's interest, lists in the order given.
-    paths = sorted(args.scores, key=lambda path: order(path.parts[-3]))
-    metrics = pd.DataFrame([row for path in paths for row in measured(path, settings)]).astype({"iteration": "Int64"})
-    write_table(args.output, metrics)
-    print(table(metrics))
-
-
-def measured(path: Path, settings: MetricSettings) -> list[dict[str, object]]:
-    """A row of metrics for each norm in the score file `{system}/scores/{trials}.parquet`.
-
-    Raises:
-        InputError: the scores have no error rates; the message names the file.
-    """
-    system, trials = path.parts[-3], path.stem
-    scores = read_table(path, ["target", *NORMS])
-    target = scores["target"].to_numpy()
-    rows: list[dict[str, object]] = []
-    for norm in NORMS:
-        try:
-            miss, false_alarm = operating_points(scores[norm].to_numpy(), target)
-        except InputError as error:
-            raise InputError(f"{path}, {norm}: {error}") from None
-        row = {"system": system, "iteration": iteration(system), "trials": trials, "norm": norm}
-        cost = min_dcf(miss, false_alarm, settings.p_target, settings.c_miss, settings.c_false_alarm)
-        counts = {"targets": int(target.sum()), "nontargets": int((~target).sum())}
-        rows.append({**row, "eer": equal_error_rate(miss, false_alarm), "min_dcf": cost, **counts})
-    return rows
+    metrics, comparisons, bands = [], [], []
+    for trials, paths in by_list(args.scores):
+        known = known_about(job.corpora.get(trials, ""), args.manifests, args.speakers)
+        scored = read_scored_list(paths, known)
+        found = evaluations(scored, statistic, threads=args.threads)
+        metrics += metric_rows(scored, found)
+        comparisons += comparison_rows(scored, found)
+        bands += curve_rows(scored, found)
+    table = pd.DataFrame(metrics).astype({"iteration": "Int64"})
+    write_table(args.output, table)
+    write_table(args.comparisons, pd.DataFrame(comparisons, columns=list(COMPARISON)).astype(COMPARISON))
+    write_table(args.det_bands, pd.DataFrame(bands, columns=["system", "trials", "norm", "false_alarm", "miss_low", "miss_high"]))
+    print(metric_table(table, job.p_target))
 
 
-def table(metrics: pd.DataFrame) -> str:
-    """`metrics` as text for a terminal: a block per trial list, a line per system."""
-    width = max(len(title(system)) for system in metrics["system"])
-    blocks = []
-    for name, rows in metrics.groupby("trials", sort=False):
-        targets, nontargets = rows[["targets", "nontargets"]].iloc[0]
-        head = f"{name}: {targets:,} target and {nontargets:,} non-target trials"
-        columns = "  ".join([" " * width, *MEASURES])
-        lines = [_line(str(system), group.set_index("norm"), width) for system, group in rows.groupby("system", sort=False)]
-        blocks.append("\n".join([head, columns, "-" * len(columns), *lines]))
-    return "\n" + "\n\n".join(blocks) + "\n"
+def by_list(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
+    """Score files by trial list: lists in the order given, systems in that of a person's interest."""
+    names = list(dict.fromkeys(path.stem for path in paths))
+    ordered = sorted(paths, key=lambda path: (names.index(path.stem), order(path.parts[-3])))
+    return [(name, list(files)) for name, files in groupby(ordered, key=lambda path: path.stem)]
 
 
-def _line(system: str, rows: pd.DataFrame, width: int) -> str:
-    eer = [f"{100 * rate:.2f}" for rate in rows["eer"].loc[list(NORMS)]]
-    cost = [f"{cost:.3f}" for cost in rows["min_dcf"].loc[list(NORMS)]]
-    cells = (value.rjust(len(measure)) for value, measure in zip(eer + cost, MEASURES, strict=True))
-    return "  ".join([title(system).ljust(width), *cells])
+def known_about(corpus: str, manifests: Iterable[Path], speakers: Iterable[Path]) -> Known:
+    """What the files of `corpus` say about its utterances; their folders are named after the corpora."""
+    manifest = next((path for path in manifests if path.parent.name == corpus), None)
+    known = next((path for path in speakers if path.parent.name == corpus), None)
+    return Known(
+        None if manifest is None else read_table(manifest, ["utterance", "session", "num_samples"]),
+        None if known is None else read_table(known, ["utterance", "speaker"]),
+    )
 
 
 if __name__ == "__main__":

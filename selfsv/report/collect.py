@@ -68,6 +68,16 @@ class Results:
         rows = None if table is None else table[table["system"].isin(named) & table["trials"].isin(list(self.settings.trials))]
         return None if rows is None or rows.empty else rows
 
+    def comparisons(self) -> pd.DataFrame | None:
+        """A row per pair of systems, trial list, norm and measure."""
+        return optional_table(self.folder / "comparisons.parquet")
+
+    def det_band(self, system: str, trials: str, norm: str) -> pd.DataFrame | None:
+        """The interval of a system's miss rate, by false-alarm rate."""
+        table = optional_table(self.folder / "det_bands.parquet")
+        rows = None if table is None else table[(table["system"] == system) & (table["trials"] == trials) & (table["norm"] == norm)]
+        return None if rows is None or rows.empty else rows
+
     def history(self, system: str) -> pd.DataFrame | None:
         """A row per epoch."""
         return optional_table(self.folder / system / "history.parquet")

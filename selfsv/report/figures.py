@@ -61,9 +61,9 @@ def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
         rounds = metrics[metrics["iteration"].notna()]
         for norm, name, colour, dashes in (("cosine", "cosine", BLUE, "-"), ("snorm", "s-norm", GREEN, "--")):
             rows = rounds[rounds["norm"] == norm].sort_values("iteration")
-            axes.plot(
-                rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes
-            )
+            places = rows["iteration"].astype(int)
+            axes.plot(places, 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes)
+            axes.fill_between(places, 100 * rows["eer_low"], 100 * rows["eer_high"], color=colour, alpha=0.12, linewidth=0)
         last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
         for published, pattern in zip(counterparts(trials, modality), PAPER_LINES, strict=False):
             values = published.eer_percent[: last + 1]
@@ -119,13 +119,17 @@ def eer_per_part(trials: str, rates: pd.DataFrame) -> Markup:
     return draw(f"labels-{trials}", f"Equal error rate per part of the labels on {trials}", plot, (4.9, 3.5))
 
 
-def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Markup:
+def det(
+    name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], bands: Mapping[str, pd.DataFrame] | None = None
+) -> Markup:
     """Detection error trade-off on probit axes, a line per system, with a dot at its EER.
 
     Args:
         curves: by system, miss and false-alarm rates from `operating_points`.
+        bands: by system, rows of `det_bands.parquet`: drawn are those of CA-DINO and of the last round, as more would hide each other.
     """
     rounds = max((iteration(system) or 0 for system in curves), default=0)
+    intervals = bands or {}
 
     def plot(axes: Axes) -> None:
         # Below the rate of one trial there is nothing to see.
@@ -133,6 +137,9 @@ def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.n
         ticks = [tick for tick in DET_TICKS if tick >= least / 2] or [DET_TICKS[-1]]
         limits = normal.ppf([0.7 * ticks[0], 0.65])
         axes.plot(limits, limits, color=FAINT, linewidth=0.8)
+        for system in sorted({"iter_0", f"iter_{rounds}"} & set(intervals)):
+            band = normal.ppf(intervals[system][["false_alarm", "miss_low", "miss_high"]]).clip(limits[0] - 0.5, -limits[0] + 0.5).T
+            axes.fill_between(*band, color=system_line(system, rounds)["color"], alpha=0.13, linewidth=0)
         for system, (miss, false_alarm) in curves.items():
             line = system_line(system, rounds)
             axes.plot(*det_points(miss, false_alarm, limits[0] - 0.5), label=title(system), **line)

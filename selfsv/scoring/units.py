@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from selfsv.scoring.intervals import Units
+from selfsv.scoring.intervals import Kind, Units
 
 
 def units_of(enroll: pd.Series, test: pd.Series, speakers: pd.DataFrame | None, manifest: pd.DataFrame | None) -> Units:
@@ -20,15 +20,17 @@ def units_of(enroll: pd.Series, test: pd.Series, speakers: pd.DataFrame | None, 
         manifest: columns `utterance`, `session` of the trials' corpus; None: not known.
     """
     codes, names = pd.factorize(pd.concat([enroll, test], ignore_index=True))
-    for kind, groups in (("speakers", _groups(names, speakers, "speaker")), ("sessions", _groups(names, manifest, "session"))):
+    sources: list[tuple[Kind, pd.DataFrame | None, str]] = [("speakers", speakers, "speaker"), ("sessions", manifest, "session")]
+    for kind, table, column in sources:
+        groups = _groups(names, table, column)
         if groups is not None:
             return _units(kind, codes, groups)
     return _units("recordings", codes, np.arange(len(names)))
 
 
-def _units(kind: str, codes: np.ndarray, groups: np.ndarray) -> Units:
+def _units(kind: Kind, codes: np.ndarray, groups: np.ndarray) -> Units:
     enroll, test = groups[codes].reshape(2, -1)
-    return Units(kind, int(groups.max()) + 1, enroll, test)  # type: ignore[arg-type]
+    return Units(kind, int(groups.max()) + 1, enroll, test)
 
 
 def _groups(names: pd.Index, table: pd.DataFrame | None, column: str) -> np.ndarray | None:

@@ -41,6 +41,9 @@ class TrialList(Section):
 
     corpus: str = Field(description="the corpus that the list's utterances belong to")
     path: str = Field(description="the list's file")
+    tuned_on: bool = Field(
+        False, description="whether settings were tried out on this list: the report then says so beside its error rates"
+    )
 
 
 class PackSettings(Section):

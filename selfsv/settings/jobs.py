@@ -8,6 +8,7 @@ from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.scoring import MetricSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
 
@@ -91,6 +92,18 @@ class TuneJob(Job):
         tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
         common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
         return cls(**common, tune=tune)
+
+
+class MetricJob(MetricSettings):
+    """Error rates of all trial lists: the operating point, and which corpus each list is about."""
+
+    corpora: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """By the experiment's trial lists."""
+        corpora = {name: trials.corpus for name, trials in experiment.trials.items()}
+        return cls(**experiment.metrics.model_dump(), corpora=corpora)
 
 
 class CorpusCheck(Section):

@@ -34,7 +34,7 @@ OUTPUTS = {
     "finetune": ["model", "history"],
     "score": ["output"],
     "quality": ["output"],
-    "metrics": ["output"],
+    "metrics": ["output", "comparisons", "det-bands"],
     "report": ["output"],
     "adopt": ["model"],
     "videos": ["videos"],

@@ -1,5 +1,10 @@
 """Error rates of all systems, the page to look at, and the settings that it is all about."""
 
+from selfsv.settings.jobs import MetricJob
+
+# The corpora that the trials draw on. What is known of them, speakers included, says what an interval resamples.
+TESTED = list(dict.fromkeys(trials.corpus for trials in EXPERIMENT.trials.values()))
+
 
 rule record:
     input:
@@ -24,22 +29,27 @@ rule metrics:
     input:
         code=code("metrics"),
         scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
+        manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=TESTED, allow_missing=True),
+        speakers=expand("results/{experiment}/data/{corpus}/speakers.parquet", corpus=TESTED, allow_missing=True),
     output:
-        "results/{experiment}/metrics.parquet",
+        metrics="results/{experiment}/metrics.parquet",
+        comparisons="results/{experiment}/comparisons.parquet",
+        det_bands="results/{experiment}/det_bands.parquet",
     log:
         table="results/{experiment}/logs/metrics.txt",
         messages="results/{experiment}/logs/metrics.log",
     conda:
         "../../envs/score.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=8000,
-        runtime=30,
+        runtime=120,
     params:
-        settings=EXPERIMENT.metrics.to_json(),
+        settings=MetricJob.of(EXPERIMENT).to_json(),
     shell:
-        "python -m pipeline.metrics --settings {params.settings:q} --scores {input.scores:q} --output {output:q}"
-        " > {log.table:q} 2> {log.messages:q}"
+        "python -m pipeline.metrics --settings {params.settings:q} --scores {input.scores:q} --manifests {input.manifests:q}"
+        " --speakers {input.speakers:q} --output {output.metrics:q} --comparisons {output.comparisons:q}"
+        " --det-bands {output.det_bands:q} --threads {threads} > {log.table:q} 2> {log.messages:q}"
 
 
 rule report:
@@ -47,6 +57,8 @@ rule report:
         code=code("report"),
         template=os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
         metrics="results/{experiment}/metrics.parquet" if EXPERIMENT.trials else [],
+        comparisons="results/{experiment}/comparisons.parquet" if EXPERIMENT.trials else [],
+        det_bands="results/{experiment}/det_bands.parquet" if EXPERIMENT.trials else [],
         manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
         left_out=expand("results/{experiment}/data/{corpus}/left_out.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
         speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
