@@ -14,9 +14,8 @@ from selfsv.scoring.table import metric_table
 from selfsv.settings.jobs import MetricJob
 from selfsv.stage import parser, run
 
-COMPARISON = {"system_a": str, "system_b": str, "trials": str, "norm": str, "measure": str} | dict.fromkeys(
-    ("difference", "low", "high"), float
-)
+COMPARISON: dict[str, type] = dict.fromkeys(("system_a", "system_b", "trials", "norm", "measure"), str)
+COMPARISON |= dict.fromkeys(("difference", "low", "high"), float) | {"shown": bool}
 
 
 def main() -> None:
