@@ -36,6 +36,7 @@ DET_GRID = 0.02  # probits between two points of a DET curve, finer than a scree
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 MEASURES = {"nmi": "NMI", "purity": "purity"}
 PART_COLOURS = (MUTED, VERMILLION, BLUE, GREEN, PURPLE, AMBER, SKY)
+BASELINE_LINES: dict[str, Any] = {"baseline_fbank": ":", "baseline_untrained": "--", "baseline_whitened": (0, (6, 1.5, 1.5, 1.5))}
 PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -45,7 +46,7 @@ def system_line(system: str, rounds: int) -> dict[str, Any]:
     if system == LARGE_MARGIN:
         return {"color": PURPLE, "linestyle": "-."}
     if index is None:
-        return {"color": MUTED, "linestyle": ":" if system == "baseline_fbank" else "--", "linewidth": 1.5}
+        return {"color": MUTED, "linestyle": BASELINE_LINES.get(system, "--"), "linewidth": 1.5}
     return {"color": round_colour(index, rounds) if index else VERMILLION}
 
 
@@ -81,8 +82,8 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
     baselines = metrics[metrics["system"].isin(BASELINES) & (metrics["norm"] == "cosine")].sort_values("eer")
     above = True
     for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
-        axes.axhline(100 * eer, color=MUTED, linestyle=":" if system == "baseline_fbank" else "--", linewidth=1.1)
-        # The two often lie close together: their names go to opposite sides of them.
+        axes.axhline(100 * eer, color=MUTED, linestyle=BASELINE_LINES[system], linewidth=1.1)
+        # Some often lie close together: their names go to opposite sides of them.
         above = not above
         place: dict[str, Any] = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
         axes.annotate(

@@ -66,7 +66,7 @@ class Experiment(Section):
     initial_model: str | None = Field(
         None, description="another experiment's iter_0/model.pt to start the rounds from, instead of training CA-DINO; empty: train it"
     )
-    baselines: bool = Field(True, description="also score fbank statistics and an untrained encoder")
+    baselines: bool = Field(True, description="also score fbank statistics, as they are and whitened, and an untrained encoder")
     train_corpus: Name = Field("train", description="the corpus to learn from, without its labels")
     corpora: dict[Name, Corpus] = Field(description="the training corpus and those that the trials draw on")
     trials: dict[Name, TrialList] = Field({}, description="lists to score")

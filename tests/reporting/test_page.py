@@ -32,8 +32,8 @@ FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(
 
 def test_every_section_is_there_with_its_figures(page):
     assert re.findall(r'<section id="(\w+)"', page) == list(SECTIONS)
-    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 6 cluster sizes, 4 trainings × 5
-    assert page.count("<svg") == 6 + 9 + 1 + 6 + 20
+    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 7 cluster sizes, 4 trainings × 5
+    assert page.count("<svg") == 6 + 9 + 1 + 7 + 20
     for text in ("fbank statistics", "untrained encoder", "CA-DINO", "DLG-LC round 3", "ln K = 8.32", "τ₁ = 1.85", "Vox-H", "6.918"):
         assert text in page, text
 

@@ -45,8 +45,8 @@ TRAINING_RESOURCES |= {"cpus_per_task": lambda wildcards, threads: threads}
 
 wildcard_constraints:
     experiment=re.escape(EXPERIMENT.experiment),
-    system=r"baseline_fbank|baseline_untrained|iter_(?:0|[1-9]\d*)|large_margin|finetuned_(?:random|iter_(?:0|[1-9]\d*))_[1-9]\d*",
-    kind="fbank|untrained",
+    system=r"baseline_(?:fbank|untrained|whitened)|iter_(?:0|[1-9]\d*)|large_margin|finetuned_(?:random|iter_(?:0|[1-9]\d*))_[1-9]\d*",
+    kind="fbank|untrained|whitened",
     corpus="|".join(map(re.escape, EXPERIMENT.corpora)),
     trials="|".join(map(re.escape, EXPERIMENT.trials)) or "none",
     shard=r"0|[1-9]\d*",
@@ -112,6 +112,12 @@ def trial_file(wildcards):
 def test_corpus(wildcards):
     """The corpus that a trial list's utterances belong to."""
     return EXPERIMENT.trials[wildcards.trials].corpus
+
+
+def statistics_to_whiten(wildcards):
+    """The training corpus's fbank statistics, for the baseline that is fitted to them."""
+    whitened = wildcards.kind == "whitened"
+    return f"results/{wildcards.experiment}/baseline_fbank/embeddings/{TRAIN}.parquet" if whitened else []
 
 
 def previous_labels(wildcards):

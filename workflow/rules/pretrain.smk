@@ -53,6 +53,7 @@ rule adopt:
 rule baseline:
     input:
         code=code("baseline"),
+        embeddings=statistics_to_whiten,
     output:
         "results/{experiment}/baseline_{kind}/model.pt",
     log:
@@ -61,9 +62,11 @@ rule baseline:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=15,
     params:
         settings=BaselineJob.of(EXPERIMENT).to_json(),
+        embeddings=lambda wildcards, input: ["--embeddings", input.embeddings] if input.embeddings else [],
     shell:
-        "python -m pipeline.baseline --settings {params.settings:q} --kind {wildcards.kind} --model {output:q} 2> {log:q}"
+        "python -m pipeline.baseline --settings {params.settings:q} --kind {wildcards.kind} {params.embeddings:q}"
+        " --model {output:q} 2> {log:q}"
