@@ -38,11 +38,13 @@ def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
             names = [title(str(system)), *[""] * (len(group) - 1)]
             for label, (_, row) in zip(names, group.iterrows(), strict=True):
                 cells.append([label, NORM_TITLES[row["norm"]], *(with_interval(row, measure) for measure in heads)])
-        blocks.append(f"{head}{resampling(first['resampled'], first['units'])}\n{_aligned(cells)}")
+        blocks.append(f"{head}{resampling(first['resampled'], first['units'])}\n{aligned(cells)}")
     return "\n" + "\n\n".join(blocks) + "\n"
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns, the first above a line; without the first where that is empty."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     first, *others = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join([first, "-" * (sum(widths) + 2 * (len(widths) - 1)), *others])
+    line = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([*([first, line] if first else []), *others])
