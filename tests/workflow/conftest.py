@@ -45,6 +45,7 @@ OUTPUTS = {
     "modalities": ["output"],
     "record": ["output"],
 }
+TABLES = ("metrics.parquet", "comparisons.parquet", "det_bands.parquet")  # of the stage `metrics`
 STAND_IN = """
 import json, pathlib, sys
 arguments = dict(zip(sys.argv[1:], sys.argv[2:]))

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.workflow.conftest import TABLES
+
 AFTER_CLUSTERING = {"cluster", "quality", "train", "extract", "score", "metrics", "report", "record"}  # the last two tell all settings
 
 
@@ -60,8 +62,7 @@ def test_operating_point_reruns_metrics_alone(workshop):
 def test_one_more_round_runs_that_round_alone(workshop):
     workshop.configure(rounds=3)
     plan = workshop.plan()
-    tables = {"metrics.parquet", "comparisons.parquet", "det_bands.parquet"}
-    assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", *tables, "report.html", "settings.json"}
+    assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", *TABLES, "report.html", "settings.json"}
     assert plan.rules == {"train": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
 
 
