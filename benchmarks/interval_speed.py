@@ -2,6 +2,8 @@
 
     python benchmarks/interval_speed.py --threads 2
 
+On 2 cores of a shared virtual machine, other work beside it, 1,000 draws over 581,480 trials took 9 s and 58 MiB (2026-11-26; numpy 2.4).
+
 Prints a line of a Markdown table. The scores are those of a Gaussian model; their values do not matter to the time.
 """
 

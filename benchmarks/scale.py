@@ -206,11 +206,11 @@ def stages(folder: Path, size: Size, experiment: Experiment, threads: int) -> li
                 *("-m", "pipeline.metrics", "--settings", metrics, "--scores", *all_scores),
                 *("--manifests", test_manifest, "--speakers", test_manifest.with_name("speakers.parquet")),
                 *("--output", folder / "metrics.parquet", "--comparisons", folder / "comparisons.parquet"),
-                *("--det-bands", folder / "det_bands.parquet"),
+                *("--det-bands", folder / "det_bands.parquet", "--conditions", folder / "conditions.parquet"),
             ],
             "metrics",
             all_scores,
-            [folder / name for name in ("metrics.parquet", "comparisons.parquet", "det_bands.parquet")],
+            [folder / name for name in ("metrics.parquet", "comparisons.parquet", "det_bands.parquet", "conditions.parquet")],
             least_bytes=(2 * FLOAT + 1) * size.trials,
         ),
         Stage(

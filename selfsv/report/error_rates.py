@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from selfsv.report.collect import Results
+from selfsv.report.corpora import SHOWN_ROWS
 from selfsv.scoring.measures import MEASURES
 from selfsv.scoring.systems import BASELINES, labelled, title
-from selfsv.scoring.table import NORM_TITLES, resampling
+from selfsv.scoring.table import NORM_TITLES, caveat, resampling
 from selfsv.settings.data import TrialList
 
 
@@ -53,7 +54,7 @@ def is_shown(comparisons: pd.DataFrame | None, trials: str, norm: str, measure: 
 def headline(
     metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, lists: Mapping[str, TrialList] | None = None
 ) -> list[dict[str, Any]]:
-    """Per trial list: its size, what its intervals resample, and a row per system with each measure by cosine and s-norm.
+    """Per trial list: its size, what its intervals resample, and a row per system with each measure, and minCllr, by cosine and s-norm.
 
     A figure is marked as the best of its column only where its difference from the next best is shown, and no baseline has it.
     """
@@ -68,11 +69,13 @@ def headline(
         lines = []
         for system in systems:
             cells = [(*figure(of.loc[(system, norm)], measure), best[measure, norm] == system) for measure, norm in columns]
+            cells += [(f"{of.loc[(system, norm)]['min_cllr']:.3f}", "", False) for norm in NORM_TITLES]
             lines.append({"system": title(system), "baseline": system in BASELINES, "cells": cells})
         first = rows.iloc[0]
         table = {"trials": trials, "targets": first["targets"], "nontargets": first["nontargets"], "rows": lines}
         tuned_on = bool(lists and str(trials) in lists and lists[str(trials)].tuned_on)
-        tables.append({**table, "resampling": resampling(first["resampled"], first["units"]), "tuned_on": tuned_on})
+        said = {"resampling": resampling(first["resampled"], first["units"]), "caveat": caveat(first["resampled"], first["units"])}
+        tables.append({**table, **said, "tuned_on": tuned_on})
     return tables
 
 
@@ -100,6 +103,26 @@ def differences(results: Results, comparisons: pd.DataFrame | None) -> list[dict
                 lines.append({"system": title(system), "reference": title(reference), "cells": cells})
         if lines:
             tables.append({"trials": trials, "rows": lines})
+    return tables
+
+
+def conditions(results: Results) -> list[dict[str, Any]]:
+    """Per trial list: EER and minDCF (p = 0.05) of the last round under each condition, by cosine and s-norm."""
+    table, last = results.conditions(), results.trained[-1]
+    if table is None:
+        return []
+    found = table[(table["system"] == last) & table["trials"].isin(list(results.settings.trials))]
+    tables = []
+    for trials, of_list in found.groupby("trials", sort=False):
+        lines = []
+        for condition, of_condition in of_list.groupby("condition", sort=False):
+            for place, (value, rows) in enumerate(of_condition.groupby("value", sort=False)):
+                if place < SHOWN_ROWS:
+                    by_norm = {row["norm"]: row for _, row in rows.iterrows()}
+                    cells = [figure(by_norm[norm], measure) for measure in ("eer", "min_dcf_p05") for norm in NORM_TITLES]
+                    counts = {name: rows[name].iloc[0] for name in ("targets", "nontargets", "units")}
+                    lines.append({"condition": "" if place else condition, "value": value, **counts, "cells": cells})
+        tables.append({"trials": trials, "system": title(last), "resampled": of_list["resampled"].iloc[0], "rows": lines})
     return tables
 
 

@@ -28,7 +28,7 @@ from selfsv.report.drawing import (
     whole_numbers,
 )
 from selfsv.report.paper import counterparts
-from selfsv.scoring.error_rates import equal_error_rate
+from selfsv.scoring.error_rates import decision_thresholds, equal_error_rate, operating_points
 from selfsv.scoring.systems import BASELINES, LARGE_MARGIN, iteration, start_title, title
 
 BINS = 60
@@ -60,11 +60,12 @@ def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
 
     def plot(axes: Axes) -> None:
         rounds = metrics[metrics["iteration"].notna()]
-        for norm, name, colour, dashes in (("cosine", "cosine", BLUE, "-"), ("snorm", "s-norm", GREEN, "--")):
+        for norm, name, colour, dashes, side in (("cosine", "cosine", BLUE, "-", -0.025), ("snorm", "s-norm", GREEN, "--", 0.025)):
             rows = rounds[rounds["norm"] == norm].sort_values("iteration")
             places = rows["iteration"].astype(int)
             axes.plot(places, 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes)
-            axes.fill_between(places, 100 * rows["eer_low"], 100 * rows["eer_high"], color=colour, alpha=0.12, linewidth=0)
+            # Beside each other: the intervals of the two overlap.
+            axes.vlines(places + side, 100 * rows["eer_low"], 100 * rows["eer_high"], color=colour, linewidth=2.5, alpha=0.45)
         last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
         for published, pattern in zip(counterparts(trials, modality), PAPER_LINES, strict=False):
             values = published.eer_percent[: last + 1]
@@ -150,6 +151,29 @@ def det(
             axis.set_ticks(normal.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms, %", ylabel="misses, %", aspect="equal")
         axes.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.85, edgecolor="none")
+
+    return draw(name, description, plot, SQUARE)
+
+
+def score_histogram(name: str, description: str, scores: np.ndarray, target: np.ndarray) -> Markup:
+    """The distribution of scores of targets and of non-targets, each with area 1, and the threshold of equal error rates.
+
+    Args:
+        scores: [N].
+        target: [N] bool.
+    """
+    edges = np.linspace(scores.min(), scores.max() + 1e-6, BINS + 1)
+    miss, false_alarm = operating_points(scores, target)
+    threshold = decision_thresholds(scores, target)[int(np.argmin(np.abs(miss - false_alarm)))]
+
+    def plot(axes: Axes) -> None:
+        for kind, label, colour in ((~target, "non-targets", VERMILLION), (target, "targets", BLUE)):
+            density, _ = np.histogram(scores[kind], edges, density=True)
+            axes.stairs(density, edges, fill=True, alpha=0.35, color=colour)
+            axes.stairs(density, edges, color=colour, linewidth=1.2, label=label)
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
+        axes.set(xlabel="score", ylabel="density", xlim=(edges[0], edges[-1]))
+        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.13))
 
     return draw(name, description, plot, SQUARE)
 

@@ -15,7 +15,7 @@ from selfsv.report.clusters import agreement_panel, cluster_panels, modality_com
 from selfsv.report.collect import Results
 from selfsv.report.corpora import SHOWN_ROWS, corpus_summary, repeats
 from selfsv.report.drawing import Panel
-from selfsv.report.error_rates import differences, headline, tiles
+from selfsv.report.error_rates import conditions, differences, headline, tiles
 from selfsv.report.faces import cluster_faces, detection
 from selfsv.report.finetuning import finetuning
 from selfsv.report.paper import TABLES
@@ -54,6 +54,7 @@ def content(results: Results) -> dict[str, Any]:
         "tiles": tiles(metrics, comparisons),
         "headline": headline(metrics, comparisons, settings.trials),
         "differences": differences(results, comparisons),
+        "conditions": conditions(results),
         "paper": paper_table(settings.modality),
         "eer": eer_panels(metrics, settings.modality),
         "finetuning": finetuning(results, metrics),
@@ -105,7 +106,18 @@ def det_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
                 bands = {system: band for system in curves if (band := results.det_band(system, trials, norm)) is not None}
                 figure = figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves, bands)
                 panels.append(Panel(f"{trials}, {name}", figure))
+                panels += histogram_panels(results, str(trials), norm, name)
     return panels
+
+
+def histogram_panels(results: Results, trials: str, norm: str, name: str) -> list[Panel]:
+    """The scores of the last round's targets and non-targets."""
+    last = results.trained[-1]
+    found = results.scores(last, trials, norm)
+    if found is None:
+        return []
+    drawn = figures.score_histogram(f"scores-{trials}-{norm}", f"Scores on {trials}, {name}, of {title(last)}", *found)
+    return [Panel(f"{trials}, {name}: scores of {title(last)}", drawn, "The line is the threshold of equal error rates.")]
 
 
 # Versions -------------------------------------------------------------------------------------------------------------

@@ -10,13 +10,18 @@ import pandas as pd
 
 from selfsv.artifacts import read_table
 from selfsv.errors import InputError
+from selfsv.scoring.conditions import SESSION, conditions_of
 from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.intervals import DRAWS, Statistic, Units
-from selfsv.scoring.measures import CURVE_GRID, MEASURES, Evaluation, evaluate
-from selfsv.scoring.systems import iteration
+from selfsv.scoring.likelihood_ratios import actual_dcf, cllr, min_cllr
+from selfsv.scoring.measures import CURVE_GRID, MEASURES, SECOND_PRIOR, Evaluation, evaluate
+from selfsv.scoring.systems import BASELINES, iteration
 from selfsv.scoring.units import units_of
+from selfsv.settings.scoring import MetricSettings
 
 NORMS = ("cosine", "snorm")
+CALIBRATED = ("llr",)  # natural logarithms of likelihood ratios, where a score file has them
+FEWEST_TRIALS = 20  # of each kind, for a row of conditions.parquet
 TRIAL_COLUMNS = ["enroll", "test", "target"]
 Row = dict[str, Any]
 
@@ -26,6 +31,7 @@ class Known(NamedTuple):
 
     manifest: pd.DataFrame | None = None  # utterance, session, num_samples
     speakers: pd.DataFrame | None = None  # utterance, speaker
+    table: pd.DataFrame | None = None  # more about its speakers, as `read_speakers_table` gives it
 
 
 class ScoredList(NamedTuple):
@@ -35,6 +41,7 @@ class ScoredList(NamedTuple):
     trials: pd.DataFrame  # enroll, test, target
     scores: dict[tuple[str, str], np.ndarray]  # [N] by system and norm, in their order
     units: Units
+    conditions: dict[str, pd.Series]  # [N] by name
 
 
 def read_scored_list(paths: Sequence[Path], known: Known) -> ScoredList:
@@ -45,14 +52,27 @@ def read_scored_list(paths: Sequence[Path], known: Known) -> ScoredList:
     """
     first, scores = None, {}
     for path in paths:
-        table = read_table(path, [*TRIAL_COLUMNS, *NORMS])
-        scores.update({(path.parts[-3], norm): table[norm].to_numpy() for norm in NORMS})
+        table = read_scores(path)
+        scores.update({(path.parts[-3], norm): table[norm].to_numpy() for norm in (*NORMS, *CALIBRATED) if norm in table})
         if first is None:
             first = table[TRIAL_COLUMNS]
         else:
             check_same_trials(first, table, paths[0], path)
     assert first is not None
-    return ScoredList(paths[0].stem, first, scores, units_of(first["enroll"], first["test"], known.speakers, known.manifest))
+    units = units_of(first["enroll"], first["test"], known.speakers, known.manifest)
+    return ScoredList(paths[0].stem, first, scores, units, conditions_of(first, *known))
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """The score file at `path`: `enroll`, `test`, `target`, `cosine`, `snorm` and, where scores were calibrated, `llr`.
+
+    Raises:
+        InputError: it is missing, damaged, or lacks one of these.
+    """
+    table = read_table(path)
+    if missing := [column for column in (*TRIAL_COLUMNS, *NORMS) if column not in table]:
+        raise InputError(f"{path} has no column `{missing[0]}`: delete it and run the stage that makes it again")
+    return table
 
 
 def check_same_trials(first: pd.DataFrame, second: pd.DataFrame, first_name: object, second_name: object) -> None:
@@ -88,20 +108,72 @@ def evaluations(scored: ScoredList, statistic: Statistic, draws: int = DRAWS, th
     return found
 
 
-def metric_rows(scored: ScoredList, found: Mapping[tuple[str, str], Evaluation]) -> list[Row]:
+def metric_rows(scored: ScoredList, found: Mapping[tuple[str, str], Evaluation], point: MetricSettings) -> list[Row]:
     """Rows of `metrics.parquet`."""
     target = scored.trials["target"]
     counts = {"targets": int(target.sum()), "nontargets": int((~target).sum())}
     rows = []
     for (system, norm), evaluation in found.items():
-        figures = dict(zip(MEASURES, evaluation.figures.tolist(), strict=False))
-        ends = {}
-        for column, measure in enumerate(MEASURES):
-            ends[f"{measure}_low"], ends[f"{measure}_high"] = evaluation.interval(column)
         row = {"system": system, "iteration": iteration(system), "trials": scored.name, "norm": norm}
+        figures = measured_with_ends(evaluation)
         before = {"eer": figures.pop("eer"), "min_dcf": figures.pop("min_dcf")}
-        rows.append({**row, **before, **counts, **figures, **ends, "resampled": scored.units.kind, "units": scored.units.count})
+        ratios = likelihood_ratio_figures(scored.scores[system, norm], target.to_numpy(), norm, point)
+        resampled = {"resampled": scored.units.kind, "units": scored.units.count}
+        rows.append({**row, **before, **counts, **figures, **resampled, **ratios})
     return rows
+
+
+def likelihood_ratio_figures(scores: np.ndarray, target: np.ndarray, norm: str, point: MetricSettings) -> Row:
+    """`min_cllr` of any scores; `cllr` and the actual costs of calibrated ones, null of others: raw scores are no likelihood ratios."""
+    costs = point.c_miss, point.c_false_alarm
+    calibrated = norm in CALIBRATED
+    return {
+        "min_cllr": min_cllr(scores, target),
+        "cllr": cllr(scores, target) if calibrated else np.nan,
+        "act_dcf": actual_dcf(scores, target, point.p_target, *costs) if calibrated else np.nan,
+        "act_dcf_p05": actual_dcf(scores, target, SECOND_PRIOR, *costs) if calibrated else np.nan,
+    }
+
+
+def condition_rows(scored: ScoredList, statistic: Statistic, draws: int = DRAWS, threads: int = 0) -> list[Row]:
+    """Rows of `conditions.parquet`: the measures of the trials made under one condition, for every system that is no baseline.
+
+    For `session` the targets are of that condition and the non-targets all: different speakers seldom share a session. Values with
+    fewer than 20 targets or non-targets are left out, and conditions with one value.
+    """
+    rows = []
+    for condition, column in scored.conditions.items():
+        subsets = condition_subsets(condition, column, scored.trials["target"].to_numpy())
+        for value, chosen in subsets.items() if len(subsets) > 1 else ():
+            for (system, norm), scores in scored.scores.items():
+                if system not in BASELINES:
+                    target, units = scored.trials["target"].to_numpy()[chosen], scored.units.subset(chosen)
+                    found = evaluate(scores[chosen], target, units, statistic, draws, threads, curve=False)
+                    row = {"system": system, "iteration": iteration(system), "trials": scored.name, "norm": norm}
+                    row |= {"condition": condition, "value": value, "targets": int(target.sum()), "nontargets": int((~target).sum())}
+                    rows.append({**row, **measured_with_ends(found), "resampled": units.kind, "units": units.present})
+    return rows
+
+
+def condition_subsets(condition: str, values: pd.Series, target: np.ndarray) -> dict[str, np.ndarray]:
+    """The trials of each value of a condition, [N] bool; the most frequent first, but bands in their order."""
+    found = {}
+    order = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values.value_counts().index
+    for value in order:
+        chosen = (values == value).to_numpy()
+        chosen = chosen | ~target if condition == SESSION else chosen
+        if min(np.count_nonzero(chosen & target), np.count_nonzero(chosen & ~target)) >= FEWEST_TRIALS:
+            found[str(value)] = chosen
+    return found
+
+
+def measured_with_ends(found: Evaluation) -> Row:
+    """The figures of `MEASURES`, each with the ends of its interval."""
+    row: Row = {}
+    for column, measure in enumerate(MEASURES):
+        low, high = found.interval(column)
+        row |= {measure: float(found.figures[column]), f"{measure}_low": low, f"{measure}_high": high}
+    return row
 
 
 def measured(path: Path, statistic: Statistic) -> list[Row]:

@@ -38,6 +38,15 @@ class Units:
     enroll: np.ndarray  # [N] int64 below `count`, the unit of each trial's enrolment side
     test: np.ndarray  # [N] int64
 
+    def subset(self, rows: np.ndarray) -> "Units":
+        """The units of some trials, [N] bool. Draws stay those of the whole list."""
+        return Units(self.kind, self.count, self.enroll[rows], self.test[rows])
+
+    @property
+    def present(self) -> int:
+        """How many of the units are in these trials: all, but for a subset."""
+        return len(np.union1d(self.enroll, self.test))
+
 
 class Interval(NamedTuple):
     """A 95 % interval; NaN where nothing can be said."""

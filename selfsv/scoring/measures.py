@@ -15,7 +15,7 @@ CURVE_GRID = norm.cdf(np.linspace(norm.ppf(1e-4), norm.ppf(0.75), 60))
 
 
 class Evaluation(NamedTuple):
-    """`MEASURES`, then the miss rate at each point of `CURVE_GRID`: [K] figures, K = 63."""
+    """`MEASURES` and, with a curve, the miss rate at each point of `CURVE_GRID`: [K] figures, K = 3 or 63."""
 
     figures: np.ndarray  # [K] on the whole list
     draws: np.ndarray  # [draws, K] of each draw
@@ -42,12 +42,19 @@ def measures(p_target: float, c_miss: float = 1.0, c_false_alarm: float = 1.0) -
 
 
 def evaluate(
-    scores: np.ndarray, target: np.ndarray, units: Units, statistic: Statistic, draws: int = DRAWS, threads: int = 0
+    scores: np.ndarray,
+    target: np.ndarray,
+    units: Units,
+    statistic: Statistic,
+    draws: int = DRAWS,
+    threads: int = 0,
+    curve: bool = True,
 ) -> Evaluation:
     """`statistic` and the DET curve of N scored trials, with the bootstrap's draws; arguments and errors as of `bootstrap`."""
 
     def with_curve(miss: np.ndarray, false_alarm: np.ndarray) -> np.ndarray:
         return np.append(statistic(miss, false_alarm), np.interp(CURVE_GRID, false_alarm, miss))
 
-    figures = with_curve(*operating_points(scores, target))
-    return Evaluation(figures, bootstrap(scores, target, units, with_curve, draws, threads=threads), units.count)
+    wanted = with_curve if curve else statistic
+    values = bootstrap(scores, target, units, wanted, draws, threads=threads)
+    return Evaluation(wanted(*operating_points(scores, target)), values, units.present)

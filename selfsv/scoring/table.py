@@ -7,6 +7,7 @@ import pandas as pd
 from selfsv.scoring.systems import title
 
 NORM_TITLES = {"cosine": "cosine", "snorm": "s-norm"}
+ENOUGH_UNITS = 30
 EACH = {
     "speakers": "the {units:,} speakers",
     "sessions": "the {units:,} sessions, as the speakers are not known",
@@ -17,6 +18,17 @@ EACH = {
 def resampling(kind: str, units: int) -> str:
     """What the intervals of a list come from, in words."""
     return EACH[kind].format(units=units)
+
+
+def caveat(kind: str, units: int) -> str:
+    """What a reader must know about the intervals of a list with few units; empty where there are enough.
+
+    In simulations of 12 speakers the intervals held the true EER in 0.88 to 0.90 of the lists and the true minDCF at p = 0.01 in half of
+    them; of 25 speakers in 0.95 and 0.86; of 40 in 0.93 and more.
+    """
+    if units >= ENOUGH_UNITS:
+        return ""
+    return f"With fewer than {ENOUGH_UNITS} {kind} the intervals are too narrow, those of minDCF most."
 
 
 def with_interval(row: pd.Series, measure: str) -> str:
@@ -37,8 +49,9 @@ def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
         for system, group in rows.groupby("system", sort=False):
             names = [title(str(system)), *[""] * (len(group) - 1)]
             for label, (_, row) in zip(names, group.iterrows(), strict=True):
-                cells.append([label, NORM_TITLES[row["norm"]], *(with_interval(row, measure) for measure in heads)])
-        blocks.append(f"{head}{resampling(first['resampled'], first['units'])}\n{aligned(cells)}")
+                cells.append([label, NORM_TITLES.get(row["norm"], row["norm"]), *(with_interval(row, measure) for measure in heads)])
+        lines = [f"{head}{resampling(first['resampled'], first['units'])}", caveat(first["resampled"], first["units"]), aligned(cells)]
+        blocks.append("\n".join(filter(None, lines)))
     return "\n" + "\n\n".join(blocks) + "\n"
 
 

@@ -95,15 +95,18 @@ class TuneJob(Job):
 
 
 class MetricJob(MetricSettings):
-    """Error rates of all trial lists: the operating point, and which corpus each list is about."""
+    """Error rates of all trial lists: the operating point, which corpus each list is about, and what is known of its speakers."""
 
     corpora: dict[str, str] = {}
+    speakers_tables: dict[str, str] = {}  # by corpus
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
         """By the experiment's trial lists."""
         corpora = {name: trials.corpus for name, trials in experiment.trials.items()}
-        return cls(**experiment.metrics.model_dump(), corpora=corpora)
+        tables = {name: experiment.corpora[name].speakers_table for name in corpora.values()}
+        known = {name: path for name, path in tables.items() if path}
+        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known)
 
 
 class CorpusCheck(Section):

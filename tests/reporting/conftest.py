@@ -10,10 +10,11 @@ import pytest
 
 from selfsv.artifacts import write_table
 from selfsv.report.collect import Results
-from selfsv.scoring.evaluation import Known, comparison_rows, curve_rows, evaluations, metric_rows, read_scored_list
+from selfsv.scoring.evaluation import Known, comparison_rows, condition_rows, curve_rows, evaluations, metric_rows, read_scored_list
 from selfsv.scoring.measures import measures
 from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
 from selfsv.settings.experiment import Experiment, resolve
+from selfsv.settings.scoring import MetricSettings
 
 UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
 REPOSITORY = Path(__file__).parents[2]
@@ -164,18 +165,22 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
 
 def write_metrics(folder: Path, paths: dict[str, list[Path]]) -> None:
     """What the stage `metrics` makes of score files, by trial list, with fewer draws."""
-    known = Known(manifest(300, 2), pd.read_parquet(folder / "data" / "test" / "speakers.parquet"))
-    rows, comparisons, bands = [], [], []
+    speakers = pd.read_parquet(folder / "data" / "test" / "speakers.parquet")
+    genders = pd.DataFrame({"Gender": ["f" if speaker % 3 else "m" for speaker in range(SPEAKERS)]}, map(str, range(SPEAKERS)))
+    known = Known(manifest(300, 2), speakers, genders)
+    rows, comparisons, bands, conditions = [], [], [], []
     for files in paths.values():
         scored = read_scored_list(files, known)
         found = evaluations(scored, measures(0.01), draws=200)
-        rows += metric_rows(scored, found)
+        rows += metric_rows(scored, found, MetricSettings())
         comparisons += comparison_rows(scored, found)
         bands += curve_rows(scored, found)
+        conditions += condition_rows(scored, measures(0.01), draws=50)
     if rows:
         write_table(folder / "metrics.parquet", pd.DataFrame(rows).astype({"iteration": "Int64"}))
         write_table(folder / "comparisons.parquet", pd.DataFrame(comparisons))
         write_table(folder / "det_bands.parquet", pd.DataFrame(bands))
+        write_table(folder / "conditions.parquet", pd.DataFrame(conditions))
 
 
 @pytest.fixture(scope="session")

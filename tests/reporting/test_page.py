@@ -32,8 +32,8 @@ FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(
 
 def test_every_section_is_there_with_its_figures(page):
     assert re.findall(r'<section id="(\w+)"', page) == list(SECTIONS)
-    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 7 cluster sizes, 4 trainings × 5
-    assert page.count("<svg") == 6 + 9 + 1 + 7 + 20
+    # 2 lists × (EER, 2 × DET, 2 × scores), 3 rounds × 3 of the gate, agreement, 7 cluster sizes, 4 trainings × 5
+    assert page.count("<svg") == 10 + 9 + 1 + 7 + 20
     for text in ("fbank statistics", "untrained encoder", "CA-DINO", "DLG-LC round 3", "ln K = 8.32", "τ₁ = 1.85", "Vox-H", "6.918"):
         assert text in page, text
 
@@ -55,7 +55,16 @@ def test_the_table_shows_the_metrics(results, page):
 
 def metrics_and_comparisons(costs: dict[str, float], shown: set[tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Systems with these EERs by cosine and s-norm, and the pairs whose difference is shown; their other figures are alike."""
-    same = {"trials": "t", "targets": 1, "nontargets": 1, "min_dcf": 0.5, "min_dcf_p05": 0.5, "resampled": "speakers", "units": 9}
+    same = {
+        "min_cllr": 0.5,
+        "trials": "t",
+        "targets": 1,
+        "nontargets": 1,
+        "min_dcf": 0.5,
+        "min_dcf_p05": 0.5,
+        "resampled": "speakers",
+        "units": 9,
+    }
     ends = {f"{measure}_{end}": np.nan for measure in ("eer", "min_dcf", "min_dcf_p05") for end in ("low", "high")}
     rows = [
         {"system": system, "iteration": None, "norm": norm, "eer": eer, **same, **ends}
@@ -106,6 +115,32 @@ def test_differences_are_told_with_their_interval_and_what_they_show(results, pa
         signed = [f"{100 * row[name]:+.2f}".replace("-", "−") for name in ("difference", "low", "high")]
         assert f"<td>{signed[0]}<small>{signed[1]} to {signed[2]}</small></td>" in line[1]
         assert (">better<" if row["shown"] else ">not shown<") in line[1]
+
+
+def test_conditions_are_shown_as_their_file_has_them(results, page):
+    conditions = results.conditions()
+    assert conditions is not None
+    rows = conditions[(conditions["system"] == "iter_3") & (conditions["trials"] == "demo")]
+    assert set(rows["condition"]) == {"duration of the shorter side", "gender"}
+    text = page[page.index("By condition, on demo") : page.index("By condition, on vox1_o_clean")]
+    assert text.count("<tr><th scope") == 2 + len(rows) / 2
+    women = rows[(rows["value"] == "f") & (rows["norm"] == "cosine")].iloc[0]
+    shown = f"<td>{100 * women['eer']:.2f}<small>{100 * women['eer_low']:.2f} to {100 * women['eer_high']:.2f}</small></td>"
+    assert f">f</td><td>{women['targets']}</td><td>{women['nontargets']}</td><td>{women['units']}</td>{shown}" in text
+
+
+def test_intervals_of_few_talkers_come_with_a_warning():
+    metrics, comparisons = metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, set())
+    [few], [many] = headline(metrics, comparisons), headline(metrics.assign(units=30), comparisons)
+    assert "fewer than 30 speakers the intervals are too narrow" in few["caveat"] and many["caveat"] == ""
+
+
+def test_the_threshold_in_a_histogram_is_where_errors_are_equal():
+    """Of scores in steps of one: a target below 5, a non-target above 4, and 100 of each where they belong."""
+    scores = np.concatenate([np.full(100, 8.0), [2.0], np.full(100, 1.0), [7.0]])
+    drawn = str(figures.score_histogram("name", "text", scores, np.repeat([True, False], 101)))
+    places = [float(x) for x in re.findall(r"M ([\d.]+) [\d.]+ \nL \1 [\d.]+", drawn)]
+    assert len(places) > 1 and "targets" in drawn and "non-targets" in drawn
 
 
 def test_a_list_on_which_settings_were_tried_out_is_named(tmp_path):

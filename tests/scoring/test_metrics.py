@@ -61,7 +61,7 @@ def measured(folder: Path, *systems: str, known: bool = True) -> tuple[pd.DataFr
         *("--settings", '{"corpora": {"demo": "test"}}', "--scores", *paths),
         *(("--manifests", folder / "data" / "test" / "manifest.parquet") if known else ()),
         *(("--speakers", folder / "data" / "test" / "speakers.parquet") if known else ()),
-        *(f"--{name.replace('_', '-')}={folder / name}-{len(systems)}.parquet" for name in ("comparisons", "det_bands")),
+        *(f"--{name.replace('_', '-')}={folder / name}-{len(systems)}.parquet" for name in ("comparisons", "det_bands", "conditions")),
         *("--output", output := folder / f"metrics-{'-'.join(systems)}-{known}.parquet"),
     )
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_scores_of_other_trials_are_refused(scored, tmp_path):
     other = tmp_path / "iter_2" / "scores" / "demo.parquet"
     table = read_table(scored / "iter_1" / "scores" / "demo.parquet")
     write_table(other, table.assign(test=table["test"].where(table.index != 7, "id0/v/other")))
-    outputs = [f"--{name}={tmp_path / name}.parquet" for name in ("comparisons", "det-bands", "output")]
+    outputs = [f"--{name}={tmp_path / name}.parquet" for name in ("comparisons", "det-bands", "conditions", "output")]
     done = call("metrics", "--settings", "{}", "--scores", scored / "iter_1" / "scores" / "demo.parquet", other, *outputs)
     assert done.returncode == 1
     assert "hold different trials, first in row 8" in done.stderr and "id0/v/other" in done.stderr

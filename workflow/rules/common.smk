@@ -95,8 +95,8 @@ def listing_file(wildcards):
 
 
 def listing_settings(wildcards):
-    """Where the audio of a corpus lies. Naming its videos must not have the audio listed and packed anew."""
-    return EXPERIMENT.corpora[wildcards.corpus].model_copy(update={"video": None}).to_json()
+    """Where the audio of a corpus lies. Naming its videos, or a table of its speakers, must not have the audio packed anew."""
+    return EXPERIMENT.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None}).to_json()
 
 
 def trial_file(wildcards):

@@ -31,10 +31,12 @@ rule metrics:
         scores=of_systems("results/{experiment}/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
         manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=TESTED, allow_missing=True),
         speakers=expand("results/{experiment}/data/{corpus}/speakers.parquet", corpus=TESTED, allow_missing=True),
+        speakers_tables=[table for corpus in TESTED if (table := EXPERIMENT.corpora[corpus].speakers_table)],
     output:
         metrics="results/{experiment}/metrics.parquet",
         comparisons="results/{experiment}/comparisons.parquet",
         det_bands="results/{experiment}/det_bands.parquet",
+        conditions="results/{experiment}/conditions.parquet",
     log:
         table="results/{experiment}/logs/metrics.txt",
         messages="results/{experiment}/logs/metrics.log",
@@ -49,7 +51,7 @@ rule metrics:
     shell:
         "python -m pipeline.metrics --settings {params.settings:q} --scores {input.scores:q} --manifests {input.manifests:q}"
         " --speakers {input.speakers:q} --output {output.metrics:q} --comparisons {output.comparisons:q}"
-        " --det-bands {output.det_bands:q} --threads {threads} > {log.table:q} 2> {log.messages:q}"
+        " --det-bands {output.det_bands:q} --conditions {output.conditions:q} --threads {threads} > {log.table:q} 2> {log.messages:q}"
 
 
 rule report:
@@ -59,6 +61,7 @@ rule report:
         metrics="results/{experiment}/metrics.parquet" if EXPERIMENT.trials else [],
         comparisons="results/{experiment}/comparisons.parquet" if EXPERIMENT.trials else [],
         det_bands="results/{experiment}/det_bands.parquet" if EXPERIMENT.trials else [],
+        conditions="results/{experiment}/conditions.parquet" if EXPERIMENT.trials else [],
         manifests=expand("results/{experiment}/data/{corpus}/manifest.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
         left_out=expand("results/{experiment}/data/{corpus}/left_out.parquet", corpus=EXPERIMENT.corpora, allow_missing=True),
         speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
