@@ -15,7 +15,7 @@ from selfsv.scoring.intervals import Units
 from selfsv.scoring.measures import MEASURES, evaluate, measures
 from selfsv.scoring.pooling import Pooled, pooled
 from selfsv.scoring.systems import systems, title
-from selfsv.scoring.table import NORM_TITLES, aligned, resampling, with_interval
+from selfsv.scoring.table import NORM_TITLES, aligned, caveat, resampling, with_interval
 from selfsv.scoring.units import units_of
 from selfsv.settings.experiment import Experiment
 
@@ -47,6 +47,7 @@ class Comparison:
     heads: dict[str, str]  # of the lists: their sizes and what was resampled
     figures: pd.DataFrame  # configuration, trials, norm, runs, and each measure with its low and high end
     differences: pd.DataFrame  # as comparisons.parquet, with runs_a and runs_b
+    p_target: float  # of `min_dcf`
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -59,7 +60,7 @@ class Comparison:
         blocks = ["\n".join(f"{letter}  {name}" for letter, name in self.names.items())]
         for trials, head in self.heads.items():
             figures = self.figures[self.figures["trials"] == trials]
-            blocks.append(f"{trials}: {head}\n{aligned(figure_cells(figures))}")
+            blocks.append(f"{trials}: {head}\n{aligned(figure_cells(figures, self.p_target))}")
             differences = self.differences[(self.differences["trials"] == trials) & (self.differences["measure"] == "eer")]
             if len(differences):
                 blocks.append(f"difference of EER, percentage points\n{aligned(difference_cells(differences))}")
@@ -103,7 +104,8 @@ def compare(runs: Sequence[Run], trials: str | None, norms: Sequence[str], p_tar
     for name in shared_lists(runs, trials):
         first, units = read_trials_of(runs[0], name)
         counts = f"{int(first['target'].sum()):,} target and {int((~first['target']).sum()):,} non-target trials"
-        heads[name] = f"{counts}; in brackets 95 % intervals, resampling {resampling(units.kind, units.count)}"
+        said = f"{counts}; in brackets 95 % intervals, resampling {resampling(units.kind, units.count)}"
+        heads[name] = "\n".join(filter(None, [said, caveat(units.kind, units.count)]))
         tables = {run.folder: read_scores(run, name, first, runs[0]) for run in runs}
         for norm in norms:
             target, statistic = first["target"].to_numpy(), measures(p_target)
@@ -114,7 +116,7 @@ def compare(runs: Sequence[Run], trials: str | None, norms: Sequence[str], p_tar
             figures += figure_rows(found, name, norm)
             differences += difference_rows(found, name, norm)
     names = {letter: described(group) for letter, group in groups.items()}
-    return Comparison(names, heads, pd.DataFrame(figures), pd.DataFrame(differences, columns=DIFFERENCES))
+    return Comparison(names, heads, pd.DataFrame(figures), pd.DataFrame(differences, columns=DIFFERENCES), p_target)
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -194,9 +196,9 @@ def difference_rows(found: Mapping[str, Pooled], trials: str, norm: str) -> list
     return rows
 
 
-def figure_cells(figures: pd.DataFrame) -> list[list[str]]:
+def figure_cells(figures: pd.DataFrame, p_target: float) -> list[list[str]]:
     """A line per configuration and norm."""
-    cells = [["", "runs", "", "EER, %", "minDCF", "minDCF, p = 0.05"]]
+    cells = [["", "runs", "", "EER, %", f"minDCF, p = {p_target:g}", "minDCF, p = 0.05"]]
     for letter, rows in figures.groupby("configuration", sort=False):
         for place, (_, row) in enumerate(rows.iterrows()):
             names = ["", ""] if place else [str(letter), str(row["runs"])]

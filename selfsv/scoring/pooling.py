@@ -10,7 +10,7 @@ from selfsv.scoring.measures import Evaluation
 
 
 class Pooled(NamedTuple):
-    """K figures of R runs of one configuration on one list: their means."""
+    """K figures of R runs of one configuration on one list: their means. All are rates, or shares of a cost: from 0 to 1."""
 
     figures: np.ndarray  # [K]
     draws: np.ndarray  # [draws, K]
@@ -19,12 +19,12 @@ class Pooled(NamedTuple):
 
     def interval(self, column: int) -> Interval:
         """The 95 % interval of one figure, of a run with any seed on any talkers. With one run, of this seed alone."""
-        return interval(float(self.figures[column]), self.draws[:, column], self.units)
+        return interval(float(self.figures[column]), self.draws[:, column].clip(0, 1), self.units)
 
     def difference(self, other: "Pooled", column: int) -> tuple[float, Interval]:
         """One figure less that of another configuration, and its interval: the same talkers in each draw, other seeds."""
         difference = float(self.figures[column] - other.figures[column])
-        return difference, interval(difference, self.draws[:, column] - other.draws[:, column], self.units)
+        return difference, interval(difference, (self.draws[:, column] - other.draws[:, column]).clip(-1, 1), self.units)
 
 
 def pooled(evaluations: Sequence[Evaluation], number: int = 0) -> Pooled:

@@ -31,6 +31,12 @@ def test_the_figure_is_the_mean_and_runs_that_agree_add_nothing():
     np.testing.assert_allclose(found.draws, run.draws)
 
 
+def test_two_runs_that_differ_do_not_lead_out_of_what_a_rate_can_be():
+    one, other = (Evaluation(np.array([figure]), np.full((800, 1), figure), 40) for figure in (0.05, 0.25))
+    low, high = pooled([one, other]).interval(0)
+    assert low == 0 and 0.5 < high <= 1
+
+
 @pytest.mark.parametrize("number", [2, 3, 8])
 def test_the_interval_holds_the_truth_as_often_as_it_says(number):
     generator, held, alone = np.random.default_rng(number), 0, 0
