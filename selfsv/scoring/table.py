@@ -17,7 +17,7 @@ EACH = {
 
 def resampling(kind: str, units: int) -> str:
     """What the intervals of a list come from, in words."""
-    return EACH[kind].format(units=units)
+    return EACH.get(kind, "{units:,} units").format(units=units)
 
 
 def caveat(kind: str, units: int) -> str:

@@ -78,7 +78,7 @@ def test_first_labels_are_of_voices_and_later_ones_of_both(watched):
 
 def test_only_listing_figures_and_comparisons_are_given_the_speakers(watched):
     lines = map(json.loads, (watched.folder / "calls.jsonl").read_text().splitlines())
-    knowing = {stage for stage, arguments in lines if any("speakers" in argument for argument in arguments)}
+    knowing = {stage for stage, arguments in lines if any("speakers.parquet" in argument for argument in arguments)}
     assert knowing == {"listing", "metrics", "quality", "modalities"}
 
 

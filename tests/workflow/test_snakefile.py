@@ -62,7 +62,7 @@ def test_round_trains_on_the_labels_of_the_round_before(finished):
 
 def test_no_training_stage_is_given_the_speakers(finished):
     calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    assert {stage for stage, arguments in calls if any("speakers" in argument for argument in arguments)} == {
+    assert {stage for stage, arguments in calls if any("speakers.parquet" in argument for argument in arguments)} == {
         "listing",
         "metrics",
         "quality",

@@ -62,7 +62,7 @@ def test_each_starts_where_its_name_says(tuned):
 
 def test_labels_go_to_fine_tuning_and_no_further(tuned):
     """No other training is given the file, none but its own is given anything that was tuned on it."""
-    knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers" in argument for argument in arguments)}
+    knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers.parquet" in argument for argument in arguments)}
     assert knowing == {"listing", "metrics", "quality", "finetune"}
     given = [options["--speakers"] for stage, options, _ in calls(tuned) if stage == "finetune"]
     assert set(given) == {"results/tiny/data/labelled/speakers.parquet"}
