@@ -90,14 +90,20 @@ lint: setup ## ruff, snakefmt, snakemake --lint, mypy
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: setup ## the documentation as web pages in build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	echo "Open $(CURDIR)/build/docs/index.html"
+
 .PHONY: format
 format: setup ## lay out all code as the linters want it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/python -m workflow.schema
+	$(BIN)/python -m workflow.reference
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra demo --extra dev --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra demo --extra docs --extra dev --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml

@@ -5,43 +5,38 @@
 - snakemake --profile slurm  # on a cluster
 """
 
-import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-min_version("9.0")
-sys.path.insert(0, workflow.basedir)
+min_version("9.20")
+REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one
+sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.errors import SettingsError, printable
 from selfsv.settings.experiment import overlaid, resolve
-from selfsv.settings.reading import check_file
-
-
-configfile: os.path.join(workflow.basedir, "config.yaml")
-
-
-config = overlaid(config, workflow.config_settings.overwrite_config)
+from selfsv.settings.reading import check_file, read_file
 
 try:
-    if workflow.is_main_process:
-        for file in workflow.config_settings.configfiles:
-            check_file(Path(file))
-    EXPERIMENT = resolve(config)
+    # Snakemake merges files without a word on keys that stand twice in one. It documents no list of the files; this one is an
+    # attribute that Snakefiles elsewhere read, too. The processes of single jobs need not check again.
+    for file in workflow.configfiles if workflow.is_main_process else []:
+        check_file(Path(file))
+    # There is no directive `configfile`: without one, Snakemake's `config` holds what --configfile and --config say, and that alone.
+    EXPERIMENT = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), config))
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/stage.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/training.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
-include: "workflow/rules/report.smk"
 
 
 if AUDIO_VISUAL:
@@ -49,34 +44,38 @@ if AUDIO_VISUAL:
     include: "workflow/rules/faces.smk"
 
 
-localrules:
-    all,
-    data,
-    pretrained,
-    trained,
-    check_corpus,
-    check_trials,
-    manifest,
-    adopt,
-    baseline,
-    quality,
-    metrics,
-    report,
-    record,
+rule data:
+    input:
+        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "speakers"]),
+        "<results>/data/noise.pt",
+        "<results>/data/rirs.pt",
+
+
+rule pretrained:
+    input:
+        "<results>/checks/corpus.json",
+        "<results>/iter_0/model.pt",
+
+
+rule trained:
+    input:
+        "<results>/checks/corpus.json",
+        f"<results>/{ROUNDS[-1]}/model.pt",
+        f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
 
 
 rule all:
     default_target: True
     input:
         rules.trained.input,
-        expand(f"{RESULTS}/checks/trials-{{trials}}.json", trials=EXPERIMENT.trials),
-        f"{RESULTS}/settings.json",
-        f"{RESULTS}/report.html",
-        f"{RESULTS}/metrics.parquet" if EXPERIMENT.trials else [],
+        expand("<results>/checks/trials-{trials}.json", trials=EXPERIMENT.trials),
+        "<results>/settings.json",
+        "<results>/report.html",
+        "<results>/metrics.parquet" if EXPERIMENT.trials else [],
 
 
 onsuccess:
-    print(printable(summary(), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), ROUNDS + LARGE_MARGIN + FINETUNED, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:

@@ -7,29 +7,23 @@ The last overlay has a section `ablation`, which says what is compared; each row
 what pseudo labels are made of, are those of finished experiments. Like the main workflow it goes on where it was stopped.
 """
 
-import os
 import sys
-from copy import deepcopy
 from pathlib import Path
-
-from snakemake.utils import update_config
 
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
-from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.experiment import merged, overlaid, resolve
 from selfsv.settings.jobs import PretrainJob, TrainJob
+from selfsv.settings.reading import read_file
 from workflow.environment import prepare
-
-
-configfile: os.path.join(REPOSITORY, "config.yaml")
-
 
 prepare(REPOSITORY)
 
-config = overlaid(config, workflow.config_settings.overwrite_config)
-ABLATION = config.pop("ablation")
-COMMON = resolve(config)
+# Without a directive `configfile`, Snakemake's `config` holds the overlays alone.
+VALUES = overlaid(read_file(REPOSITORY / "config.yaml"), config)
+ABLATION = VALUES.pop("ablation")
+COMMON = resolve(VALUES)
 SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]
 LISTS = list(COMMON.trials)
 # Both stages' rows by the folder that they are kept in.
@@ -44,9 +38,7 @@ TRAINED_ON = f"{ON} --workers {COMMON.runtime.workers}"
 
 def changed(changes, seed="seed_1"):
     """The experiment with a row's changes."""
-    values = deepcopy(config)
-    update_config(values, {**(changes or {}), "seed": int(seed.removeprefix("seed_"))})
-    return resolve(values)
+    return resolve(merged(VALUES, {**(changes or {}), "seed": int(seed.removeprefix("seed_"))}))
 
 
 def packed(corpus):

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also
 
 from selfsv.artifacts import read_labels, read_table, write_table
 from selfsv.clustering.quality import normalised_mutual_information
-from selfsv.scoring.evaluation import NORMS, measured
+from selfsv.scoring.evaluation import measured
 from selfsv.scoring.measures import measures
+from selfsv.scoring.scored_lists import NORMS
 from selfsv.settings.scoring import MetricSettings
 from selfsv.stage import parser, run
 

@@ -16,17 +16,18 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
 from benchmarks.bounded import Session, Stage, end_with_stages, refuse_without_gpu
 from benchmarks.measuring import versions
-from benchmarks.speed_trainings import REPOSITORY, Figures, attempted, merged
-from selfsv.scoring.evaluation import NORMS, measured
+from benchmarks.speed_trainings import REPOSITORY, Figures, attempted
+from selfsv.scoring.evaluation import measured
 from selfsv.scoring.measures import measures
-from selfsv.settings.experiment import Experiment, resolve
-from selfsv.settings.jobs import PretrainJob, TrainJob
+from selfsv.scoring.scored_lists import NORMS
+from selfsv.settings.experiment import Experiment, merged, overlaid, resolve
+from selfsv.settings.jobs import PackJob, PretrainJob, TrainJob
+from selfsv.settings.reading import read_file
 
 SECONDS = 335.0  # of all stages together; the rest of six minutes goes into starting
 SLOWER = 8.0  # a rehearsal may take so many times as long
@@ -78,13 +79,10 @@ def arguments() -> argparse.Namespace:
 
 
 def experiment_of(*, small: bool) -> Experiment:
-    """config.yaml with the demo's overlay and this one's; corpora and trial lists are replaced as a whole, as the workflow does."""
+    """config.yaml with the demo's overlay and this one's, as the workflow puts them together."""
     files = [REPOSITORY / name for name in ("config.yaml", "demo/config.yaml", "benchmarks/gpu_accuracy.yaml")]
-    default, *overlays = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
-    config = default | {"corpora": {}, "trials": {}}
-    for overlay in [*overlays, SMALL if small else {}]:
-        config = merged(config, overlay)
-    return resolve(config)
+    defaults, demo, own = map(read_file, files)
+    return resolve(overlaid(defaults, merged(merged(demo, own), SMALL if small else {})))
 
 
 class Run:
@@ -133,7 +131,7 @@ class Run:
         return self._stage(f"listing-{corpus}", 20, "listing", "--settings", settings, "--shards", self._experiment.pack.shards, *outputs)
 
     def _pack(self, corpus: str, shard: int, threads: int) -> Stage:
-        folder, settings = self._folder / corpus, self._experiment.pack.to_json()
+        folder, settings = self._folder / corpus, PackJob.of(self._experiment).to_json()
         options = ["--settings", settings, "--listing", folder / "listing.parquet", "--shard", shard, "--threads", threads]
         outputs = ["--audio", folder / f"audio-{shard}.pt", "--manifest", folder / f"manifest-{shard}.parquet"]
         return self._stage(f"pack-{corpus}-{shard}", 30, "pack", *options, *outputs)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
 from benchmarks.speed_trainings import Bench, Figures, gated, machine, opened, parser, planned, pretraining, sizes, with_sizes
-from selfsv.engine.loop import Method
-from selfsv.methods.ca_dino import Pretraining
-from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.engine.method import Method
+from selfsv.methods.ca_dino import Objective
+from selfsv.methods.dlg_lc import DlgLc
+from selfsv.methods.pretraining import Pretraining
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.train import TrainSettings
@@ -69,10 +70,10 @@ def arguments() -> argparse.Namespace:
 class Training:
     """One kind of training, to be begun any number of times in the same place."""
 
-    def __init__(self, bench: Bench, make: Callable[[Bench], Pretraining | GatedTraining]):
+    def __init__(self, bench: Bench, make: Callable[[Bench], Pretraining | DlgLc]):
         self._bench, self._make = bench, make
 
-    def begun(self, way: str, *, clip: bool = True) -> Pretraining | GatedTraining:
+    def begun(self, way: str, *, clip: bool = True) -> Pretraining | DlgLc:
         """From the same weights, computed in the given way."""
         bfloat16, compiled = WAYS[way]
         runtime = replace(self._bench.runtime, bfloat16=bfloat16, compile=compiled)
@@ -101,7 +102,7 @@ def _unclipped(section: PretrainSettings | TrainSettings) -> PretrainSettings | 
 
 def curves(training: Training, args: argparse.Namespace) -> Figures:
     """The loss at each step, and how far it lies from the reference's: greatest and mean difference, relative."""
-    begun: dict[str, Pretraining | GatedTraining] = {way: training.begun(way) for way in (REFERENCE, args.fast)}
+    begun: dict[str, Pretraining | DlgLc] = {way: training.begun(way) for way in (REFERENCE, args.fast)}
     begun[REFERENCE_ELSEWHERE] = training.begun(REFERENCE)
     disturb(networks(begun[REFERENCE_ELSEWHERE]))
     losses: dict[str, list[float]] = {way: [] for way in begun}
@@ -113,12 +114,12 @@ def curves(training: Training, args: argparse.Namespace) -> Figures:
     return {"from_the_reference": differences, "course": {way: [round(loss, 4) for loss in course] for way, course in losses.items()}}
 
 
-def loss_of_step(method: Pretraining | GatedTraining, batch: Any, progress: float) -> float:
+def loss_of_step(method: Pretraining | DlgLc, batch: Any, progress: float) -> float:
     """Take a step; what it adds to the epoch's sum of losses."""
-    sums = method if isinstance(method, Pretraining) else method.voice
-    before = float(sums._sums[0])
+    means = method._means if isinstance(method, Pretraining) else method.modalities[0].means
+    before = float(means._sums[0])
     method.step(batch, progress)
-    return float(sums._sums[0]) - before
+    return float(means._sums[0]) - before
 
 
 @torch.no_grad()
@@ -154,12 +155,14 @@ def gradients(training: Training) -> Figures:
 def networks(method: Method) -> dict[str, nn.Module]:
     """What learns, by name."""
     if isinstance(method, Pretraining):
-        return {"encoder": method.student.encoder, "head": method.student.head}
-    assert isinstance(method, GatedTraining)
-    return {"encoder": method.voice.encoder, "classifier": method.voice.classifier}
+        student = cast(Objective, method.objective).student
+        return {"encoder": student.encoder, "head": student.head}
+    assert isinstance(method, DlgLc)
+    network = method.modalities[0].network
+    return {"encoder": network.encoder, "classifier": network.classifier}
 
 
-def gradients_of_step(method: Pretraining | GatedTraining, batch: Any) -> dict[str, Tensor]:
+def gradients_of_step(method: Pretraining | DlgLc, batch: Any) -> dict[str, Tensor]:
     """Of each network as a whole, and of each part of the encoder."""
     method.step(batch, EPOCHS[0])
     whole = networks(method)

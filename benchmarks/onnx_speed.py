@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 from selfsv.data.features import LogMel
 from selfsv.inference.onnx_graph import write_graph
 from selfsv.inference.speaker_model import SpeakerModel
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.prepare.decoding import RATE
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings

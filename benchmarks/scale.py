@@ -50,7 +50,7 @@ print(refit(read_table(sys.argv[1], ["loss_clean"])["loss_clean"].to_numpy(), No
 SAMPLING = """
 import sys
 from selfsv.artifacts import read_table
-from selfsv.data.crops import ClusterPartners, epoch_order, generator
+from selfsv.data.batches import ClusterPartners, epoch_order, generator
 labels = read_table(sys.argv[1], ["label"])["label"].to_numpy("int64")
 partners = ClusterPartners(labels)
 order = epoch_order(1, 0, 90, len(labels)).tolist()

@@ -7,35 +7,32 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import faiss
 import numpy as np
 import torch
-import yaml
 from torch._dynamo.utils import counters
 
 from benchmarks.measuring import copy_rate, product_rate, versions
 from benchmarks.speed_corpus import Size, corpus_in
 from selfsv.data.augment import AugmentationSampler, Augmenter
 from selfsv.data.banks import load_bank
-from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops, epoch_batches
-from selfsv.data.face_augment import FaceInput
-from selfsv.data.face_batches import AudioVisualCrops
+from selfsv.data.batches import BatchIndices, FeatureExtractor, epoch_batches
+from selfsv.data.faces import PackedFaces
 from selfsv.data.features import LogMel
 from selfsv.device import keep_freed_memory
 from selfsv.engine.compilation import KERNELS
 from selfsv.engine.runtime import Runtime
-from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
-from selfsv.methods.ca_dino import Pretraining
-from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.audio_visual import AudioVisualDlgLc
+from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
-from selfsv.methods.learner import AamLearner
-from selfsv.methods.modality_trainer import ModalityTrainer
-from selfsv.models.ecapa import untrained
-from selfsv.models.resnet34 import untrained_face_encoder
-from selfsv.settings.experiment import Experiment, resolve
-from selfsv.settings.train import AamTraining
+from selfsv.methods.inputs import Inputs
+from selfsv.methods.pretraining import Pretraining
+from selfsv.models.encoders import untrained
+from selfsv.settings.experiment import Experiment, merged, resolve
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
+from selfsv.settings.reading import read_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Figures = dict[str, Any]
@@ -106,10 +103,8 @@ class Bench(NamedTuple):
     args: argparse.Namespace
     experiment: Experiment
     runtime: Runtime
-    crops: PretrainCrops
-    segments: TrainCrops
-    faces: AudioVisualCrops
-    features: FeatureExtractor
+    inputs: Inputs
+    faces: PackedFaces
     labels: np.ndarray
 
 
@@ -128,17 +123,9 @@ def opened(args: argparse.Namespace, changes: dict[str, Any] | None = None) -> B
     voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
     runtime = runtime_of(args)
     sampler = AugmentationSampler(experiment.augmentation, noise.kind.numpy(), len(rirs))
-    segments = TrainCrops(voices, sampler, experiment.train.crop_seconds, 1, 1)
-    return Bench(
-        args,
-        experiment,
-        runtime,
-        PretrainCrops(voices, sampler, experiment.pretrain.crops, 1, None),
-        segments,
-        AudioVisualCrops(segments, corpus.opened_faces(voices), experiment.faces.augmentation, 1, 1),
-        FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device),
-        np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices))),
-    )
+    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device)
+    labels = np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices)))
+    return Bench(args, experiment, runtime, Inputs(voices, sampler, features), corpus.opened_faces(voices), labels)
 
 
 def adapted(bench: Bench, changes: dict[str, Any]) -> Bench:
@@ -151,22 +138,12 @@ def experiment_of(args: argparse.Namespace, changes: dict[str, Any]) -> Experime
     batches = {"batch_size": args.batch_size}
     sizes = {
         "encoder": {"channels": args.channels, "mfa_channels": args.mfa_channels, "dilations": args.dilations},
-        "pretrain": {"head": {"prototypes": args.prototypes}, **batches},
+        "pretrain": {"head": {"prototypes": args.prototypes}, "cluster_aware": {"clusters": args.classes}, **batches},
         "train": batches,
         "faces": {"encoder": {"width": args.face_width, "input_side": args.face_side}},
     }
-    config = merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")), sizes)
+    config = merged(read_file(REPOSITORY / "config.yaml"), sizes)
     return resolve(merged(merged(config, changes), sizes if args.small else {}))
-
-
-def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`config` with what `changes` names, key by key."""
-
-    def value(name: str) -> Any:
-        old, new = config.get(name), changes.get(name)
-        return merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else changes.get(name, old)
-
-    return {name: value(name) for name in {**config, **changes}}
 
 
 def runtime_of(args: argparse.Namespace) -> Runtime:
@@ -202,11 +179,9 @@ def sizes(args: argparse.Namespace) -> Figures:
 
 
 def pretraining(bench: Bench) -> Pretraining:
-    """CA-DINO."""
+    """Stage I, by the objective that the configuration names."""
     forget_graphs()
-    settings, encoder = bench.experiment.pretrain, bench.experiment.encoder
-    network = untrained(encoder, bench.experiment.features.mel_bins, 1, 0)
-    return Pretraining(settings, network, encoder.embedding, 1, bench.runtime, bench.features, lambda _: bench.crops, _no_extraction)
+    return Pretraining(PretrainJob.of(bench.experiment), bench.inputs, bench.runtime)
 
 
 def forget_graphs() -> None:
@@ -221,51 +196,36 @@ def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def _no_extraction(_: torch.nn.Module) -> np.ndarray:
-    raise AssertionError("no epoch that is measured clusters")
-
-
-def branch(bench: Bench, modality: str, encoder: torch.nn.Module, embedding: int, *, several: bool) -> ModalityTrainer:
-    """One modality of a round, whose gate is closed as in most of its epochs."""
-    everyone = np.ones(len(bench.labels), bool)
-    classes = int(bench.labels.max()) + 1
-    made = ModalityTrainer(modality, bench.experiment.train, encoder, embedding, classes, everyone, bench.runtime, several=several)
-    made._threshold = 1.0
-    return made
-
-
-def voice_branch(bench: Bench, *, several: bool) -> ModalityTrainer:
-    """The voice's."""
-    settings = bench.experiment.encoder
-    return branch(bench, "audio", untrained(settings, bench.experiment.features.mel_bins, 1, 1), settings.embedding, several=several)
-
-
-def gated(bench: Bench) -> GatedTraining:
+def gated(bench: Bench) -> DlgLc:
     """DLG-LC on voices."""
     forget_graphs()
-    labels = torch.from_numpy(bench.labels)
-    return GatedTraining(bench.experiment.train, voice_branch(bench, several=False), labels, 1, 1, bench.features, bench.segments)
+    return _with_closed_gates(DlgLc(TrainJob.of(bench.experiment), bench.inputs, torch.from_numpy(bench.labels), 1, bench.runtime))
 
 
-def audio_visual(bench: Bench) -> AudioVisualTraining:
+def audio_visual(bench: Bench) -> AudioVisualDlgLc:
     """DLG-LC on voices and faces."""
     forget_graphs()
-    settings, labels = bench.experiment.faces.encoder, torch.from_numpy(bench.labels)
-    face = branch(bench, "face", untrained_face_encoder(settings, 1, 1), settings.embedding, several=True)
-    branches = ModalityTrainers(voice_branch(bench, several=True), face)
-    face_input = FaceInput(settings.input_side, bench.runtime.device)
-    return AudioVisualTraining(bench.experiment.train, branches, labels, 1, 1, bench.features, face_input, bench.faces)
+    job, labels = TrainAvJob.of(bench.experiment), torch.from_numpy(bench.labels)
+    return _with_closed_gates(AudioVisualDlgLc(job, bench.inputs, bench.faces, labels, 1, bench.runtime))
+
+
+Round = TypeVar("Round", bound=DlgLc)
+
+
+def _with_closed_gates(training: Round) -> Round:
+    """A round whose gates act, as in most of its epochs."""
+    for modality in training.modalities:
+        modality.gate._threshold = 1.0
+    return training
 
 
 def tuning(bench: Bench) -> Tuning:
     """Fine-tuning with a large margin, on its long segments."""
     forget_graphs()
-    settings = AamTraining(**bench.experiment.large_margin.model_dump(include=set(AamTraining.model_fields)))
-    encoder, size = untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 0), bench.experiment.encoder.embedding
-    labels = torch.from_numpy(bench.labels)
-    learner = AamLearner(settings, encoder, fresh_classifier(size, int(labels.max()) + 1, 1, LARGE_MARGIN), bench.runtime)
-    crops = TuneCrops(bench.crops._corpus, bench.crops._sampler, settings.crop_seconds, 1, LARGE_MARGIN)
-    return Tuning("large-margin fine-tuning", settings, learner, labels, 1, LARGE_MARGIN, bench.features, crops)
+    job, labels = CompleteTuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
+    encoder = untrained(job.encoder, job.features.mel_bins, 1, 0)
+    classifier = fresh_classifier(job.encoder.embedding, int(labels.max()) + 1, 1, LARGE_MARGIN)
+    return Tuning("large-margin fine-tuning", job, bench.inputs, encoder, classifier, labels, LARGE_MARGIN, bench.runtime)
 
 
 def planned(bench: Bench, epoch: int, epochs: int = 1000) -> Iterator[BatchIndices]:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,15 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
-from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch
+from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch, PretrainCrops
 from selfsv.data.features import LogMel
+from selfsv.engine.averages import update_teacher
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.compilation import compile_forward
-from selfsv.engine.ema import update_teacher
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
-from selfsv.methods.ca_dino import Pretraining
+from selfsv.methods.ca_dino import Objective
+from selfsv.methods.pretraining import Pretraining
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 FREE = {"_unsafe_view", "empty", "empty_like", "new_empty", "empty_strided", "lift_fresh"}  # move nothing
@@ -47,14 +48,15 @@ KINDS = {
 
 def training(bench: Bench, runtime: Runtime) -> Pretraining:
     """CA-DINO in the midst of an epoch."""
-    made = pretraining(bench._replace(runtime=runtime))
-    made.begin_epoch(0)
-    return made
+    training = pretraining(bench._replace(runtime=runtime))
+    training.begin_epoch(0)
+    return training
 
 
 def batch_of(bench: Bench, utterances: int) -> PretrainBatch:
     """One batch as the loader gives it."""
-    batch: PretrainBatch = bench.crops[BatchIndices(0, np.arange(utterances))]
+    crops = PretrainCrops(bench.inputs.corpus, bench.inputs.sampler, bench.experiment.pretrain.crops, 1, None)
+    batch: PretrainBatch = crops[BatchIndices(0, np.arange(utterances))]
     if bench.runtime.device.type == "cuda":
         long, short = (views._replace(samples=views.samples.pin_memory()) for views in (batch.long, batch.short))
         return batch._replace(long=long, short=short)
@@ -67,12 +69,13 @@ def batch_of(bench: Bench, utterances: int) -> PretrainBatch:
 def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch) -> dict[str, Part]:
     """The parts of `Pretraining.step`, each to be carried out by itself, any number of times."""
     device, dino, both = features.device, method.settings.dino, (batch.long, batch.short)
+    objective = cast(Objective, method.objective)
     moved = [views.samples.flatten(0, 1).to(device) for views in both]
     plans = [type(views.params)(*(field.flatten() for field in views.params)) for views in both if views.params is not None]
     waves = [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)]
-    long, short = (features._log_mel(wave) for wave in waves)
+    long, short = (features.log_mel(wave) for wave in waves)
     views = len(batch.long.samples)
-    autocast, student, teacher = method._runtime.autocast, method.student, method.teacher
+    autocast, student, teacher = method._runtime.autocast, objective.student, objective.teacher
     with torch.no_grad(), autocast():
         seen = teacher.encoder(long)
         embeddings = torch.cat([student.encoder(part).unflatten(0, (-1, len(batch.utterances))) for part in (long, short)])
@@ -94,17 +97,17 @@ def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch)
 
     def student_head_and_loss() -> None:
         leaf = embeddings.detach().requires_grad_()
-        targets = teacher_probabilities(logits, method.centre, 0.04)
+        targets = teacher_probabilities(logits, objective.centre, 0.04)
         with autocast():
             outputs = student.head(leaf[views:].flatten(0, 1)).unflatten(0, (-1, len(batch.utterances)))
-        loss = dino_loss(outputs, targets, dino.student_temperature, dino.pairing or "short_to_long")
-        (loss + (dino.cosine_weight or 0.0) * cosine_consistency(leaf, views)).backward()
+        loss = dino_loss(outputs, targets, dino.student_temperature, dino.pairing)
+        (loss + dino.cosine_weight * cosine_consistency(leaf, views)).backward()
         student.head.zero_grad(set_to_none=True)
 
     def figures_and_centre() -> None:
         with torch.no_grad():
             mean = logits.float().flatten(0, -2).mean(dim=0)
-            updated_centre(method.centre, mean[None], dino.centre_momentum)
+            updated_centre(objective.centre, mean[None], dino.centre_momentum)
             targets = torch.softmax(logits.float(), dim=-1)
             entropy(targets), targets.flatten(0, 1).mean(dim=0)
             entropy(torch.softmax(students.float() / dino.student_temperature, dim=-1))
@@ -124,7 +127,7 @@ def parts(method: Pretraining, features: FeatureExtractor, batch: PretrainBatch)
     return {
         "copies": lambda: [views.samples.to(device, non_blocking=True) for views in both],
         "augmentation": lambda: [features._augmenter(crops, plan) for crops, plan in zip(moved, plans, strict=True)],
-        "features": lambda: [features._log_mel(wave) for wave in waves],
+        "features": lambda: [features.log_mel(wave) for wave in waves],
         "teacher_encoder": teacher_encoder,
         "student_encoder_forward_and_backward": student_encoder,
         "teacher_head": teacher_head,
@@ -176,7 +179,7 @@ def counts(bench: Bench) -> dict[str, Count]:
     method = training(bench, replace(bench.runtime, compile=False))
     found = []
     for size in COUNTED:
-        made = parts(method, bench.features, batch_of(bench, size))
+        made = parts(method, bench.inputs.features, batch_of(bench, size))
         found.append({name: counted(part) for name, part in made.items()})
     few, more = COUNTED
 
@@ -193,7 +196,7 @@ def parts_of_pretraining(bench: Bench) -> Figures:
     expected = counts(bench)
     method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
     whole = typical_seconds(lambda: method.step(batch, PROGRESS), device)
-    seconds = {name: typical_seconds(part, device) for name, part in parts(method, bench.features, batch).items()}
+    seconds = {name: typical_seconds(part, device) for name, part in parts(method, bench.inputs.features, batch).items()}
     found = {name: floors(value, expected[name], arithmetic, memory) for name, value in seconds.items()}
     operations = sum(count.operations for count in expected.values())
     return {
@@ -393,7 +396,9 @@ def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
         latency: of one message, microseconds.
     """
     group = NotedGroup()
-    training(bench, replace(bench.runtime, compile=False, group=group)).step(batch_of(bench, COUNTED[0]), PROGRESS)
+    noted = training(bench, replace(bench.runtime, compile=False, group=group))
+    noted.step(batch_of(bench, COUNTED[0]), PROGRESS)
+    group.between_devices += norm_messages(cast(Objective, noted.objective).student)
     hosts = group.between_hosts + 1  # the loop's own, on whether to save
     sizes = list(group.between_devices)
     one = step_seconds(bench, bench.runtime, bench.args.batch_size)
@@ -421,6 +426,15 @@ def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
         "assumed": {"link_gigabytes_per_second": link, "latency_microseconds": latency, "host_latency_microseconds": 1e6 * HOST_LATENCY},
         "gpus": {str(gpus): of(gpus) for gpus in (2, 4, 8)},
     }
+
+
+def norm_messages(student: torch.nn.Module) -> list[int]:
+    """Bytes of what torch's SyncBatchNorm sends in a step, which no group sees: means, variances and counts forth, two sums back.
+
+    The student has two forward passes and as many backward, the teacher one forward.
+    """
+    norms = [module for module in student.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    return [4 * (2 * norm.num_features + 1) for norm in norms] * 3 + [4 * 2 * norm.num_features for norm in norms] * 2
 
 
 def step_seconds(bench: Bench, runtime: Runtime, utterances: int) -> float:

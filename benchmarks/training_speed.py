@@ -53,14 +53,14 @@ from benchmarks.speed_trainings import (
 from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.batches import PretrainCrops, loaded
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners, PretrainCrops, TrainCrops, loaded
+from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.features import LogMel
 from selfsv.engine.compilation import KERNELS
 from selfsv.engine.extraction import extract_embeddings
-from selfsv.engine.loop import Method
+from selfsv.engine.method import Method
 from selfsv.losses.loss_gate import refit
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.scoring.cosine import cosine_scores, unit_length
 from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 
@@ -198,9 +198,13 @@ def peak_megabytes(bench: Bench) -> int:
 
 def loader(bench: Bench) -> Figures:
     """What data workers give, without a training: each kind of batch by one core, and by all workers."""
-    partners = ClusterPartners(bench.labels)
-    aware = PretrainCrops(bench.crops._corpus, bench.crops._sampler, bench.experiment.pretrain.crops, 1, partners)
-    kinds = {"pretrain": bench.crops, "cluster_aware": aware, "round": bench.segments, "audio_visual": bench.faces}
+    experiment, corpus, sampler = bench.experiment, bench.inputs.corpus, bench.inputs.sampler
+    plain, aware = (
+        PretrainCrops(corpus, sampler, experiment.pretrain.crops, 1, partners) for partners in (None, ClusterPartners(bench.labels))
+    )
+    segments = TrainCrops(corpus, sampler, experiment.train.crop_seconds, 1, 1)
+    faces = AudioVisualCrops(segments, bench.faces, experiment.faces.augmentation, 1, 1)
+    kinds = {"pretrain": plain, "cluster_aware": aware, "round": segments, "audio_visual": faces}
     return {name: loaded_alone(bench, dataset) for name, dataset in kinds.items()}
 
 
@@ -273,7 +277,7 @@ def extraction(bench: Bench) -> Figures:
     """Whole utterances, as many as the budget allows."""
     forget_graphs()
     encoder = bench.runtime.prepared(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
-    log_mel, voices = LogMel(bench.experiment.features), bench.crops._corpus
+    log_mel, voices = LogMel(bench.experiment.features), bench.inputs.corpus
 
     def seconds_of(count: int) -> float:
         part = voices.only(np.arange(len(voices)) < count)

@@ -21,7 +21,7 @@ from selfsv.scoring.cosine import cosine_scores, unit_length
 from selfsv.scoring.error_rates import equal_error_rate, operating_points
 from selfsv.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
 from selfsv.scoring.systems import order, title
-from selfsv.settings.experiment import Experiment
+from selfsv.settings.experiment import Experiment, recorded
 
 WHITENINGS = (0.0, 0.5, 1.0)
 EFFORT = {"iterations": 25, "points_per_cluster": 256, "restarts": 5, "seed": 1}
@@ -33,7 +33,7 @@ def main() -> None:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
     logging.disable(logging.WARNING)
-    settings = Experiment.model_validate_json((folder / "settings.json").read_text())
+    settings = recorded(folder / "settings.json")
     columns = [f"whitening {whitening}: EER, cosine / s-norm; NMI" for whitening in WHITENINGS]
     print("| system | share of the first direction | effective dimensions |", " | ".join(columns), "|")
     print("|---|---|---|" + "---|" * len(columns))

@@ -22,22 +22,25 @@ BABBLE_TRACKS = 16
 RESPONSES_PER_ROOM_SIZE = 50
 SPLITS = {"train": "dev", "test": "test"}  # ours → VoxCeleb's
 
-# Debian source of a session → its licence, as stated in that package's copyright file.
+# Talker, or start of a package's name → SPDX expression of its licence, as that package's copyright file says. The first that fits counts.
 LICENCES = {
-    "klettres-data": "GPL-2+",
-    "tuxpaint-stamps-default": "GPL-2",
-    "asterisk-core-sounds": "CC-BY-SA-3.0",
-    "asterisk-prompt-it-menardi": "CC-BY-SA-3.0",
-    "asterisk-prompt-es-co": "GPL",
-    "asterisk-prompt-fr-armelle": "permissive (own terms of the package)",
-    "fillets-ng-data": "GPL-2",
-    "festvox-ru": "BSD-like",
-    "gcin-voice": "GPL-3 or LGPL-3 / CC-BY-3.0",
-    "qabcs-data": "GPL-3+",
-    "wesnoth-1.16-data": "GPL-2+ / CC-BY-SA",
-    "flare-game": "GPL-2+ / CC-BY-SA",
-    "freedroidrpg-data": "GPL-2+ / CC-BY-SA",
-    "unknown-horizons": "GPL-2+ / CC-BY-SA",
+    "gcin_3": "GPL-3.0-only OR LGPL-3.0-only",
+    "gcin_5": "CC-BY-3.0",
+    "klettres-data": "GPL-2.0-or-later",
+    "tuxpaint-stamps-default": "GPL-2.0-or-later",
+    "asterisk-core-sounds-it": "CC-BY-3.0",
+    "asterisk-core-sounds-ru": "CC-BY-3.0",
+    "asterisk-core-sounds": "LicenseRef-CC-BY-SA-3.0-US",
+    "asterisk-prompt-it-menardi": "LicenseRef-CC-BY-SA-3.0-IT",
+    "asterisk-prompt-es-co": "GPL-2.0-only",
+    "asterisk-prompt-fr-armelle": "LicenseRef-asterisk-prompt-fr-armelle",
+    "fillets-ng-data": "GPL-2.0-only",
+    "festvox-ru": "LicenseRef-festvox-ru",
+    "qabcs-data": "GPL-3.0-or-later",
+    "wesnoth-1.16-data": "GPL-2.0-or-later",
+    "flare-game": "CC-BY-SA-3.0+",
+    "freedroidrpg-data": "GPL-2.0-or-later",
+    "unknown-horizons": "CC-BY-SA-3.0",
 }
 Row = dict[str, str]
 
@@ -84,7 +87,7 @@ def augmentation(source: Path, into: Path) -> Iterator[Row]:
         for file_path in sorted(room.rglob("*.flac"))[:RESPONSES_PER_ROOM_SIZE]:
             path = file_path.relative_to(source).as_posix()
             copy(file_path, into / "noise" / path)
-            yield row(f"noise/{path}", "", "", "simulated with pyroomacoustics", "that of this project")
+            yield row(f"noise/{path}", "", "", "simulated with pyroomacoustics", "MIT")
 
 
 def chosen_noises(made_from: dict[str, str]) -> Iterator[str]:
@@ -112,8 +115,8 @@ def noise_row(path: str, origin: str) -> Row:
 
 
 def row(path: str, talker: str, package: str, made_from: str, licence: str = "") -> Row:
-    """A row of SOURCES.csv; the licence is the package's where none is given."""
-    licence = licence or next(licence for prefix, licence in LICENCES.items() if package.startswith(prefix))
+    """A row of SOURCES.csv; the licence is the talker's or the package's where none is given."""
+    licence = licence or next(licence for name, licence in LICENCES.items() if name == talker or package.startswith(name))
     return {"path": path, "talker": talker, "package": package, "made_from": made_from, "licence": licence}
 
 

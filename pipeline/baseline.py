@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selfsv.artifacts import read_embeddings
 from selfsv.errors import InputError
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.fbank_statistics import whitening
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import BaselineJob

@@ -5,28 +5,26 @@
 """
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfsv.artifacts import check_places, map_shards, read_arrow, write_atomically, write_table
-from selfsv.prepare.face_packing import FACE_MANIFEST, FACES, IMAGE, check_faces
+from selfsv.artifacts import read_arrow, write_table
+from selfsv.prepare.face_packing import FACE_MANIFEST, FACES, IMAGE, ROWS_PER_GROUP, check_faces, with_images
 from selfsv.stage import parser, run
+from selfsv.writing import write_atomically
 
 LOG = logging.getLogger("selfsv")
-ROWS_PER_GROUP = 2048  # about 10 MB of images: who asks for a few utterances reads little more
 
 
 def main() -> None:
     """Parse, merge, check, write."""
-    made = parser(__doc__, outputs=("table", "manifest"), settings=False)
-    made.add_argument("--max-without-face", type=float, required=True)
+    arguments = parser(__doc__, outputs=("table", "manifest"), settings=False)
+    arguments.add_argument("--max-without-face", type=float, required=True)
     for name in ("faces", "images", "manifests"):
-        made.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="of the shards, in order")
-    args = made.parse_args()
+        arguments.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="of the shards, in order")
+    args = arguments.parse_args()
     manifest = pa.concat_tables(read_arrow(path, schema=FACE_MANIFEST) for path in args.manifests)
     LOG.info("%s", check_faces(manifest.to_pandas(), args.max_without_face))
     schema = FACES.insert(FACES.get_field_index("shard"), IMAGE)
@@ -42,22 +40,6 @@ def main() -> None:
 
     write_atomically(args.table, write)
     write_table(args.manifest, manifest)
-
-
-def with_images(faces: pa.Table, images: Path) -> Iterator[pa.Table]:
-    """The rows of one shard, in groups, with their images from its tensor.
-
-    Raises:
-        InputError: a row's image lies outside of the tensor; the message names the row of the table beside it.
-    """
-    [memory] = map_shards([images], np.uint8)
-    places = faces.select(["offset", "num_bytes"]).to_pandas()
-    places.insert(0, "shard", 0)
-    check_places(images.with_suffix(".parquet"), [images], [memory], places, "find the faces again")
-    for start in range(0, len(faces), ROWS_PER_GROUP):
-        rows = faces.slice(start, ROWS_PER_GROUP)
-        places = zip(rows["offset"].to_pylist(), rows["num_bytes"].to_pylist(), strict=True)
-        yield rows.append_column(IMAGE, [[memory[offset : offset + size].tobytes() for offset, size in places]])
 
 
 if __name__ == "__main__":

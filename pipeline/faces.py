@@ -41,7 +41,7 @@ def main() -> None:
             offsets = [images.append(np.frombuffer(face.image, np.uint8)) for face in track.faces]
             rows += face_rows(utterance, args.shard, track.faces, offsets)
             if track.reason:
-                LOG.warning("no face for %s (%s): %s", utterance, path, track.reason)
+                LOG.info("no face for %s (%s): %s", utterance, path, track.reason)
             kept.append(track._replace(faces=[face._replace(image=b"") for face in track.faces]))
     write_table(args.faces, pa.Table.from_pylist(rows, FACES))
     write_table(args.manifest, manifest_rows(videos, kept))

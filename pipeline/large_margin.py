@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from selfsv.artifacts import read_embeddings
-from selfsv.data.batches import TuneCrops
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
@@ -16,7 +15,6 @@ from selfsv.errors import InputError
 from selfsv.losses.aam import class_means
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, knowing_classifier
 from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, training_parser
-from selfsv.methods.learner import AamLearner
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TuneJob
 from selfsv.stage import run
@@ -25,23 +23,22 @@ from selfsv.stage import run
 def main() -> None:
     """Tune, then write the history and, last, the model."""
     args = training_parser(__doc__, inputs=("start", "embeddings", "labels"), outputs=("history", "model")).parse_args()
-    job, runtime = TuneJob.read(args.settings), runtime_from(args)
-    encoder, job = read_encoder(args.start, job)
-    corpus, sampler, features = open_inputs(args, job, runtime)
-    labels = read_labels(args.labels, corpus.utterances)
+    runtime = runtime_from(args)
+    encoder, job = read_encoder(args.start, TuneJob.read(args.settings))
+    inputs = open_inputs(args, job, runtime)
+    utterances = inputs.corpus.utterances
+    labels = read_labels(args.labels, utterances)
 
-    # A model's file holds no classifier: the encoder's own embeddings say where the classes lie.
-    classifier = knowing_classifier(means_of_classes(args.embeddings, labels, corpus.utterances, job.encoder.embedding))
-    learner = AamLearner(job.tune, encoder, classifier, runtime)
-    crops = TuneCrops(corpus, sampler, job.tune.crop_seconds, job.seed, LARGE_MARGIN)
-    method = Tuning("large-margin fine-tuning", job.tune, learner, labels, job.seed, LARGE_MARGIN, features, crops)
+    # A model's file holds no classifier: the encoder's own embeddings say where the classes are.
+    classifier = knowing_classifier(means_of_classes(args.embeddings, labels, utterances, job.encoder.embedding))
+    method = Tuning("large-margin fine-tuning", job, inputs, encoder, classifier, labels, LARGE_MARGIN, runtime)
     state = state_file(args, job, "large_margin", args.start, args.embeddings, args.labels)
-    history = fit(method, len(corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt)
     if not runtime.group.first:
         return
     write_history(args.history, history)
     provenance = {"stage": "large_margin", "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
-    save_model(args.model, job.encoder, job.features, learner.encoder.state_dict(), **provenance)
+    save_model(args.model, job.encoder, job.features, method.network.encoder.state_dict(), **provenance)
 
 
 def means_of_classes(path: Path, labels: Tensor, utterances: np.ndarray, dimensions: int) -> Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_table
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.pseudo_labels import cluster
 from selfsv.clustering.quality import normalised_mutual_information, purity
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.stage import parser, run
@@ -13,27 +13,20 @@ from selfsv.stage import parser, run
 
 def main() -> None:
     """Cluster each half of the embeddings as the pseudo labels were, compare all three on the utterances that have a face, and write."""
-    made = parser(__doc__, inputs=("embeddings", "pseudo_labels", "speakers"), outputs=("output",))
-    made.add_argument("--seed", type=int, required=True)
-    made.add_argument("--threads", type=int, default=faiss.omp_get_max_threads())
-    args = made.parse_args()
+    arguments = parser(__doc__, inputs=("embeddings", "pseudo_labels", "speakers"), outputs=("output",))
+    arguments.add_argument("--seed", type=int, required=True)
+    arguments.add_argument("--threads", type=int, default=faiss.omp_get_max_threads())
+    args = arguments.parse_args()
     settings = ClusterSettings.read(args.settings)
     faiss.omp_set_num_threads(args.threads)
     utterances, voices = read_embeddings(args.embeddings)
     faces = read_face_embeddings(args.embeddings)
     seen = np.isfinite(faces).all(axis=1)
     joint = read_labels(args.pseudo_labels).set_index("utterance")["label"].reindex(utterances[seen]).to_numpy()
-    labels = {name: clustered(embeddings[seen], settings, args.seed) for name, embeddings in (("audio", voices), ("face", faces))}
+    labels = {name: cluster(embeddings[seen], settings, args.seed).labels for name, embeddings in (("audio", voices), ("face", faces))}
     speakers = read_table(args.speakers, ["utterance", "speaker"]).set_index("utterance")["speaker"].reindex(utterances[seen])
     rows = [agreement(name, found, speakers) for name, found in {**labels, "joint": joint}.items()]
     write_table(args.output, pd.DataFrame(rows))
-
-
-def clustered(embeddings: np.ndarray, settings: ClusterSettings, seed: int) -> np.ndarray:
-    """[N] labels."""
-    unit = centred_unit(embeddings, bool(settings.subtract_mean), settings.whitening)
-    options = {"iterations": settings.iterations, "restarts": settings.restarts, "points_per_cluster": settings.points_per_cluster}
-    return spherical_kmeans(unit, settings.clusters, seed=seed, **options).labels
 
 
 def agreement(modality: str, labels: np.ndarray, speakers: pd.Series) -> dict[str, object]:

@@ -9,7 +9,7 @@ import logging
 from selfsv.artifacts import read_table, write_table
 from selfsv.prepare.packing import decoded, manifest_of, write_shard
 from selfsv.progress import progress
-from selfsv.settings.data import PackSettings
+from selfsv.settings.jobs import PackJob
 from selfsv.stage import parser, run
 
 LOG = logging.getLogger("selfsv")
@@ -21,14 +21,14 @@ def main() -> None:
     arguments.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
     arguments.add_argument("--threads", type=int, default=1, help="threads that decode; the result is the same for any number")
     args = arguments.parse_args()
-    settings = PackSettings.read(args.settings)
+    settings = PackJob.read(args.settings)
     listing = read_table(args.listing, ["utterance", "path", "session", "reason", "channel", "shard"])
     listing = listing[listing["shard"] == args.shard]
     utterances = decoded(listing, settings, args.threads)
     packed = write_shard(args.audio, progress(utterances, len(listing), f"packing shard {args.shard}", "utterance"))
     for path, (_, _, reason) in zip(listing["path"], packed, strict=True):
         if reason:
-            LOG.warning("rejected %s: %s", path, reason)
+            LOG.info("rejected %s: %s", path, reason)
     write_table(args.manifest, manifest_of(listing, packed))
 
 

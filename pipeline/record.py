@@ -8,7 +8,7 @@ from selfsv.stage import parser, run
 
 
 def main() -> None:
-    """Write the settings as they are after the recipe has filled in what was left empty."""
+    """Write all settings, defaults included."""
     args = parser(__doc__, outputs=("output",)).parse_args()
     write_text(args.output, json.dumps(Experiment.read(args.settings).model_dump(mode="json"), indent=2) + "\n")
 

@@ -3,9 +3,8 @@
 import errno
 import hashlib
 import os
-import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,23 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfsv.errors import InputError
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
-
-    A reader sees the old file or the whole new one, also after a crash or a full disk.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")  # processes of several nodes may meet here
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from selfsv.writing import write_atomically
 
 
 def write_table(path: Path, table: pa.Table | pd.DataFrame) -> None:

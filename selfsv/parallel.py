@@ -1,4 +1,8 @@
-"""Several threads, one order: results come as they would from a plain loop."""
+"""Several threads, one order: results come as they would from a plain loop.
+
+joblib's generators keep the order, too, but go on without the consumer: of 1,000 tasks all are done, and all results in memory, while
+the first one is looked at.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

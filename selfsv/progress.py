@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from selfsv.stage import LogFile
+
 LINE_SECONDS = 10.0
 LOG = logging.getLogger("selfsv")
 
@@ -22,9 +24,14 @@ def progress(iterable: Iterable[Item], total: int | None, description: str, unit
         description: what is being done, e.g. "packing train".
         unit: what an item is, e.g. "utterance".
     """
-    if sys.stderr.isatty():
+    if wants_bar():
         return iter(tqdm(iterable, total=total, desc=description, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1))
     return _lines(iterable, total, description, unit)
+
+
+def wants_bar() -> bool:
+    """Whether standard error is the terminal of somebody who watches this script alone: with a log file it is one job of several."""
+    return sys.stderr.isatty() and not any(isinstance(handler, LogFile) for handler in logging.getLogger().handlers)
 
 
 def _lines(iterable: Iterable[Item], total: int | None, description: str, unit: str) -> Iterator[Item]:

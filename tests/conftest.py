@@ -99,10 +99,9 @@ def orl_face(person: int, photo: int) -> Image.Image:
 @pytest.fixture(scope="session")
 def packed_faces(tmp_path_factory, packed) -> tuple[Path, list[Path]]:
     """Three photographs of one person per talker for each utterance of `packed`; the last utterance has none: index, shards."""
-    from pipeline.face_manifest import with_images
     from selfsv.artifacts import FlatTensor
     from selfsv.data.face_images import encoded
-    from selfsv.prepare.face_packing import FACES, Face, face_rows
+    from selfsv.prepare.face_packing import FACES, Face, face_rows, with_images
 
     folder = tmp_path_factory.mktemp("faces")
     manifest = pd.read_parquet(packed.paths[0])

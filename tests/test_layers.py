@@ -1,47 +1,49 @@
 """The layers of the library: imports go down only."""
 
 import tomllib
-from pathlib import Path
 
+import grimp
 import pytest
 from setuptools import find_packages
 
 from tests.conftest import REPOSITORY
-from workflow.imports import imports_of
 
-# From the bottom. What is on one line may use what is on lines below, and its own folder; files beside the folders are the bottom.
+# From the top. What is on one line may use what is on lines below, and its own folder; files beside the folders are the bottom.
 LAYERS = [
-    {"settings"},
-    {"losses", "data"},
-    {"models", "scoring", "clustering"},
-    {"engine", "prepare"},
-    {"methods", "report", "inference"},
     {"cli"},
+    {"methods", "report", "inference"},
+    {"engine", "prepare"},
+    {"models", "scoring", "clustering"},
+    {"losses", "data"},
+    {"settings"},
 ]
 LIBRARY = REPOSITORY / "selfsv"
 FOLDERS = {folder for layer in LAYERS for folder in layer}
+BESIDE = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__", "__main__"}
 
 
-def layer_of(part: str) -> int:
-    """-1 for a file beside the folders."""
-    return next((number for number, layer in enumerate(LAYERS) if part in layer), -1)
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("selfsv", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None)
 
 
 def test_every_folder_has_its_layer():
     assert {path.parent.name for path in LIBRARY.glob("*/*.py")} == FOLDERS
 
 
-@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
-def test_imports_go_down(path: Path):
-    own = path.relative_to(LIBRARY).parts[0] if path.parent != LIBRARY else ""
-    above = 99 if path.name == "__main__.py" else layer_of(own)
-    for imported in imports_of(path):
-        root, _, rest = imported.module.partition(".")
-        assert root not in ("pipeline", "workflow", "snakemake"), f"{path} imports {imported.module}"
-        if root != "selfsv":
-            continue
-        for part in {rest.split(".")[0]} if rest else set(imported.names):
-            assert part == own or layer_of(part) < above or (layer_of(part) == above == -1), f"{path} imports {imported.module}"
+def test_imports_go_down(graph):
+    layers = [grimp.Layer("__main__"), *(grimp.Layer(*layer) for layer in LAYERS), grimp.Layer(*BESIDE, independent=False)]
+    found = graph.find_illegal_dependencies_for_layers(layers, containers={"selfsv"})
+    assert not [(route.heads, route.middle, route.tails) for dependency in found for route in dependency.routes]
+
+
+def test_who_imports_the_package_needs_nothing_of_its_folders(graph):
+    imported = {module for module in graph.find_modules_directly_imported_by("selfsv") if module.startswith("selfsv.")}
+    assert imported <= {f"selfsv.{name}" for name in BESIDE}
+
+
+def test_the_library_knows_neither_scripts_nor_rules(graph):
+    assert not {"pipeline", "workflow", "snakemake"} & graph.modules
 
 
 def test_pip_installs_the_library_and_nothing_else():

@@ -3,12 +3,14 @@
 import logging
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from selfsv import progress as module
 from selfsv.parallel import ordered_map
 from selfsv.progress import duration, progress
+from selfsv.stage import LogFile
 
 
 def test_a_log_gets_lines_with_rate_and_time_left(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,17 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
     assert list(progress(range(3), 3, "packing", "utterance")) == [0, 1, 2]
     assert "packing: 100%" in capsys.readouterr().err
+
+
+def test_with_a_log_file_there_are_lines_on_a_terminal_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other jobs of the workflow write on the same terminal."""
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [LogFile(tmp_path / "log", first=True)])
+    caplog.set_level(logging.INFO)
+    list(progress(range(3), 3, "packing", "utterance"))
+    assert "packing: done, 3 utterances" in (tmp_path / "log").read_text()
 
 
 def test_durations_read_well() -> None:

@@ -1,4 +1,7 @@
-"""Batches of crops: data workers copy int16 samples from the memory map and draw what is to be done with them."""
+"""Batches of crops: data workers copy int16 samples from the memory map and draw what is to be done with them.
+
+Every draw depends on (seed, stage, epoch, utterance) alone.
+"""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -12,11 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfsv.data.augment import AugmentationParams, AugmentationSampler, Augmenter, normalise_peak
 from selfsv.data.corpus import PackedCorpus
-from selfsv.data.crops import ClusterPartners, epoch_order, generator, stratified_positions
 from selfsv.data.features import SAMPLE_RATE, LogMel
 from selfsv.settings.pretrain import CropSettings
+from selfsv.settings.train import LEAST_BATCH
 
-LEAST_BATCH = 2  # BatchNorm needs two items
 READ_AHEAD = 2  # batches per worker: each lies in shared memory until it is trained on
 
 
@@ -26,6 +28,21 @@ class Crops(NamedTuple):
     samples: Tensor  # [V, B, N] int16
     params: AugmentationParams | None  # each field [V, B]; None: the crops stay as they are
 
+    def clean(self) -> "Crops":
+        """The crops as they were cut."""
+        return Crops(self.samples, None)
+
+    def augmented_as(self, view: int) -> "Crops":
+        """All crops of an utterance under the augmentation of its crop `view`."""
+        if self.params is None:
+            return self
+        return Crops(self.samples, AugmentationParams(*(field[view].expand_as(field) for field in self.params)))
+
+    def view(self, index: int) -> "Crops":
+        """One crop of each utterance, as [1, B, N]."""
+        here = slice(index, index + 1)
+        return Crops(self.samples[here], None if self.params is None else AugmentationParams(*(field[here] for field in self.params)))
+
 
 class PretrainBatch(NamedTuple):
     """What CA-DINO sees in one step."""
@@ -33,6 +50,14 @@ class PretrainBatch(NamedTuple):
     utterances: Tensor  # [B] int64
     long: Crops
     short: Crops
+
+
+class PairBatch(NamedTuple):
+    """What the contrastive objectives see in one step."""
+
+    utterances: Tensor  # [B] int64
+    sources: Tensor  # [2, B] int64, the utterance that each crop is cut from
+    pair: Crops
 
 
 class TrainBatch(NamedTuple):
@@ -75,6 +100,54 @@ def part_of(indices: BatchIndices, rank: int, processes: int) -> BatchIndices:
     return indices._replace(utterances=np.array_split(indices.utterances, processes)[rank])
 
 
+def generator(seed: int, stage: int, epoch: int, utterance: int) -> np.random.Generator:
+    """The random numbers of one visit of one utterance, whatever worker, batch or restart it happens in.
+
+    Args:
+        stage: 0 for pretraining, i for round i.
+    """
+    key = np.array([seed * 2**16 + stage, epoch * 2**40 + utterance], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def epoch_order(seed: int, stage: int, epoch: int, utterances: int) -> np.ndarray:
+    """[utterances] a permutation: the order in which an epoch visits the corpus."""
+    return generator(seed, stage, epoch, 2**40 - 1).permutation(utterances)
+
+
+def stratified_positions(rng: np.random.Generator, crops: int) -> np.ndarray:
+    """[crops] positions in [0, 1) of crops of one utterance that overlap as little as chance allows.
+
+    The range of possible starts is cut into equal strata; each crop starts at a random point of a stratum of its own
+    (METHOD: "overlapping as little as possible", paper V-D1).
+    """
+    return (rng.permutation(crops) + rng.random(crops)) / crops
+
+
+class ClusterPartners:
+    """Utterances that share a cluster, for the cluster-aware part of CA-DINO (paper III-B).
+
+    Args:
+        labels: [N] cluster of every utterance.
+    """
+
+    def __init__(self, labels: np.ndarray):
+        self._labels = labels
+        self._members = np.argsort(labels, kind="stable")
+        self._ends = np.cumsum(np.bincount(labels))
+
+    def draw(self, rng: np.random.Generator, utterance: int, crops: int) -> np.ndarray:
+        """[crops] utterances: the first is the item itself, each other one is uniform over its cluster.
+
+        In a cluster of one all are the item itself, which is plain DINO.
+        """
+        label = self._labels[utterance]
+        start = self._ends[label - 1] if label else 0
+        drawn = self._members[rng.integers(start, self._ends[label], size=crops)]
+        drawn[0] = utterance
+        return drawn
+
+
 def stacked(crops: list[list[np.ndarray]], params: list[tuple[np.ndarray, ...]] | None) -> Crops:
     """The crops of a batch from each item's crops and, unless they stay clean, its augmentation."""
     samples = torch.from_numpy(np.stack([np.stack(views) for views in zip(*crops, strict=True)]))
@@ -113,6 +186,33 @@ class PretrainCrops(Dataset):
         lengths = [self._long] * longs + [self._short] * shorts
         crops = [self._corpus.crop(*crop) for crop in zip(sources, positions, lengths, strict=True)]
         return crops[:longs], crops[longs:], self._sampler.draw(rng, longs), self._sampler.draw(rng, shorts)
+
+
+class PairCrops(Dataset):
+    """Two crops of each utterance, both to be augmented, for contrastive objectives. Indexed by a `BatchIndices`.
+
+    Args:
+        partners: utterances of the same cluster to cut the second crop from, or None for the same utterance.
+    """
+
+    def __init__(
+        self, corpus: PackedCorpus, sampler: AugmentationSampler, crop_seconds: float, seed: int, partners: ClusterPartners | None
+    ):
+        self._corpus, self._sampler, self._seed, self._partners = corpus, sampler, seed, partners
+        self._length = round(crop_seconds * SAMPLE_RATE)
+
+    def __getitem__(self, indices: BatchIndices) -> PairBatch:
+        items = [self._item(indices.epoch, int(utterance)) for utterance in indices.utterances]
+        sources, crops, params = (list(part) for part in zip(*items, strict=True))
+        return PairBatch(torch.from_numpy(indices.utterances), torch.from_numpy(np.stack(sources, axis=1)), stacked(crops, params))
+
+    def _item(self, epoch: int, utterance: int) -> tuple[Any, ...]:
+        """The utterance of each crop, the crops, and how they are augmented."""
+        rng = generator(self._seed, 0, epoch, utterance)
+        positions = stratified_positions(rng, 2)
+        sources = np.full(2, utterance) if self._partners is None else self._partners.draw(rng, utterance, 2)
+        crops = [self._corpus.crop(int(source), position, self._length) for source, position in zip(sources, positions, strict=True)]
+        return sources, crops, self._sampler.draw(rng, 2)
 
 
 class TrainCrops(Dataset):
@@ -179,12 +279,12 @@ class FeatureExtractor:
     """Crops to features on the training device: augmentation, peak normalisation, log-mel."""
 
     def __init__(self, augmenter: Augmenter, log_mel: LogMel, device: torch.device):
-        self._augmenter, self._log_mel, self.device = augmenter, log_mel.to(device), device
+        self._augmenter, self.log_mel, self.device = augmenter, log_mel.to(device), device
 
     @torch.no_grad()
     def __call__(self, crops: Crops) -> Tensor:
         """Features [V * B, T, mel_bins], view by view."""
         samples = crops.samples.flatten(0, 1).to(self.device, non_blocking=True)
         if crops.params is None:
-            return self._log_mel(normalise_peak(samples.float()))
-        return self._log_mel(self._augmenter(samples, AugmentationParams(*(field.flatten() for field in crops.params))))
+            return self.log_mel(normalise_peak(samples.float()))
+        return self.log_mel(self._augmenter(samples, AugmentationParams(*(field.flatten() for field in crops.params))))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import BatchIndices, Crops, TrainBatch, TrainCrops
-from selfsv.data.crops import generator
+from selfsv.data.batches import BatchIndices, Crops, TrainBatch, TrainCrops, generator
 from selfsv.data.face_augment import FaceAugmentationParams, draw_params
 from selfsv.data.faces import PackedFaces
 from selfsv.settings.faces import FaceAugmentationSettings

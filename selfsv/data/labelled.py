@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
-from selfsv.data.crops import generator
+from selfsv.data.batches import generator
 from selfsv.errors import InputError
 
 log = logging.getLogger(__name__)

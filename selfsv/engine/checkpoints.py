@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from selfsv.artifacts import load_torch, save_torch, write_text
+from selfsv.engine.history import Counters
+from selfsv.engine.method import Method
+from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError, TrainingError, lasting
 from selfsv.locking import UnsupportedLocksError, try_lock
 
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 
 KEPT = 2  # states of one training: the newest, and the one before in case that cannot be read
 KEPT_OF_OTHERS = 4  # trainings of the same stage with other settings or inputs, of which the newest state is kept
+TERMINATED = 128 + 15  # the status of a job that SIGTERM ended
+GO_ON, SAVE, END = range(3)  # what the processes of a job agree on after a step
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
 
 
@@ -73,6 +78,12 @@ class StateFile:
         kept = sorted(newest.values(), key=lambda path: path.stat().st_mtime)[-KEPT_OF_OTHERS:]
         for path in (path for name in newest for path in others[name] if path not in kept):
             path.unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self, attempt: int) -> Iterator[None]:
+        """`locked` and `failing_once`."""
+        with self.locked(), self.failing_once(attempt):
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,20 +151,54 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-class Termination:
-    """Remembers SIGTERM, so that a job asked to end can save its state at the next step."""
+class Checkpoints:
+    """Saves a training's state: from time to time, when the job is asked to end (SIGTERM), and when the loop says so.
 
-    def __init__(self) -> None:
-        self.requested = False
+    Used in a `with`. Inside, SIGTERM is noted, and acted on after the next step.
+    """
 
-    @contextmanager
-    def watched(self) -> Iterator["Termination"]:
-        """Catch SIGTERM inside."""
-        before = signal.signal(signal.SIGTERM, self._note)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    def __init__(self, method: Method, state: StateFile, runtime: Runtime):
+        self._method, self._state, self._runtime = method, state, runtime
+        self.counters, self._saved_at, self._end_requested = Counters(), time.monotonic(), False
+        if (saved := runtime.group.on_first_rank(state.load)) is not None:
+            self.counters = Counters(**saved["counters"])
+            method.load_state_dict(saved["method"])
+            log.info("%s goes on at epoch %d, step %d", method.name, self.counters.epoch + 1, self.counters.step)
 
-    def _note(self, *_: object) -> None:
-        self.requested = True
+    def __enter__(self) -> Self:
+        self._handler = signal.signal(signal.SIGTERM, self._note_request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._handler)
+
+    def _note_request(self, *_: object) -> None:
+        self._end_requested = True
+
+    def after_step(self) -> None:
+        """Save where it is time to. Where any process was asked to end, save and end: all processes agree on it.
+
+        Raises:
+            SystemExit: the job was asked to end.
+        """
+        due = time.monotonic() - self._saved_at > self._runtime.checkpoint_seconds
+        agreed = self._runtime.group.largest(END if self._end_requested else SAVE if due else GO_ON)
+        if agreed != GO_ON:
+            self.save()
+        if agreed == END:
+            place = (self._method.name, self.counters.epoch + 1, self.counters.step)
+            log.warning("%s was asked to end and has saved its state at epoch %d, step %d", *place)
+            raise SystemExit(TERMINATED)
+
+    def save(self) -> None:
+        """Save the state.
+
+        Raises:
+            TrainingError: it has gone bad, and the one before is kept.
+        """
+        if not self._method.is_finite():
+            where = f"{self._method.name}, epoch {self.counters.epoch + 1}"
+            raise TrainingError(f"{where}: the loss or a weight is not finite. Lower the learning rate, or check the audio")
+        if self._runtime.group.first:
+            self._state.save({"counters": vars(self.counters), "method": self._method.state_dict()})
+        self._saved_at = time.monotonic()

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from selfsv.engine.torch_internals import norms, scale
+
 SMALLEST_NORM = 1e-6  # as DINO and torch have it
 
 
@@ -23,11 +25,10 @@ def clip_each(parameters: Iterable[nn.Parameter], largest: float | None) -> Clip
         largest: norm that each gradient may have; None: any.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
+    each = norms(gradients)
     if largest is not None:
-        factors = (largest / (norms + SMALLEST_NORM)).clamp(max=1.0)
-        torch._foreach_mul_(gradients, list(factors.unbind()))
-    return _clipped(torch.linalg.vector_norm(norms), norms, largest)
+        scale(gradients, (largest / (each + SMALLEST_NORM)).clamp(max=1.0))
+    return _clipped(torch.linalg.vector_norm(each), each, largest)
 
 
 def clip_together(parameters: Iterable[nn.Parameter], largest: float | None) -> Clipped:
@@ -43,6 +44,6 @@ def clip_together(parameters: Iterable[nn.Parameter], largest: float | None) -> 
     return _clipped(norm, norm, largest)
 
 
-def _clipped(total: Tensor, norms: Tensor, largest: float | None) -> Clipped:
-    share = torch.zeros_like(total) if largest is None else (norms > largest).float().mean()
+def _clipped(total: Tensor, each: Tensor, largest: float | None) -> Clipped:
+    share = torch.zeros_like(total) if largest is None else (each > largest).float().mean()
     return Clipped(total, share)

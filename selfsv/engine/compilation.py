@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from selfsv.engine.torch_internals import let_vary
+
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -23,11 +25,11 @@ def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> 
     forward = torch.compile(module.forward, dynamic=False, backend=backend)
 
     def marked(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        torch._dynamo.maybe_mark_dynamic(inputs, 0)
+        let_vary(inputs, 0)
         if lengths is None:
             return forward(inputs)
-        torch._dynamo.maybe_mark_dynamic(inputs, 1)
-        torch._dynamo.maybe_mark_dynamic(lengths, 0)
+        let_vary(inputs, 1)
+        let_vary(lengths, 0)
         return forward(inputs, lengths)
 
     module.forward = marked

@@ -17,17 +17,17 @@ def all_finite(*modules: nn.Module) -> bool:
 
 
 def collapse(loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int) -> str:
-    """What is wrong with a DINO teacher, or nothing.
+    """What is wrong with outputs over prototypes, or nothing.
 
     Args:
         loss: mean cross-entropy of the epoch, nats.
         teacher_entropy: mean entropy of the teacher's outputs, nats.
-        mean_entropy: entropy of the teacher's mean output, nats: how many prototypes are in use.
+        mean_entropy: entropy of the mean output, nats: how many prototypes are in use.
         prototypes: K.
     """
     most = math.log(prototypes)
     if mean_entropy < NEAR * most:
-        return f"COLLAPSE: the teacher gives every crop the same prototype (entropy of its mean output {mean_entropy:.3f} nats)"
+        return f"COLLAPSE: every crop gets the same prototype (entropy of the mean output {mean_entropy:.3f} nats)"
     if teacher_entropy > (1 - NEAR) * most:
         return f"COLLAPSE: the teacher's output is uniform (entropy {teacher_entropy:.3f} of at most ln K = {most:.3f} nats)"
     if abs(loss - most) < NEAR * most:

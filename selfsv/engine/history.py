@@ -1,16 +1,111 @@
-"""A training's history: a row per epoch, in Parquet and TensorBoard."""
+"""A training's history: where it is, what an epoch cost, and a row per epoch in Parquet and TensorBoard."""
 
 import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from selfsv.artifacts import write_table
+from selfsv.progress import wants_bar
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
+
+
+@dataclass
+class Counters:
+    """Where a training is, and what the current epoch has cost so far."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+    def timed(self, batches: Iterator[Any], progress_bar: tqdm, processes: int) -> Iterator[Any]:
+        """`batches`, with the time spent on each and the time waited for it counted, and the bar moved.
+
+        Args:
+            processes: that share a batch.
+        """
+        with progress_bar:
+            while True:
+                start = time.monotonic()
+                batch = next(batches, None)
+                self.waited += time.monotonic() - start
+                if batch is None:
+                    return
+                yield batch
+                progress_bar.update(processes * len(batch.utterances))
+                self.seconds += time.monotonic() - start
+
+    def close_epoch(self, figures: Row, utterances: int) -> Row:
+        """Go on to the next epoch; return the row of the one that ends here.
+
+        Args:
+            figures: the method's.
+            utterances: of the corpus.
+        """
+        warning = figures.pop("warning", "")
+        rate = utterances / max(self.seconds, 1e-9)
+        cost = {"utterances_per_second": rate, "data_wait_seconds": self.waited, "seconds": self.seconds}
+        row = {"epoch": self.epoch, **figures, **cost, "warning": warning}
+        self.rows.append(row)
+        self.epoch, self.step, self.seconds, self.waited = self.epoch + 1, 0, 0.0, 0.0
+        return row
+
+
+class EpochMeans:
+    """Means of figures over the steps of an epoch, kept on the device: nothing waits for it within the epoch.
+
+    Args:
+        names: of the figures, in the order in which they are added.
+    """
+
+    def __init__(self, names: tuple[str, ...], device: torch.device):
+        self.names, self.steps, self._sums = names, 0, torch.zeros(len(names), device=device)
+
+    def add(self, figures: Tensor) -> None:
+        """Count a step in: [figures]."""
+        self.steps += 1
+        self._sums += figures
+
+    def close(self) -> dict[str, float]:
+        """The means by name; the next epoch begins anew."""
+        means = dict(zip(self.names, (self._sums / max(self.steps, 1)).tolist(), strict=True))
+        self.steps, self._sums = 0, torch.zeros_like(self._sums)
+        return means
+
+    def is_finite(self) -> bool:
+        """Whether all figures so far are finite (waits for the device)."""
+        return bool(self._sums.isfinite().all())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {"steps": self.steps, "sums": self._sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s value."""
+        self.steps = state["steps"]
+        self._sums.copy_(state["sums"])
+
+
+def epoch_bar(title: str, done: float, utterances: int, *, silent: bool) -> tqdm:
+    """Rate and time left of an epoch: a bar on a terminal, else nothing (each epoch is a line of the log).
+
+    Args:
+        done: share of the epoch, at the start.
+    """
+    disable = silent or not wants_bar()
+    return tqdm(total=utterances, initial=round(done * utterances), desc=title, unit="utt", disable=disable, leave=False, mininterval=1.0)
 
 
 def write_history(path: Path, rows: list[Row]) -> None:

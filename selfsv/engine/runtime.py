@@ -64,7 +64,7 @@ class Runtime:
     def placed(self, module: Module) -> Module:
         """`module` on the device, in its layout; where several processes train, its BatchNorm layers see the batches of all."""
         if self.group.size > 1:
-            synchronise(module, self.group.sum)
+            synchronise(module, self.device, self.group.sum)
         return module.to(self.device).to(memory_format=image_layout(self.device))
 
     def prepared(self, module: Module) -> Module:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from selfsv.artifacts import read_table
 from selfsv.errors import InputError, SettingsError
-from selfsv.scoring.evaluation import TRIAL_COLUMNS, check_same_trials
 from selfsv.scoring.intervals import Units
 from selfsv.scoring.measures import MEASURES, evaluate, measures
 from selfsv.scoring.pooling import Pooled, pooled
+from selfsv.scoring.scored_lists import TRIAL_COLUMNS, check_same_trials
 from selfsv.scoring.systems import systems, title
 from selfsv.scoring.table import NORM_TITLES, aligned, caveat, resampling, with_interval
 from selfsv.scoring.units import units_of

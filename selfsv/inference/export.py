@@ -16,7 +16,7 @@ from selfsv.inference import exported
 from selfsv.inference.loading import experiment_settings, load, model_file
 from selfsv.inference.model_card import model_card
 from selfsv.inference.speaker_model import SpeakerModel
-from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.fbank_statistics import FbankStatistics
 
 METRICS = ("trials", "norm", "eer", "min_dcf", "targets", "nontargets")
 
@@ -42,7 +42,7 @@ def export(source: Path, folder: Path, *, name: str, licence: str, onnx: bool = 
         raise InputError(f"{source} is an exported model already: copy it, or export from its experiment")
     file = model_file(source)
     model = load(file, "cpu")
-    if not isinstance(model.encoder, EcapaTdnn):
+    if isinstance(model.encoder, FbankStatistics):
         raise InputError(f"{file} is a baseline without weights: there is nothing to export")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

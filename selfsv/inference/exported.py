@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from selfsv.data.features import LogMel
 from selfsv.errors import InputError
 from selfsv.inference.speaker_model import Background, SpeakerModel
-from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.encoders import build_encoder
 from selfsv.models.model_file import settings_of, with_weights
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
@@ -37,7 +37,7 @@ def read(folder: Path, device: torch.device) -> SpeakerModel:
     features = settings_of(folder / CONFIG, FeatureSettings, config["features"])
     settings = settings_of(folder / CONFIG, EncoderSettings, config["encoder"])
     weights = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
-    encoder = with_weights(folder / WEIGHTS, lambda: EcapaTdnn(settings, features.mel_bins), weights)
+    encoder = with_weights(folder / WEIGHTS, lambda: build_encoder(settings, features.mel_bins), weights)
     background = _background(folder / WEIGHTS, tensors, settings.embedding)
     return SpeakerModel(
         name=str(folder),

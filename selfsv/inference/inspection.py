@@ -10,10 +10,10 @@ from selfsv.errors import InputError
 from selfsv.inference import exported
 from selfsv.inference.loading import MODEL, SETTINGS, experiment_settings, load, model_file
 from selfsv.inference.speaker_model import SpeakerModel
-from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.encoders import title_of
 from selfsv.scoring.systems import order, title
 
-SHOWN_SETTINGS = ("recipe", "modality", "seed", "rounds", "initial_model", "train_corpus")
+SHOWN_SETTINGS = ("modality", "seed", "rounds", "initial_model", "train_corpus")
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -69,10 +69,9 @@ def _metrics(path: Path, system: str | None = None) -> list[dict[str, Any]]:
 
 
 def _model(model: SpeakerModel, file: str) -> dict[str, Any]:
-    encoder = model.encoder
     return {
         "file": file,
-        "encoder": f"ECAPA-TDNN of {encoder.channels} channels" if isinstance(encoder, EcapaTdnn) else "fbank statistics",
+        "encoder": title_of(model.encoder),
         "parameters": model.parameters,
         "embedding": model.dimensions,
         "fingerprint": model.fingerprint,

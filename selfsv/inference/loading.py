@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from selfsv.errors import InputError, SettingsError
+from selfsv.errors import InputError
 from selfsv.inference import exported
 from selfsv.inference.speaker_model import Background, SpeakerModel
 from selfsv.models.model_file import load_model
 from selfsv.scoring.cohort import read_cohort
 from selfsv.scoring.systems import iteration, order
-from selfsv.settings.experiment import Experiment
+from selfsv.settings.experiment import Experiment, recorded
 
 MODEL = "model.pt"
 SETTINGS = "settings.json"
@@ -85,12 +85,7 @@ def experiment_settings(model: Path) -> Experiment | None:
         InputError: they cannot be read.
     """
     file = model.resolve().parents[1] / SETTINGS
-    if not file.is_file():
-        return None
-    try:
-        return Experiment.read(str(file))
-    except SettingsError as error:
-        raise InputError(f"{file} holds no settings of an experiment: {error}") from None
+    return recorded(file) if file.is_file() else None
 
 
 def _background(model: Path, settings: Experiment) -> Background:

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from selfsv.models.encoders import TITLES
 from selfsv.scoring.systems import title
 
 TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised", "ecapa-tdnn")
@@ -42,9 +43,10 @@ def _header(facts: dict[str, Any]) -> str:
 
 def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:
     encoder = config["encoder"]
+    architecture = TITLES[encoder.get("architecture", "ecapa_tdnn")]
     stage = f" ({title(facts['system'])})" if facts.get("system") else ""
     return (
-        f"A speaker-verification model{stage}: an ECAPA-TDNN of {encoder['channels']} channels that turns speech at 16 kHz into an "
+        f"A speaker-verification model{stage}: an {architecture} of {encoder['channels']} channels that turns speech at 16 kHz into an "
         f"embedding of {encoder['embedding']} dimensions; recordings of one speaker lie close together. {_training(config['provenance'])}"
     )
 
@@ -69,7 +71,6 @@ def _data(corpora: dict[str, dict[str, float]]) -> str:
 def _recipe(settings: dict[str, Any]) -> str:
     pretrain, train = settings["pretrain"], settings["train"]
     facts = {
-        "recipe": settings["recipe"],
         "modality": settings["modality"],
         "seed": settings["seed"],
         "CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}",

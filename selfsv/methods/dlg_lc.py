@@ -1,89 +1,235 @@
 """Stage II: a new encoder on pseudo labels, with the dynamic loss-gate and label correction (paper IV, Algorithm 1)."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import FeatureExtractor, TrainBatch
-from selfsv.engine.history import Row
-from selfsv.losses.label_correction import decide
-from selfsv.methods.learner import schedules
-from selfsv.methods.modality_trainer import GatedBatch, ModalityTrainer
-from selfsv.settings.train import TrainSettings
+from selfsv.data.batches import TrainCrops
+from selfsv.engine.averages import WeightAverage, reestimate
+from selfsv.engine.diagnostics import extreme_gate
+from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.runtime import Runtime
+from selfsv.losses.aam import AamClassifier
+from selfsv.losses.label_correction import CleanOutputs, decide, gated_loss
+from selfsv.methods.aam_network import AamNetwork, schedules
+from selfsv.methods.gate_tracker import GateTracker
+from selfsv.methods.inputs import Inputs
+from selfsv.models.encoders import untrained
+from selfsv.settings.jobs import TrainJob
+
+FIGURES = ("loss", "loss_clean", "accuracy", "gradient_norm", "gradient_clipped")
+INPUTS_FOR_STATISTICS = 400  # from which BatchNorm takes its statistics anew: of more they come out alike
 
 
-class GatedTraining:
-    """DLG-LC on voices as a `Method` of the training loop.
+class Modality:
+    """What is trained on one kind of input: its network, its gate, the average of its last weights, its figures.
 
     Args:
-        voice: the encoder to train.
-        labels: [N] pseudo label of every utterance of the corpus, int64.
-        crops: the dataset of clean and augmented segments.
-        stage: number of the round, 1 for the first.
+        name: `audio` or `face`.
     """
 
-    def __init__(
-        self,
-        settings: TrainSettings,
-        voice: ModalityTrainer,
-        labels: Tensor,
-        seed: int,
-        stage: int,
-        features: FeatureExtractor,
-        crops: Dataset,
-    ):
-        self.name, self.stage = f"DLG-LC round {stage}", stage
-        self.settings, self.seed, self.epochs, self.batch_size = settings, seed, settings.epochs, settings.batch_size
-        self.voice, self._features, self._crops = voice, features, crops
-        self._labels = labels.to(features.device)
-
-    def begin_epoch(self, epoch: int) -> Dataset:
-        """The epoch's segments."""
-        self.voice.encoder.train()
-        return self._crops
-
-    def step(self, batch: TrainBatch, progress: float) -> None:
-        """Algorithm 1 on a mini-batch."""
-        rows = batch.utterances.to(self._labels.device, non_blocking=True)
-        labels = self._labels[rows]
-        clean = self.voice.clean(self._features(batch.clean), labels, progress)
-        decisions = decide(clean.loss, clean.cosines, self.settings.aam.scale, self.voice.gate(int(progress)))
-        self.voice.learn(GatedBatch(rows, labels, clean, decisions, labels), self._features(batch.augmented), progress)
+    def __init__(self, name: str, network: AamNetwork, gate: GateTracker, device: torch.device):
+        self.name, self.network, self.gate, self._device = name, network, gate, device
+        self.average, self.means = WeightAverage(), EpochMeans(FIGURES, device)
 
     def end_epoch(self, epoch: int) -> Row:
-        """Figures of the epoch."""
-        return {**self.voice.end_epoch(epoch), **schedules(self.settings, epoch)}
-
-    def finalize(self, batches: Callable[[], Iterable[TrainBatch]]) -> None:
-        """End the training: put the average of the last epochs in the encoder's place, where the settings ask for one.
-
-        Args:
-            batches: makes those of one more epoch.
-        """
-        self.voice.finalize(self._features(views) for batch in batches() for views in (batch.clean, batch.augmented))
-
-    @property
-    def gate_rows(self) -> list[Row]:
-        """`gate.parquet`: a row per epoch."""
-        return self.voice.gate_rows
-
-    def losses(self, utterances: np.ndarray) -> pd.DataFrame:
-        """`losses.parquet`: the last epoch's clean loss and decision of every utterance."""
-        loss, decision = self.voice.recorded()
-        return pd.DataFrame({"utterance": utterances, "loss_clean": loss, "decision": decision})
+        """Figures and shares of the epoch, and what is suspicious about them."""
+        row = {**self.means.close(), **self.gate.end_epoch(epoch)}
+        suspicion = "" if row["tau1"] is None else extreme_gate(row["reliable"], row["corrected"])
+        return {**row, "warning": self.network.warning or suspicion}
 
     def is_finite(self) -> bool:
-        """Whether all figures of the epoch so far are finite."""
-        return self.voice.is_finite()
+        """Whether all figures of the epoch so far and all weights are finite."""
+        return self.means.is_finite() and self.network.is_finite()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return self.voice.state_dict()
+        return {
+            "network": self.network.state_dict(),
+            "gate": self.gate.state_dict(),
+            "means": self.means.state_dict(),
+            "average": vars(self.average),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
-        self.voice.load_state_dict(state)
+        self.network.load_state_dict(state["network"])
+        self.gate.load_state_dict(state["gate"])
+        self.means.load_state_dict(state["means"])
+        self.average.load(state["average"], self._device)
+
+
+class Segments(NamedTuple):
+    """What a modality has of a batch of B utterances. The encoder's inputs are made when they are asked for: they are large."""
+
+    modality: Modality
+    places: Tensor  # [M] int64, which of the batch's utterances
+    total: int  # M of all processes together, above 0
+    clean: Callable[[], Tensor]  # [M, ...] x_clean
+    augmented: Callable[[], Tensor]  # [M, ...] x_aug
+
+
+class Decided(NamedTuple):
+    """What becomes of each of M utterances."""
+
+    decisions: Tensor  # [M] RELIABLE, CORRECTED, DROPPED or AGREED
+    labels: Tensor  # [M] int64, what it is trained as: the pseudo label, or the class that two modalities agree on
+
+
+class DlgLc:
+    """DLG-LC on voices as a `Method` of the training loop.
+
+    Args:
+        labels: [N] pseudo label of every utterance of the corpus, int64.
+        stage: number of the round, 1 for the first.
+    """
+
+    _several = False  # whether there is more than one modality, so that labels can be agreed on
+
+    def __init__(self, job: TrainJob, inputs: Inputs, labels: Tensor, stage: int, runtime: Runtime):
+        self.name, self.stage, self.seed = f"DLG-LC round {stage}", stage, job.seed
+        self.settings, self.epochs, self.batch_size = job.train, job.train.epochs, job.train.batch_size
+        self._features, self._runtime, self._labels = inputs.features, runtime, labels.to(runtime.device)
+        self._classes = int(labels.max()) + 1
+        self._crops = TrainCrops(inputs.corpus, inputs.sampler, job.train.crop_seconds, job.seed, stage)
+        self._dataset: Dataset = self._crops
+        # An average of one is the encoder itself, as it is.
+        self._averaged = job.train.average_last if job.train.average_last > 1 else 0
+        voice = untrained(job.encoder, job.features.mel_bins, job.seed, stage)
+        self.modalities = [self._modality("audio", voice, job.encoder.embedding, np.ones(len(labels), bool))]
+
+    def _modality(self, name: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> Modality:
+        """A fresh network and gate.
+
+        Args:
+            embedding: dimensions of the encoder's output.
+            present: [N] bool, which utterances of the corpus have the modality.
+        """
+        device, group = self._runtime.device, self._runtime.group
+        network = AamNetwork(self.settings, encoder, AamClassifier(embedding, self._classes), self._runtime)
+        return Modality(name, network, GateTracker(name, self.settings.gate, present, group, device, several=self._several), device)
+
+    def begin_epoch(self, epoch: int) -> Dataset:
+        """The epoch's segments."""
+        for modality in self.modalities:
+            modality.network.encoder.train()
+        return self._dataset
+
+    def step(self, batch: Any, progress: float) -> None:
+        """Algorithm 1 on a mini-batch, for one modality or several; line numbers are the paper's."""
+        epoch, scale = int(progress), self.settings.aam.scale
+        utterances = batch.utterances.to(self._labels.device, non_blocking=True)
+        y, parts = self._labels[utterances], self._segments(batch)
+
+        clean = []
+        for part in parts:
+            with torch.no_grad():  # what the clean segment gives is a target
+                p_clean = part.modality.network.cosines(part.clean())  # lines 2 and 3
+                l_clean = part.modality.network.losses(p_clean, y[part.places], progress)  # line 4
+            clean.append(CleanOutputs(l_clean, p_clean))
+        decided = self._decide(parts, clean, y, epoch)  # lines 6, 8, 9 and 13
+
+        for part, (l_clean, p_clean), (decisions, labels) in zip(parts, clean, decided, strict=True):
+            network, gate, means = part.modality.network, part.modality.gate, part.modality.means
+            p_aug = network.cosines(part.augmented())  # lines 2 and 3
+            l_aug = network.losses(p_aug, labels, progress)  # line 4
+            losses = gated_loss(decisions, l_aug, p_clean, p_aug, scale, gate.gate(epoch))  # lines 7, 10 to 12 and 14
+            clipped = network.update(losses.sum() / part.total, progress)  # Eq. 11
+            gate.record(utterances[part.places], l_clean, decisions)  # line 5; line 18 is `end_epoch`
+            correct = p_clean.argmax(dim=1) == y[part.places]
+            sums = network.group.sum(torch.stack([losses.detach().sum(), l_clean.sum(), correct.float().sum()]))
+            means.add(torch.cat([sums / part.total, torch.stack(clipped)]))
+
+    def _segments(self, batch: Any) -> list[Segments]:
+        """What each modality has of a batch: the voice, of every utterance."""
+        everyone = torch.arange(len(batch.utterances), device=self._labels.device)
+        total = self._runtime.group.total(len(everyone))
+        clean, augmented = (partial(self._features, crops) for crops in (batch.clean, batch.augmented))
+        return [Segments(self.modalities[0], everyone, total, clean, augmented)]
+
+    def _decide(self, parts: list[Segments], clean: list[CleanOutputs], y: Tensor, epoch: int) -> list[Decided]:
+        """Which labels each modality is trained on.
+
+        Args:
+            clean: what the networks make of the clean segments of `parts`.
+            y: [B] pseudo labels of the batch.
+        """
+        (loss, cosines), gate = clean[0], parts[0].modality.gate.gate(epoch)
+        return [Decided(decide(loss, cosines, self.settings.aam.scale, gate), y)]
+
+    def end_epoch(self, epoch: int) -> Row:
+        """Figures of the epoch: the first modality's under their own names, another's with its name before them."""
+        row: Row = {}
+        warnings = []
+        for modality in self.modalities:
+            if self._averaged and epoch >= self.epochs - self._averaged:
+                modality.average.add(modality.network.encoder.state_dict())
+            figures = modality.end_epoch(epoch)
+            if warning := figures.pop("warning"):
+                warnings.append(f"{modality.name}: {warning}" if len(self.modalities) > 1 else warning)
+            row |= {self._prefix(modality) + name: value for name, value in figures.items()}
+        return {**row, **schedules(self.settings, epoch), "warning": "; ".join(warnings)}
+
+    def _prefix(self, modality: Modality) -> str:
+        """Of the modality's columns."""
+        return "" if modality is self.modalities[0] else f"{modality.name}_"
+
+    def finish(self, batches: Iterable[Any]) -> None:
+        """Put the averages of the last epochs' weights in the encoders' places, where the settings ask for them.
+
+        Args:
+            batches: of one more epoch, from the first of which BatchNorm takes its statistics anew.
+        """
+        if not self._averaged:
+            return
+        for modality in self.modalities:
+            encoder = modality.network.encoder
+            encoder.load_state_dict(modality.average.mean)
+            with self._runtime.autocast():
+                reestimate(encoder, islice(self._inputs(batches, modality), INPUTS_FOR_STATISTICS))
+
+    def _inputs(self, batches: Iterable[Any], modality: Modality) -> Iterator[Tensor]:
+        """What a modality's encoder takes: of each batch that has any, the clean inputs, then the augmented ones."""
+        for batch in batches:
+            for part in self._segments(batch):
+                if part.modality is modality:
+                    yield part.clean()
+                    yield part.augmented()
+
+    def weights(self, modality: str) -> dict[str, Tensor]:
+        """Of a modality's encoder, by its name."""
+        (encoder,) = (one.network.encoder for one in self.modalities if one.name == modality)
+        return encoder.state_dict()
+
+    @property
+    def gate_rows(self) -> list[Row]:
+        """`gate.parquet`: a row per epoch and modality."""
+        return [row for modality in self.modalities for row in modality.gate.rows]
+
+    def losses(self, utterances: np.ndarray) -> pd.DataFrame:
+        """`losses.parquet`: the last epoch's clean losses and decisions of every utterance."""
+        table: dict[str, np.ndarray] = {"utterance": utterances}
+        for modality in self.modalities:
+            names = [f"{self._prefix(modality)}{name}" for name in ("loss_clean", "decision")]
+            table |= dict(zip(names, modality.gate.recorded(), strict=True))
+        return pd.DataFrame(table)
+
+    def is_finite(self) -> bool:
+        """Whether all figures of the epoch so far and all weights are finite."""
+        return all(modality.is_finite() for modality in self.modalities)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {modality.name: modality.state_dict() for modality in self.modalities}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s value."""
+        for modality in self.modalities:
+            modality.load_state_dict(state[modality.name])

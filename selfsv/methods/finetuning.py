@@ -1,17 +1,19 @@
-"""Fine-tuning: an encoder, and the classes to tell apart, learnt further under AAM-softmax. Every label counts."""
+"""Fine-tuning: an encoder, and the classes to tell apart, trained further under AAM-softmax. Every label counts."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from selfsv.data.batches import FeatureExtractor, TuneBatch
-from selfsv.engine.diagnostics import all_finite
-from selfsv.engine.history import Row
+from selfsv.data.batches import TuneBatch, TuneCrops
+from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.runtime import Runtime
 from selfsv.losses.aam import AamClassifier
-from selfsv.methods.learner import AamLearner, schedules
-from selfsv.settings.train import AamTraining
+from selfsv.methods.aam_network import AamNetwork, schedules
+from selfsv.methods.inputs import Inputs
+from selfsv.settings.jobs import TuneJob
 
 FIGURES = ("loss", "accuracy", "gradient_norm", "gradient_clipped")
 LARGE_MARGIN, FINETUNING = 2**15, 2**15 + 1  # stages of the random draws, beyond the number of any round
@@ -22,67 +24,63 @@ class Tuning:
 
     Args:
         name: what to call it in messages.
+        classifier: of the classes, where it starts.
         labels: [N] class of every utterance of the corpus, int64.
         stage: of the random draws, one of those above.
-        crops: the dataset of augmented segments.
     """
 
     def __init__(
         self,
         name: str,
-        settings: AamTraining,
-        learner: AamLearner,
+        job: TuneJob,
+        inputs: Inputs,
+        encoder: nn.Module,
+        classifier: AamClassifier,
         labels: Tensor,
-        seed: int,
         stage: int,
-        features: FeatureExtractor,
-        crops: Dataset,
+        runtime: Runtime,
     ):
-        self.name, self.stage, self.seed = name, stage, seed
-        self.settings, self.epochs, self.batch_size = settings, settings.epochs, settings.batch_size
-        self.learner, self._features, self._crops = learner, features, crops
-        self._labels = labels.to(features.device)
-        self._reset_figures()
+        self.name, self.stage, self.seed = name, stage, job.seed
+        self.settings, self.epochs, self.batch_size = job.tune, job.tune.epochs, job.tune.batch_size
+        self.network, self._features = AamNetwork(job.tune, encoder, classifier, runtime), inputs.features
+        self._crops = TuneCrops(inputs.corpus, inputs.sampler, job.tune.crop_seconds, job.seed, stage)
+        self._labels, self._means = labels.to(runtime.device), EpochMeans(FIGURES, runtime.device)
 
     def begin_epoch(self, epoch: int) -> Dataset:
         """The epoch's segments."""
-        self.learner.encoder.train()
+        self.network.encoder.train()
         return self._crops
 
     def step(self, batch: TuneBatch, progress: float) -> None:
         """One update on a mini-batch."""
         labels = self._labels[batch.utterances.to(self._labels.device, non_blocking=True)]
-        cosines = self.learner.cosines(self._features(batch.augmented))
-        losses = self.learner.losses(cosines, labels, progress)
-        items = self.learner.group.total(len(losses))
-        clipped = self.learner.update(losses.sum() / items, progress)
+        cosines = self.network.cosines(self._features(batch.augmented))
+        losses = self.network.losses(cosines, labels, progress)
+        total = self.network.group.total(len(losses))
+        clipped = self.network.update(losses.sum() / total, progress)
         correct = cosines.argmax(dim=1) == labels
-        self._steps += 1
-        means = self.learner.group.sum(torch.stack([losses.detach().sum(), correct.float().sum()])) / items
-        self._sums += torch.cat([means, torch.stack(clipped)])
+        sums = self.network.group.sum(torch.stack([losses.detach().sum(), correct.float().sum()]))
+        self._means.add(torch.cat([sums / total, torch.stack(clipped)]))
 
     def end_epoch(self, epoch: int) -> Row:
-        """Figures of the epoch; `accuracy` is on the segments that were learnt from, before their step."""
-        figures = dict(zip(FIGURES, (self._sums / max(self._steps, 1)).tolist(), strict=True))
-        self._reset_figures()
-        return {**figures, **schedules(self.settings, epoch), "warning": self.learner.warning}
+        """Figures of the epoch; `accuracy` is on the segments that were trained on, before their step."""
+        return {**self._means.close(), **schedules(self.settings, epoch), "warning": self.network.warning}
+
+    def finish(self, batches: Iterable[TuneBatch]) -> None:
+        """Nothing is left to do."""
 
     def is_finite(self) -> bool:
         """Whether all figures of the epoch so far and all weights are finite."""
-        return bool(self._sums.isfinite().all()) and all_finite(self.learner.encoder, self.learner.classifier)
-
-    def _reset_figures(self) -> None:
-        self._steps, self._sums = 0, torch.zeros(len(FIGURES), device=self._labels.device)
+        return self._means.is_finite() and self.network.is_finite()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {"learner": self.learner.state_dict(), "figures": {"steps": self._steps, "sums": self._sums}}
+        return {"network": self.network.state_dict(), "means": self._means.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
-        self.learner.load_state_dict(state["learner"])
-        self._steps = state["figures"]["steps"]
-        self._sums.copy_(state["figures"]["sums"])
+        self.network.load_state_dict(state["network"])
+        self._means.load_state_dict(state["means"])
 
 
 def fresh_classifier(embedding: int, classes: int, seed: int, stage: int) -> AamClassifier:

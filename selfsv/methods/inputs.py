@@ -19,7 +19,7 @@ from selfsv.engine.checkpoints import StateFile
 from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
 from selfsv.errors import InputError
 from selfsv.models.model_file import load_model
-from selfsv.settings.jobs import Job, PretrainJob, TrainJob, TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, Job, PretrainJob, TrainJob, TuneJob
 from selfsv.stage import parser
 
 
@@ -40,7 +40,7 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
     return made
 
 
-def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | TuneJob, runtime: Runtime) -> Inputs:
+def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | CompleteTuneJob, runtime: Runtime) -> Inputs:
     """Open the corpus and the banks that `args` name."""
     noise, rirs = load_bank(args.noise), load_bank(args.rirs)
     sampler = AugmentationSampler(job.augmentation, noise.kind.numpy(), len(rirs.start))
@@ -48,7 +48,7 @@ def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | TuneJob,
     return Inputs(PackedCorpus(args.manifest, args.audio), sampler, features)
 
 
-def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, TuneJob]:
+def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, CompleteTuneJob]:
     """The encoder of the model in the file at `path`, and `job` with that model's settings: it may come from another experiment.
 
     Raises:
@@ -57,7 +57,7 @@ def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, TuneJob]:
     model = load_model(path)
     if model.encoder_settings is None:
         raise InputError(f"{path} holds nothing that can be trained: start from the model of a round, iter_0 or later")
-    return model.encoder, job.model_copy(update={"encoder": model.encoder_settings, "features": model.feature_settings})
+    return model.encoder, CompleteTuneJob(**dict(job), encoder=model.encoder_settings, features=model.feature_settings)
 
 
 def read_labels(path: Path, utterances: np.ndarray) -> Tensor:

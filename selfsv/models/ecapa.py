@@ -191,9 +191,3 @@ def frame_mask(lengths: Tensor, features: Tensor) -> Tensor:
     """[B, T, 1] ones where `features` ([B, T, F]) holds speech, zeros where it holds padding."""
     positions = torch.arange(features.shape[1], device=features.device)
     return (positions < lengths.unsqueeze(1)).unsqueeze(2).to(features.dtype)
-
-
-def untrained(settings: EncoderSettings, mel_bins: int, seed: int, stage: int) -> EcapaTdnn:
-    """An encoder with random weights that depend on (seed, stage) alone; what is made after it draws on from there."""
-    torch.manual_seed(1000 * seed + stage)
-    return EcapaTdnn(settings, mel_bins)

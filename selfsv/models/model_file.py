@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from selfsv.artifacts import load_torch, save_torch
 from selfsv.data.features import LogMel
 from selfsv.errors import InputError, SettingsError
-from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.encoders import build_encoder
 from selfsv.models.fbank_statistics import FbankStatistics, WhitenedFbankStatistics
 from selfsv.provenance import code_version
 from selfsv.settings.audio import FeatureSettings
@@ -55,7 +55,7 @@ def load_model(path: Path) -> Model:
         statistics = _fbank_statistics(path, features, content["weights"])
         return Model(statistics.eval(), LogMel(features), content["provenance"], None, features)
     settings = settings_of(path, EncoderSettings, content["encoder"])
-    encoder = with_weights(path, lambda: EcapaTdnn(settings, features.mel_bins), content["weights"])
+    encoder = with_weights(path, lambda: build_encoder(settings, features.mel_bins), content["weights"])
     return Model(encoder.eval(), LogMel(features), content["provenance"], settings, features)
 
 

@@ -1,6 +1,7 @@
 """The projection head that DINO puts on the encoder (paper III-A; Caron et al., 2021)."""
 
 from itertools import pairwise
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,30 @@ from torch import Tensor, nn
 from selfsv.settings.pretrain import HeadSettings
 
 INITIAL_DEVIATION = 0.02
+
+
+class ProjectionMlp(nn.Sequential):
+    """Two hidden layers, with GELU and BatchNorm or without, and a linear one.
+
+    Args:
+        embedding: dimensions of the encoder's output.
+        hidden: units of each hidden layer.
+        bottleneck: dimensions of the output.
+    """
+
+    def __init__(self, embedding: int, hidden: int, bottleneck: int, batchnorm: bool | None):
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([embedding, hidden, hidden]):
+            layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if batchnorm else []), nn.GELU()]
+        super().__init__(*layers, nn.Linear(hidden, bottleneck))
+
+    def initialise(self) -> Self:
+        """Draw the weights anew, as DINO does."""
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=INITIAL_DEVIATION)
+                nn.init.zeros_(layer.bias)
+        return self
 
 
 class ProjectionHead(nn.Module):
@@ -21,16 +46,9 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, settings: HeadSettings, embedding: int):
         super().__init__()
-        sizes = [embedding, settings.hidden, settings.hidden]
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if settings.batchnorm else []), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(settings.hidden, settings.bottleneck))
+        self.mlp = ProjectionMlp(embedding, settings.hidden, settings.bottleneck, settings.batchnorm)
         self.prototypes = nn.Linear(settings.bottleneck, settings.prototypes, bias=False)
-        for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=INITIAL_DEVIATION)
-                nn.init.zeros_(layer.bias)
+        self.mlp.initialise()
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """[B, embedding] to logits [B, K]: cosines between the projected embedding and each prototype."""

@@ -246,6 +246,7 @@ def resampled(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
         yield _polyphase(waiting, up, down, window)[done // down * up :]
 
 
+# scipy's polyphase filter. soxr at its best is twenty times as fast, but 76 dB from an ideal resampler at 44.1 kHz, where this is 130.
 def _polyphase(samples: Samples, up: int, down: int, window: NDArray[np.float32]) -> Samples:
     return signal.resample_poly(samples, up, down, window=window).astype(np.float32, copy=False)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from selfsv.artifacts import check_places, map_shards
 from selfsv.data.face_images import encoded
 from selfsv.errors import InputError
 from selfsv.parallel import ordered_map
@@ -19,6 +21,7 @@ from selfsv.prepare.frames import Frame, read_frames
 from selfsv.prepare.listing import count_reasons
 from selfsv.settings.faces import DetectionSettings
 
+ROWS_PER_GROUP = 2048  # of faces.parquet, about 10 MB of images: who asks for a few utterances reads little more
 EXAMPLES = 10  # rejected videos named in an error message
 
 # A row per face; `image` joins in faces.parquet, the shards have it in their tensors.
@@ -166,3 +169,19 @@ def check_faces(manifest: pd.DataFrame, most: float) -> str:
     examples = "".join(f"\n  {name}: {reason}" for name, reason in zip(names[:EXAMPLES], without["reason"], strict=False))
     advice = f"At most {most:.1%} may be without: mend these videos, or raise `faces.max_without_face`"
     raise InputError(f"{summary}. {advice}{examples}")
+
+
+def with_images(faces: pa.Table, images: Path) -> Iterator[pa.Table]:
+    """The rows of one shard, in groups, with their images from its tensor.
+
+    Raises:
+        InputError: a row's image lies outside of the tensor; the message names the row of the table beside it.
+    """
+    [memory] = map_shards([images], np.uint8)
+    places = faces.select(["offset", "num_bytes"]).to_pandas()
+    places.insert(0, "shard", 0)
+    check_places(images.with_suffix(".parquet"), [images], [memory], places, "find the faces again")
+    for start in range(0, len(faces), ROWS_PER_GROUP):
+        rows = faces.slice(start, ROWS_PER_GROUP)
+        places = zip(rows["offset"].to_pylist(), rows["num_bytes"].to_pylist(), strict=True)
+        yield rows.append_column(IMAGE, [[memory[offset : offset + size].tobytes() for offset, size in places]])

@@ -15,7 +15,7 @@ from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import load_utterance
 from selfsv.prepare.listing import count_reasons
-from selfsv.settings.data import PackSettings, RejectionSettings
+from selfsv.settings.data import DecodingSettings, RejectionSettings
 
 EXAMPLES = 10  # rejected files named in an error message
 
@@ -41,13 +41,13 @@ class Packed(NamedTuple):
     reason: str
 
 
-def decoded(listing: pd.DataFrame, settings: PackSettings, threads: int) -> Iterator[np.ndarray | str]:
+def decoded(listing: pd.DataFrame, settings: DecodingSettings, threads: int) -> Iterator[np.ndarray | str]:
     """[num_samples] int16 of each row of `listing`, or the reason for its rejection, in the listing's order."""
     rows = zip(listing["path"], listing["reason"], listing["channel"], strict=True)
     return ordered_map(partial(_load, settings), rows, threads)
 
 
-def _load(settings: PackSettings, row: tuple[str, str, int]) -> np.ndarray | str:
+def _load(settings: DecodingSettings, row: tuple[str, str, int]) -> np.ndarray | str:
     path, reason, channel = row
     if reason:
         return reason

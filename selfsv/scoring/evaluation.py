@@ -1,95 +1,78 @@
 """All systems on one trial list: their figures with intervals, the differences between them, and the bands of their DET curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
 from selfsv.errors import InputError
-from selfsv.scoring.conditions import SESSION, conditions_of
+from selfsv.scoring.conditions import SESSION
 from selfsv.scoring.error_rates import operating_points
-from selfsv.scoring.intervals import DRAWS, Statistic, Units
+from selfsv.scoring.intervals import DRAWS, Statistic
 from selfsv.scoring.likelihood_ratios import actual_dcf, cllr, min_cllr
-from selfsv.scoring.measures import CURVE_GRID, MEASURES, SECOND_PRIOR, Evaluation, evaluate
+from selfsv.scoring.measures import CURVE_GRID, MEASURES, SECOND_PRIOR, Evaluation, evaluate, measures
+from selfsv.scoring.scored_lists import CALIBRATED, NORMS, ScoredList
 from selfsv.scoring.systems import BASELINES, iteration
-from selfsv.scoring.units import units_of
 from selfsv.settings.scoring import MetricSettings
 
-NORMS = ("cosine", "snorm")
-CALIBRATED = ("llr",)  # natural logarithms of likelihood ratios, where a score file has them
 FEWEST_TRIALS = 20  # of each kind, for a row of conditions.parquet
-TRIAL_COLUMNS = ["enroll", "test", "target"]
 Row = dict[str, Any]
 
 
-class Known(NamedTuple):
-    """What is known about the utterances of a corpus; None: nothing."""
-
-    manifest: pd.DataFrame | None = None  # utterance, session, num_samples
-    speakers: pd.DataFrame | None = None  # utterance, speaker
-    table: pd.DataFrame | None = None  # more about its speakers, as `read_speakers_table` gives it
+def _typed(texts: str, numbers: str, figures: str) -> dict[str, Any]:
+    """Columns and their types, from their names."""
+    return dict.fromkeys(texts.split(), "str") | dict.fromkeys(numbers.split(), "int64") | dict.fromkeys(figures.split(), "float64")
 
 
-class ScoredList(NamedTuple):
-    """One trial list, scored by several systems."""
+_SYSTEM = {"system": "str", "iteration": "Int64", "trials": "str", "norm": "str"}
+_ENDS = " ".join(f"{measure} {measure}_low {measure}_high" for measure in MEASURES)
+TYPES: list[dict[str, Any]] = [
+    _SYSTEM
+    | _typed("", "", "eer min_dcf")
+    | _typed("", "targets nontargets", _ENDS)
+    | _typed("resampled", "units", "min_cllr cllr act_dcf act_dcf_p05"),
+    _typed("system_a system_b trials norm measure", "", "difference low high") | {"shown": "bool"},
+    _SYSTEM | _typed("condition value", "targets nontargets", _ENDS) | _typed("resampled", "units", ""),
+    _typed("system trials norm", "", "false_alarm miss_low miss_high"),
+]
 
-    name: str
-    trials: pd.DataFrame  # enroll, test, target
-    scores: dict[tuple[str, str], np.ndarray]  # [N] by system and norm, in their order
-    units: Units
-    conditions: dict[str, pd.Series]  # [N] by name
 
+class Tables:
+    """The tables of the stage `metrics`, filled list by list.
 
-def read_scored_list(paths: Sequence[Path], known: Known) -> ScoredList:
-    """The score files `{system}/scores/{trials}.parquet` of one trial list.
-
-    Raises:
-        InputError: a file cannot be read, or holds other trials than the first.
+    Args:
+        point: the operating point of minDCF.
+        threads: 0: one per core.
     """
-    first, scores = None, {}
-    for path in paths:
-        table = read_scores(path)
-        scores.update({(path.parts[-3], norm): table[norm].to_numpy() for norm in (*NORMS, *CALIBRATED) if norm in table})
-        if first is None:
-            first = table[TRIAL_COLUMNS]
-        else:
-            check_same_trials(first, table, paths[0], path)
-    assert first is not None
-    units = units_of(first["enroll"], first["test"], known.speakers, known.manifest)
-    return ScoredList(paths[0].stem, first, scores, units, conditions_of(first, *known))
 
+    def __init__(self, point: MetricSettings, threads: int = 0, draws: int = DRAWS):
+        self._point, self._threads, self._draws = point, threads, draws
+        self._rows: tuple[list[Row], ...] = ([], [], [], [])
 
-def read_scores(path: Path) -> pd.DataFrame:
-    """The score file at `path`: `enroll`, `test`, `target`, `cosine`, `snorm` and, where scores were calibrated, `llr`.
+    def add(self, scored: ScoredList) -> None:
+        """Evaluate all systems on one list.
 
-    Raises:
-        InputError: it is missing, damaged, or lacks one of these.
-    """
-    table = read_table(path)
-    if missing := [column for column in (*TRIAL_COLUMNS, *NORMS) if column not in table]:
-        raise InputError(f"{path} has no column `{missing[0]}`: delete it and run the stage that makes it again")
-    return table
-
-
-def check_same_trials(first: pd.DataFrame, second: pd.DataFrame, first_name: object, second_name: object) -> None:
-    """Raise an `InputError` that names the first trial in which two score files differ, if they do."""
-    if len(first) != len(second):
-        raise InputError(
-            f"{first_name} holds {len(first):,} trials and {second_name} {len(second):,}: "
-            "systems are compared on one trial list; score both on the same"
+        Raises:
+            InputError: scores have no error rates; the message names the system.
+        """
+        statistic = measures(self._point.p_target, self._point.c_miss, self._point.c_false_alarm)
+        found = evaluations(scored, statistic, self._draws, self._threads)
+        rows = (
+            metric_rows(scored, found, self._point),
+            comparison_rows(scored, found),
+            condition_rows(scored, statistic, self._draws, self._threads),
+            curve_rows(scored, found),
         )
-    unlike = (first[TRIAL_COLUMNS] != second[TRIAL_COLUMNS]).any(axis=1).to_numpy()
-    if unlike.any():
-        row = int(unlike.argmax())
-        one, other = (" ".join(map(str, table.loc[row, TRIAL_COLUMNS])) for table in (first, second))
-        raise InputError(
-            f"{first_name} and {second_name} hold different trials, first in row {row + 1} ({one}; {other}): "
-            "systems are compared on one trial list; score both on the same"
-        )
+        for table, more in zip(self._rows, rows, strict=True):
+            table += more
+
+    def frames(self) -> list[pd.DataFrame]:
+        """`metrics`, `comparisons`, `conditions` and `det_bands`; those without rows have their columns, too."""
+        return [pd.DataFrame(rows, columns=list(types)).astype(types) for rows, types in zip(self._rows, TYPES, strict=True)]
 
 
 def evaluations(scored: ScoredList, statistic: Statistic, draws: int = DRAWS, threads: int = 0) -> dict[tuple[str, str], Evaluation]:
@@ -176,24 +159,6 @@ def measured_with_ends(found: Evaluation) -> Row:
     return row
 
 
-def measured(path: Path, statistic: Statistic) -> list[Row]:
-    """The figures of one score file `{system}/scores/{trials}.parquet`, a row per norm, without intervals.
-
-    Raises:
-        InputError: the scores have no error rates; the message names the file.
-    """
-    scores = read_table(path, ["target", *NORMS])
-    rows = []
-    for norm in NORMS:
-        try:
-            figures = statistic(*operating_points(scores[norm].to_numpy(), scores["target"].to_numpy()))
-        except InputError as error:
-            raise InputError(f"{path}, {norm}: {error}") from None
-        row = {"system": path.parts[-3], "iteration": iteration(path.parts[-3]), "trials": path.stem, "norm": norm}
-        rows.append({**row, **dict(zip(MEASURES, figures.tolist(), strict=True))})
-    return rows
-
-
 def comparison_rows(scored: ScoredList, found: Mapping[tuple[str, str], Evaluation]) -> list[Row]:
     """Rows of `comparisons.parquet`: each pair of systems, by norm and measure; a negative difference is in favour of `system_a`.
 
@@ -219,4 +184,22 @@ def curve_rows(scored: ScoredList, found: Mapping[tuple[str, str], Evaluation]) 
             if high >= low:
                 row = {"system": system, "trials": scored.name, "norm": norm}
                 rows.append({**row, "false_alarm": false_alarm, "miss_low": low, "miss_high": high})
+    return rows
+
+
+def measured(path: Path, statistic: Statistic) -> list[Row]:
+    """The figures of one score file `{system}/scores/{trials}.parquet`, a row per norm, without intervals.
+
+    Raises:
+        InputError: the scores have no error rates; the message names the file.
+    """
+    scores = read_table(path, ["target", *NORMS])
+    rows = []
+    for norm in NORMS:
+        try:
+            figures = statistic(*operating_points(scores[norm].to_numpy(), scores["target"].to_numpy()))
+        except InputError as error:
+            raise InputError(f"{path}, {norm}: {error}") from None
+        row = {"system": path.parts[-3], "iteration": iteration(path.parts[-3]), "trials": path.stem, "norm": norm}
+        rows.append({**row, **dict(zip(MEASURES, figures.tolist(), strict=True))})
     return rows

@@ -14,7 +14,7 @@ class AugmentationSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Kaldi-compatible log-mel filter-bank energies (paper V-C)."""
+    """Kaldi-compatible log-mel filter-bank energies, without voice activity detection (paper V-C)."""
 
     mel_bins: Positive = Field(80, le=1024, description="mel bands [paper V-C]")
     frame_ms: float = Field(25.0, gt=0, le=1000, description="Hamming window, milliseconds [paper V-C]")

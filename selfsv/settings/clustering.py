@@ -8,10 +8,10 @@ from selfsv.settings.section import Fraction, Positive, Section
 class PreparationSettings(Section):
     """What embeddings go through before they are clustered: for the pseudo labels and within CA-DINO alike."""
 
-    subtract_mean: bool | None = Field(None, description="subtract the corpus's mean embedding first; empty: recipe [paper no; strong yes]")
+    subtract_mean: bool = Field(False, description="subtract the corpus's mean embedding first [paper: no]")
     whitening: Fraction = Field(
         0.0,
-        description="how far the variances of the embeddings' principal directions are made alike first: 0 not at all, 1 wholly [paper none]",
+        description="how far the variances of the embeddings' principal directions are made alike first: 0 not at all, 1 wholly [paper: none]",
     )
 
 

@@ -10,7 +10,7 @@ Extension = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]+$")]
 
 
 class Corpus(Section):
-    """Where the audio of one corpus lies and how its folders are to be read."""
+    """Where the audio of one corpus is, and how its folders are read."""
 
     layout: Literal["voxceleb", "folder", "listing"] = Field(
         description="voxceleb: {path}/{speaker}/{session}/{file}; folder: any tree of audio files; "
@@ -52,18 +52,23 @@ class TrialList(Section):
     )
 
 
-class PackSettings(Section):
-    """Decoding to 16 kHz mono int16, packed into shards."""
+class DecodingSettings(Section):
+    """Which recordings are rejected once they are decoded."""
 
-    shards: Positive = Field(
-        64, description="pack jobs and audio files per corpus; 4 for corpora of an overlay that does not name it [ours]"
-    )
     min_seconds: float = Field(1.0, gt=0, description="shorter utterances are rejected, seconds [ours]")
     min_peak: Fraction = Field(0.001, description="utterances that never exceed this fraction of full scale are rejected as silent [ours]")
 
 
+class PackSettings(DecodingSettings):
+    """Decoding to 16 kHz mono int16, one file per shard."""
+
+    shards: Positive = Field(
+        64, description="pack jobs and audio files per corpus; 4 for corpora of an overlay that does not name this key [ours]"
+    )
+
+
 class RejectionSettings(Section):
-    """How much a corpus may lose before something must be wrong with it."""
+    """How much of a corpus may be unusable."""
 
     max_rejected: Fraction = Field(0.01, description="fraction of a corpus's files that may be rejected before the run stops [ours]")
 
@@ -71,7 +76,9 @@ class RejectionSettings(Section):
 class NoiseSettings(Section):
     """The bank of additive noise (paper V-C)."""
 
-    path: str | None = Field(None, description="a MUSAN tree (noise/, music/, speech/); empty: synthesised [paper V-C; synthesis ours]")
+    path: str | None = Field(
+        None, description="a MUSAN tree (noise/, music/, speech/); empty: synthesised [paper V-C: MUSAN; synthesis ours]"
+    )
     minutes_per_kind: float = Field(120.0, gt=0, description="minutes kept of each kind: the bank lives on the training device [ours]")
     babble_talkers: tuple[Positive, Positive] = Field(
         (3, 8), description="speech files summed into one babble track, least and most [Kaldi's VoxCeleb recipe]"
@@ -85,7 +92,8 @@ class RirSettings(Section):
         None, description="a RIRS_NOISES tree; empty: rooms simulated with pyroomacoustics [paper V-C; simulation ours]"
     )
     max_responses: Positive = Field(
-        40000, description="responses kept of a tree, drawn from all over it: the bank lives on the training device [paper V-C: 40,000]"
+        40000,
+        description="at most this many responses of a tree are kept, drawn at random: the bank lives on the training device [paper V-C: 40,000]",
     )
-    seconds: float = Field(1.0, gt=0, description="impulse responses are cut to this length, counted from the direct path [ours]")
+    seconds: float = Field(1.0, gt=0, description="responses are cut to this length from their direct path on, seconds [ours]")
     simulated_rooms: Positive = Field(2000, description="responses to simulate where there is no tree [ours]")

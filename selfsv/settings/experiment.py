@@ -1,15 +1,19 @@
-"""The whole configuration: what config.yaml may contain, and what the two recipes fill in."""
+"""The whole configuration: what config.yaml may contain, and how overlays change it."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from selfsv.errors import SettingsError
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings, TrialList
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.faces import FaceSettings
 from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.reading import read_file
 from selfsv.settings.runtime import RuntimeSettings
 from selfsv.settings.scoring import MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Section, validated
@@ -18,58 +22,33 @@ from selfsv.settings.tuning import FinetuneSettings, LargeMarginSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
-# What a key left empty (null) becomes. `paper` is the paper; `strong` is the authors' later open DINO recipe.
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {
-        "encoder.embedding_batchnorm": False,
-        "pretrain.head.batchnorm": False,
-        "pretrain.dino.pairing": "short_to_long",
-        "pretrain.dino.teacher_temperature_start": 0.04,
-        "pretrain.dino.teacher_temperature": 0.04,
-        "pretrain.dino.teacher_temperature_epochs": 0,
-        "pretrain.dino.cosine_weight": 1.0,
-        "pretrain.optimiser.final_learning_rate": 1e-5,
-        "pretrain.average_last": 1,
-        "train.average_last": 1,
-        "large_margin.enabled": False,
-        "cluster.subtract_mean": False,
-        "score.subtract_mean": False,
-    },
-    "strong": {
-        "encoder.embedding_batchnorm": True,
-        "pretrain.head.batchnorm": True,
-        "pretrain.dino.pairing": "all_but_same",
-        "pretrain.dino.teacher_temperature_start": 0.04,
-        "pretrain.dino.teacher_temperature": 0.07,
-        "pretrain.dino.teacher_temperature_epochs": 30,
-        "pretrain.dino.cosine_weight": 0.0,
-        "pretrain.optimiser.final_learning_rate": 5e-5,
-        "pretrain.average_last": 10,
-        "train.average_last": 10,
-        "large_margin.enabled": True,
-        "cluster.subtract_mean": True,
-        "score.subtract_mean": True,
-    },
-}
+WITHOUT_RECIPE = (
+    "there is no key 'recipe' any more: remove it. config.yaml holds the paper's values, which `recipe: paper` stood for. "
+    "Instead of `recipe: strong`, name its overlay before your own: snakemake --configfile systems/strong.yaml mine.yaml"
+)
 
 
 class Experiment(Section):
     """Everything that defines an experiment; config.yaml spells out each key."""
 
-    experiment: Name = Field(description="names the folder results/{experiment}")
-    seed: NonNegative = Field(1, description="of every random draw")
-    recipe: Literal["paper", "strong"] = Field("paper", description="fills the keys that are left empty")
+    experiment: Name = Field(description="name of the folder results/{experiment}: letters, digits, _ . -")
+    seed: NonNegative = Field(1, description="of every random draw: same seed, same result")
     modality: Literal["audio", "audio_visual"] = Field(
-        "audio", description="audio_visual: DLG-LC on voices and faces [paper IV-C, Table IX]; tests are on audio alone either way"
+        "audio",
+        description="audio, or audio_visual: DLG-LC on voices and faces; tests are on audio alone [paper IV-C, Table IX]",
     )
-    rounds: NonNegative = Field(3, description="DLG-LC iterations after CA-DINO [paper Table VIII]")
+    rounds: NonNegative = Field(3, description="DLG-LC iterations after CA-DINO; 0: CA-DINO alone [paper Table VIII: best after 3]")
     initial_model: str | None = Field(
-        None, description="another experiment's iter_0/model.pt to start the rounds from, instead of training CA-DINO; empty: train it"
+        None, description="another experiment's iter_0/model.pt to start the rounds from; empty: CA-DINO is trained"
     )
-    baselines: bool = Field(True, description="also score fbank statistics, as they are and whitened, and an untrained encoder")
-    train_corpus: Name = Field("train", description="the corpus to learn from, without its labels")
-    corpora: dict[Name, Corpus] = Field(description="the training corpus and those that the trials draw on")
-    trials: dict[Name, TrialList] = Field({}, description="lists to score")
+    baselines: bool = Field(True, description="also score fbank statistics, as they are and whitened, and an untrained encoder [ours]")
+    train_corpus: Name = Field("train", description="the one of `corpora` to learn from, without its labels")
+    corpora: dict[Name, Corpus] = Field(
+        description="the training corpus and those that the trial lists draw on; add your own under any name"
+    )
+    trials: dict[Name, TrialList] = Field(
+        {}, description="lists to score, of lines `1 enrol test` (1: same speaker, 0: different ones); the names are yours"
+    )
     pack: PackSettings = PackSettings()
     rejection: RejectionSettings = RejectionSettings()
     noise: NoiseSettings = NoiseSettings()
@@ -118,42 +97,58 @@ class Experiment(Section):
 OWN_SHARDS = 4  # per corpus of an overlay that says nothing about them: pack jobs of a corpus that nobody has counted yet
 
 
-def overlaid(config: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """`config` with what it says about corpora that `overlay` replaces taken away.
+def overlaid(defaults: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults` with the changes that `overlay` makes; neither is changed itself.
 
-    Keys are merged one by one, but `corpora` and `trials` of an overlay take the place of those below it as a whole. With the
-    corpora go the trial lists that draw on none of the new ones, and the number of shards, which was meant for the old ones.
+    Keys are merged one by one, but `corpora` and `trials` of the overlay replace the defaults' as a whole. With the corpora go
+    the trial lists that draw on none of the new ones, and the number of shards, which was meant for the old ones.
 
     Args:
-        config: everything merged key by key, `overlay` included.
-        overlay: what all overlays together say.
+        defaults: a whole configuration, such as config.yaml's.
+        overlay: all overlays, merged with each other.
     """
-    whole: dict[str, Any] = {key: overlay[key] for key in ("corpora", "trials") if key in overlay}
-    replaced = {**config, **whole}
-    own = overlay.get("corpora")
-    if not isinstance(own, dict):
-        return replaced
-    if "trials" not in overlay:
-        replaced["trials"] = {name: entry for name, entry in config.get("trials", {}).items() if entry["corpus"] in own}
-    pack = overlay.get("pack", {})
-    if isinstance(pack, dict) and "shards" not in pack:
-        replaced["pack"] = {**config.get("pack", {}), "shards": OWN_SHARDS}
-    return replaced
+    config = merged(defaults, overlay) | {key: overlay[key] for key in ("corpora", "trials") if key in overlay}
+    if not isinstance(corpora := overlay.get("corpora"), Mapping):
+        return config
+    # What is no mapping is left as it is: `resolve` refuses it by name.
+    if "trials" not in overlay and isinstance(trials := config.get("trials"), Mapping):
+        names = list(corpora)
+        config["trials"] = {name: entry for name, entry in trials.items() if isinstance(entry, Mapping) and entry.get("corpus") in names}
+    if isinstance(pack := config.get("pack", {}), Mapping) and "shards" not in overlay.get("pack", {}):
+        config["pack"] = {**pack, "shards": OWN_SHARDS}
+    return config
 
 
-def resolve(config: dict[str, Any]) -> Experiment:
-    """The experiment that `config` describes, with the recipe's values where keys are empty.
+def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with what `changes` names, key by key; keys keep the order of `config`."""
+    result = dict(config)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def resolve(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that `config` describes.
 
     Raises:
         SettingsError: a key is unknown, missing or out of range; the message names it.
     """
-    experiment = validated(Experiment, config)
-    values = experiment.model_dump()
-    for key, value in RECIPES[experiment.recipe].items():
-        *parents, last = key.split(".")
-        section = values
-        for parent in parents:
-            section = section[parent]
-        if section[last] is None:
-            section[last] = value
-    return validated(Experiment, values)
+    if "recipe" in config:
+        raise SettingsError(WITHOUT_RECIPE)
+    return validated(Experiment, config)
+
+
+def recorded(file: Path) -> Experiment:
+    """The experiment whose settings a run has written to `file`.
+
+    Files of earlier versions have a key `recipe`, too. It is left out: the values that it stood for are in the file.
+
+    Raises:
+        SettingsError: the file is damaged, or holds no settings of an experiment; the message names it.
+    """
+    values = read_file(file)
+    try:
+        return validated(Experiment, {key: value for key, value in values.items() if key != "recipe"})
+    except SettingsError as error:
+        raise SettingsError(f"{file} holds no settings of an experiment: {error}") from None

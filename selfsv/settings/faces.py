@@ -8,7 +8,7 @@ Range = tuple[float, float]
 
 
 class DetectionSettings(Section):
-    """Frames, the faces in them, and which of these belongs to the voice."""
+    """Frames, the faces in them (MTCNN), and which of these belongs to the voice (paper V-C2)."""
 
     frames_per_second: float = Field(1.0, gt=0, description="frames looked at [paper V-C2]")
     frame_side: Positive = Field(
@@ -29,7 +29,7 @@ class FaceEncoderSettings(Section):
 
 
 class FaceAugmentationSettings(Section):
-    """Random changes of the augmented face (paper V-C2 names them; probabilities and ranges are ours, those of SimCLR and DINO)."""
+    """Random changes of the augmented face (paper V-C2 names them; probabilities and ranges are SimCLR's and DINO's)."""
 
     flip: Fraction = Field(0.5, description="probability of a horizontal flip [SimCLR]")
     colour: Fraction = Field(0.8, description="probability of a colour distortion [SimCLR]")
@@ -43,7 +43,7 @@ class FaceAugmentationSettings(Section):
 
 
 class FaceSettings(Section):
-    """What only an audio-visual experiment uses."""
+    """What only `modality: audio_visual` uses (paper IV-C)."""
 
     require_face: bool = Field(
         True, description="train on utterances with a usable face only; false: the others train the voice alone [paper V-A: true]"

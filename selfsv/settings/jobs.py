@@ -1,9 +1,12 @@
-"""The settings that one training job depends on: what its rule passes to its script, and nothing else."""
+"""The settings that one job depends on: what its rule passes to its script, and nothing else."""
 
-from typing import Self
+from typing import Any, Self
+
+from pydantic import field_serializer
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
+from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
@@ -11,6 +14,15 @@ from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.scoring import MetricSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
+
+
+class PackJob(DecodingSettings):
+    """The decoding of one shard. How many shards there are shows in the listing."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**experiment.pack.model_dump(include=set(cls.model_fields)))
 
 
 class Job(Section):
@@ -44,6 +56,11 @@ class PretrainJob(Job):
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
         return cls(**{name: getattr(experiment, name) for name in names}, preparation=PreparationSettings(**cluster))
 
+    @field_serializer("pretrain")
+    def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
+        """Else a changed default of one objective would rerun the trainings of all."""
+        return pretrain.model_dump(mode="json", exclude=pretrain.unused)
+
 
 class TrainJob(Job):
     """One round of stage II."""
@@ -71,9 +88,10 @@ class TrainAvJob(TrainJob):
         )
 
 
-class TuneJob(Job):
-    """An encoder that is tuned further. On which labels is no part of it: that shows in the labels."""
+class TuneJob(Section):
+    """A trained encoder that is tuned further. Its own settings come with its model; which labels it is tuned on shows in the labels."""
 
+    seed: NonNegative
     augmentation: AugmentationSettings
     tune: AamTraining
 
@@ -90,8 +108,11 @@ class TuneJob(Job):
     @classmethod
     def _of(cls, experiment: Experiment, section: AamTraining) -> Self:
         tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
-        common = {name: getattr(experiment, name) for name in ("seed", "features", "encoder", "augmentation")}
-        return cls(**common, tune=tune)
+        return cls(**{name: getattr(experiment, name) for name in cls.model_fields.keys() - {"tune"}}, tune=tune)
+
+
+class CompleteTuneJob(TuneJob, Job):
+    """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
 
 
 class MetricJob(MetricSettings):

@@ -1,18 +1,33 @@
-"""Settings of stage I, CA-DINO."""
+"""Settings of stage I: CA-DINO, and what every objective has."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSettings, SdpnSettings, Temperature
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
-Temperature = Annotated[float, Field(gt=0)]
+Objective = Literal["dino", "contrastive", "momentum_contrast", "sdpn"]
+# The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
+OBJECTIVES: dict[Objective, str] = {
+    "dino": "selfsv.methods.ca_dino",
+    "contrastive": "selfsv.methods.contrastive",
+    "momentum_contrast": "selfsv.methods.momentum_contrast",
+    "sdpn": "selfsv.methods.sdpn",
+}
+# The sections of each: those of the others are no part of a training.
+SECTIONS: dict[Objective, set[str]] = {
+    "dino": {"head", "dino"},
+    "contrastive": {"contrastive"},
+    "momentum_contrast": {"momentum_contrast"},
+    "sdpn": {"sdpn"},
+}
 
 
 class CropSettings(Section):
-    """Multi-crop views of an utterance (paper V-D1)."""
+    """The views of an utterance (paper V-D1)."""
 
-    long_crops: Annotated[int, Field(ge=2)] = Field(2, description="long crops per utterance [paper V-D1]")
+    long_crops: Positive = Field(2, description="long crops per utterance [paper V-D1]")
     long_seconds: float = Field(3.0, gt=0, description="their length, seconds [paper V-D1]")
     short_crops: Positive = Field(4, description="short crops per utterance [paper V-D1]")
     short_seconds: float = Field(2.0, gt=0, description="their length, seconds [paper V-D1]")
@@ -24,52 +39,55 @@ class HeadSettings(Section):
     hidden: Positive = Field(2048, description="units of the MLP's hidden layers [paper III-A]")
     bottleneck: Positive = Field(256, description="dimensions before the last layer [DINO]")
     prototypes: Positive = Field(65536, description="K, outputs of the weight-normalised last layer [paper V-D1]")
-    batchnorm: bool | None = Field(None, description="BatchNorm in the MLP; empty: recipe [paper no; strong yes]")
+    batchnorm: bool = Field(False, description="BatchNorm in the MLP [paper: none]")
 
 
 class DinoSettings(Section):
     """The self-distillation objective (paper III-A)."""
 
     ema: Literal["cosine", "none"] = Field(
-        "cosine", description="the teacher: moving average of the student, or a copy of it (Table IV's first row) [paper Eq. 4]"
+        "cosine", description="the teacher: cosine (a moving average of the student) or none (a copy of it) [paper Eq. 4, Table IV]"
     )
     ema_start: Fraction = Field(0.996, description="momentum of the moving average at the start, 1.0 at the end [paper V-D1]")
-    pairing: Literal["short_to_long", "all_but_same"] | None = Field(
-        None, description="student views set against each teacher view; empty: recipe [paper Eq. 2: short_to_long; strong all_but_same]"
+    pairing: Literal["short_to_long", "all_but_same"] = Field(
+        "short_to_long",
+        description="the student's views that each teacher view is compared with: short_to_long (the short crops), "
+        "all_but_same (all crops but itself) [paper Eq. 2]",
     )
-    student_temperature: Temperature = Field(0.1, description="[paper V-D1]")
-    teacher_temperature: Temperature | None = Field(None, description="after its warm-up; empty: recipe [paper 0.04; strong 0.07]")
-    teacher_temperature_start: Temperature | None = Field(None, description="before its warm-up; empty: recipe [both 0.04]")
-    teacher_temperature_epochs: NonNegative | None = Field(None, description="epochs of the warm-up; empty: recipe [paper 0; strong 30]")
+    student_temperature: Temperature = Field(0.1, description="divides the student's logits [paper V-D1]")
+    teacher_temperature: Temperature = Field(0.04, description="divides the teacher's logits, after its warm-up [paper V-D1]")
+    teacher_temperature_start: Temperature = Field(0.04, description="at the start of its warm-up [paper: no warm-up]")
+    teacher_temperature_epochs: NonNegative = Field(0, description="epochs of its linear warm-up [paper: none]")
     centre_momentum: Fraction = Field(0.9, description="of the moving average of the teacher's logits [DINO]")
-    cosine_weight: float | None = Field(
-        None, ge=0, description="alpha, weight of the cosine consistency loss; empty: recipe [paper Eq. 5: 1.0; strong 0]"
+    cosine_weight: float = Field(
+        1.0,
+        ge=0,
+        description="alpha, weight of the cosine consistency loss [paper Eq. 5]. Both losses are means over their pairs, where Eq. 2 and 5 "
+        "have sums of 8 and 10: 1.0 here weighs 8/10 of alpha = 1 there",
     )
     redundancy_weight: float = Field(
-        0.0, ge=0, description="weight of the covariances between the embedding's dimensions [paper none; RDINO]"
+        0.0, ge=0, description="weight of the covariances between the embedding's dimensions [paper: none; RDINO, Chen et al. 2023]"
     )
 
 
 class OptimiserSettings(Section):
     """SGD with a linear warm-up and a cosine decay (paper V-D1)."""
 
-    momentum: Fraction = Field(0.9, description="[paper V-E1 for stage II; V-D1 names none]")
+    momentum: Fraction = Field(0.9, description="of SGD [paper V-E1 for stage II; V-D1 names none]")
     weight_decay: float = Field(5e-5, ge=0, description="not on biases and norms [paper V-D1; exemption DINO]")
     learning_rate: float = Field(
         0.2, gt=0, description="peak, for a batch of 256; scales linearly with the batch [paper V-D1; scaling DINO]"
     )
-    final_learning_rate: float | None = Field(
-        None, ge=0, description="at the end, likewise per 256; empty: recipe [paper V-D1: 1e-5; strong 5e-5]"
-    )
-    warmup_epochs: NonNegative = Field(20, description="of linear growth from 0 [paper V-D1]")
+    final_learning_rate: float = Field(1e-5, ge=0, description="at the end, likewise per 256 [paper V-D1]")
+    warmup_epochs: NonNegative = Field(20, description="epochs of linear growth from 0 [paper V-D1]")
     clip_gradient: float | None = Field(
-        3.0, gt=0, description="greatest norm of each of the student's gradients, tensor by tensor; empty: any [DINO]"
+        3.0, gt=0, description="greatest norm of each of the student's gradients, tensor by tensor; empty: no clipping [DINO]"
     )
-    freeze_last_layer_epochs: NonNegative = Field(1, description="epochs in which the head's last layer stands still [DINO]")
+    freeze_last_layer_epochs: NonNegative = Field(1, description="first epochs, in which the head's last layer is not trained [DINO]")
 
 
 class ClusterAwareSettings(Section):
-    """When crops may come from other utterances of the same cluster (paper III-B, V-D2)."""
+    """Crops from other utterances of the same cluster (paper III-B, V-D2)."""
 
     start_epoch: NonNegative = Field(90, description="plain DINO before this epoch; at or above `epochs`: never [paper V-D2]")
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
@@ -81,16 +99,28 @@ class ClusterAwareSettings(Section):
 
 
 class PretrainSettings(Section):
-    """Stage I as a whole."""
+    """Stage I: an encoder from crops alone."""
 
+    method: Objective = Field(
+        "dino",
+        description="dino (CA-DINO), contrastive (SimCLR, AP, CEL), momentum_contrast (MoCo), sdpn; each has a section [paper III; Table IV]",
+    )
     epochs: Positive = Field(150, description="visits of every utterance [paper V-D1]")
-    batch_size: Positive = Field(256, description="utterances per step over all devices [DINO's reference batch; ours]")
-    average_last: Positive | None = Field(
-        None, description="teacher checkpoints (one per epoch) averaged into the exported encoder; empty: recipe [paper 1; strong 10]"
+    batch_size: Positive = Field(256, description="utterances per step over all GPUs [DINO's reference batch; ours]")
+    average_last: Positive = Field(
+        1, description="teacher checkpoints (one per epoch) averaged into the encoder at the end [paper: the last alone]"
     )
     crops: CropSettings = CropSettings()
     head: HeadSettings = HeadSettings()
     dino: DinoSettings = DinoSettings()
+    contrastive: ContrastiveSettings = ContrastiveSettings()
+    momentum_contrast: MomentumContrastSettings = MomentumContrastSettings()
+    sdpn: SdpnSettings = SdpnSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     cluster_aware: ClusterAwareSettings = ClusterAwareSettings()
-    on_collapse: Literal["warn", "stop"] = Field("warn", description="what a collapsed teacher does to the run [ours]")
+    on_collapse: Literal["warn", "stop"] = Field("warn", description="after a collapse of the teacher: warn, or stop the run [ours]")
+
+    @property
+    def unused(self) -> set[str]:
+        """The sections of the methods that are not chosen."""
+        return set().union(*SECTIONS.values()) - SECTIONS[self.method]

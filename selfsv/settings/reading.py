@@ -40,6 +40,23 @@ def parsed(text: str) -> Any:
     return _read(text, lambda: yaml.load(text, _Strict))  # a SafeLoader
 
 
+def read_file(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON or YAML file, read as `parsed` does.
+
+    Raises:
+        SettingsError: there is no such file, or no mapping of plain values in it; the message names the file.
+    """
+    try:
+        values = parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (SettingsError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no settings: keys and values are expected there")
+    return values
+
+
 def check_file(path: Path) -> None:
     """Refuse a configuration file in which a key stands twice: whoever reads it would silently take the last one.
 

@@ -8,17 +8,23 @@ from selfsv.settings.section import NonNegative, Positive, Section
 
 
 class RuntimeSettings(Section):
-    """Devices, workers and checkpoints."""
+    """How a run is carried out: changing these keys reruns nothing (all ours)."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto (a GPU where there is one), cpu, cuda")
     gpus: NonNegative = Field(1, description="per training job and node: one process each, whose parts of a batch add up to batch_size")
-    nodes: Positive = Field(1, description="per training job, on a cluster")
-    threads: Positive = Field(8, description="CPU cores per GPU of a training, and per extraction or clustering job, on each node")
+    nodes: Positive = Field(1, description="per training job; more than one needs a cluster (--profile slurm)")
+    threads: Positive = Field(
+        8, description="CPU cores per GPU of a training, and per extraction or clustering job, on each node; never more than --cores"
+    )
     workers: NonNegative = Field(
-        6, description="processes per GPU of a training that copy crops from the memory map; 0: the training process itself"
+        6,
+        description="processes per GPU of a training that copy crops from the memory map; 0: the training process itself. Each keeps two batches "
+        "in shared memory, 230 MB by these defaults: containers need --shm-size or --ipc=host",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the encoder: auto is bfloat16 on a GPU that has it, else float32"
+        "auto", description="of the encoder: auto (bfloat16 on a GPU that has it, else float32), float32, bfloat16"
     )
-    compile: Literal["auto"] | bool = Field("auto", description="torch.compile the encoder in trainings; auto: on a GPU, if it can be")
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="torch.compile the encoder in trainings: auto (on a GPU, if it can be), true, false"
+    )
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")

@@ -6,12 +6,10 @@ from selfsv.settings.section import Fraction, Positive, Section
 
 
 class ScoreSettings(Section):
-    """Cosine scores and their adaptive symmetric normalisation."""
+    """Cosine scores and their adaptive symmetric normalisation (paper Table X)."""
 
     cohort_top: Positive = Field(300, description="nearest cohort members that normalise a score [paper Table X]")
-    subtract_mean: bool | None = Field(
-        None, description="subtract the training corpus's mean embedding before the cosine; empty: recipe [paper no; strong yes]"
-    )
+    subtract_mean: bool = Field(False, description="subtract the training corpus's mean embedding before the cosine [paper: no]")
 
 
 class MetricSettings(Section):

@@ -63,12 +63,14 @@ def _complaint(finding: Mapping[str, Any]) -> str:
     key = printable(".".join(str(part)[:100] for part in finding["loc"])) or "the configuration"
     if finding["type"] == "extra_forbidden":
         return f"unknown config key '{key}': remove it or correct its spelling (config.yaml lists every key)"
-    return f"config key '{key}': {finding['msg']} (got {SHORT.repr(finding.get('input'))}){_quoting(finding)}"
+    return f"config key '{key}': {finding['msg']} (got {SHORT.repr(finding.get('input'))}){_advice(finding)}"
 
 
-def _quoting(finding: Mapping[str, Any]) -> str:
-    """How a text is written that YAML takes for something else."""
+def _advice(finding: Mapping[str, Any]) -> str:
+    """What to do about a key that is left empty, and how a text is written that YAML takes for something else."""
     value = finding.get("input")
+    if value is None:
+        return ": the key is empty; write a value, or remove the key"
     if finding["type"] != "string_type" or not isinstance(value, bool | int | float | date):
         return ""
     if isinstance(value, bool):

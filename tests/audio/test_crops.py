@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from selfsv.data.batches import ClusterPartners, epoch_order, generator, stratified_positions
 from selfsv.data.corpus import PackedCorpus
-from selfsv.data.crops import ClusterPartners, epoch_order, generator, stratified_positions
 
 
 def overlap(starts: np.ndarray, length: float) -> float:

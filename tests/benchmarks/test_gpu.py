@@ -4,6 +4,8 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from benchmarks import bounded, gpu_accuracy, gpu_quarter, numerics, systems_speed, training_speed
 from benchmarks.bounded import SAVE, Session, Stage, refuse_without_gpu
 from benchmarks.speed_corpus import Size, corpus_in
-from benchmarks.speed_trainings import merged
 from selfsv.data.banks import NOISE_KINDS, load_bank
+from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.section import validated
 from tests.benchmarks.command_lines import assert_understood
 
 REPOSITORY = Path(__file__).parents[2]
@@ -132,7 +135,7 @@ def argparse_of(module, options: list[str]):
 def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
     experiment = gpu_accuracy.experiment_of(small=small)
     assert list(experiment.corpora) == ["train", "test"] and list(experiment.trials) == ["demo"]
-    assert experiment.recipe == "strong" and experiment.rounds == 3
+    assert experiment.pretrain.dino.pairing == "all_but_same" and experiment.rounds == 3 and experiment.pack.shards == 2
     if not small:
         assert experiment.encoder.channels == 512 and experiment.pretrain.epochs * 1225 == 121_275
 
@@ -146,16 +149,18 @@ def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_p
         assert_understood(module, options, monkeypatch)
 
 
-def test_an_overlay_changes_what_it_names():
-    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 5}, "e": 6}) == {"a": {"b": 1, "c": 5}, "d": 3, "e": 6}
-
-
 def test_systems_are_measured_each_by_itself(tmp_path, monkeypatch):
     assert "skipped" in systems_speed.objectives(None, None, tmp_path)
-    for name, text in {"one": "pretrain: {epochs: 3}", "other": "pretrain: {method: unheard}", "torn": "pretrain: ["}.items():
-        (tmp_path / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(systems_speed, "adapted", lambda bench, changes: changes)
-    monkeypatch.setattr(systems_speed, "METHODS", {"ca_dino": lambda system: system["pretrain"]})
-    found = systems_speed.objectives(None, lambda _, method, __: {"utterances_per_second": method["epochs"]}, tmp_path)
-    assert found["one"] == {"method": "ca_dino", "utterances_per_second": 3}
-    assert "unheard" in found["other"]["skipped"] and "error" in found["torn"]
+    texts = {"one": "{epochs: 3}", "other": "{method: sdpn, epochs: 2}", "unheard": "{method: unheard}", "torn": "["}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(f"pretrain: {text}")
+
+    def adapted(_, changes: dict[str, Any]) -> SimpleNamespace:
+        return SimpleNamespace(experiment=SimpleNamespace(pretrain=validated(PretrainSettings, changes["pretrain"])))
+
+    monkeypatch.setattr(systems_speed, "adapted", adapted)
+    monkeypatch.setattr(systems_speed, "pretraining", lambda system: system.experiment.pretrain)
+    found = systems_speed.objectives(None, lambda _, method, __: {"utterances_per_second": method.epochs}, tmp_path)
+    assert found["one"] == {"method": "dino", "utterances_per_second": 3}
+    assert found["other"] == {"method": "sdpn", "utterances_per_second": 2}
+    assert "unheard" in found["unheard"]["error"] and "error" in found["torn"]

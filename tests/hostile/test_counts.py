@@ -11,7 +11,6 @@ import pytest
 import soundfile
 import torch
 
-from pipeline.face_manifest import with_images
 from selfsv.artifacts import read_embeddings, read_face_embeddings, read_labels, read_table, write_embeddings, write_table
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.face_images import decoded
@@ -20,7 +19,7 @@ from selfsv.errors import InputError
 from selfsv.prepare import decoding, frames, reading
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import decode, load_utterance
-from selfsv.prepare.face_packing import FACES
+from selfsv.prepare.face_packing import FACES, with_images
 from selfsv.scoring.trials import read_trials
 from tests.hostile.conftest import RATE, refused, run_stage
 

@@ -210,7 +210,7 @@ SMALL = EncoderSettings(channels=8, mfa_channels=8, bottleneck=4, embedding=4, e
 )
 def test_a_model_is_built_only_as_large_as_its_weights(tmp_path, change):
     path = tmp_path / "model.pt"
-    from selfsv.models.ecapa import untrained
+    from selfsv.models.encoders import untrained
 
     save_model(path, SMALL, FeatureSettings(), untrained(SMALL, 80, 0, 0).state_dict())
     load_model(path)

@@ -15,7 +15,7 @@ def test_redundancy_is_the_covariance_of_all_views_beside_its_diagonal():
     assert redundancy(embeddings).item() == pytest.approx(expected / 5, rel=1e-4)
 
 
-def test_redundancy_of_a_dimension_that_is_another_extra_epoch():
+def test_redundancy_of_a_dimension_that_is_a_copy_of_another():
     """Two dimensions of covariance 4, one of them counted each way, over three dimensions; nothing without the copy."""
     alone = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * 3**0.5
     assert redundancy(alone).item() == pytest.approx(0.0, abs=1e-6)

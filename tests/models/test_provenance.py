@@ -8,7 +8,7 @@ import torch
 
 from selfsv import __version__, provenance
 from selfsv.engine.runtime import Runtime
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings

@@ -10,8 +10,8 @@ import pytest
 
 from selfsv.artifacts import write_table
 from selfsv.report.collect import Results
-from selfsv.scoring.evaluation import Known, comparison_rows, condition_rows, curve_rows, evaluations, metric_rows, read_scored_list
-from selfsv.scoring.measures import measures
+from selfsv.scoring.evaluation import Tables
+from selfsv.scoring.scored_lists import Known, read_scored_list
 from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
 from selfsv.settings.experiment import Experiment, resolve
 from selfsv.settings.scoring import MetricSettings
@@ -168,19 +168,11 @@ def write_metrics(folder: Path, paths: dict[str, list[Path]]) -> None:
     speakers = pd.read_parquet(folder / "data" / "test" / "speakers.parquet")
     genders = pd.DataFrame({"Gender": ["f" if speaker % 3 else "m" for speaker in range(SPEAKERS)]}, map(str, range(SPEAKERS)))
     known = Known(manifest(300, 2), speakers, genders)
-    rows, comparisons, bands, conditions = [], [], [], []
+    tables = Tables(MetricSettings(), draws=200)
     for files in paths.values():
-        scored = read_scored_list(files, known)
-        found = evaluations(scored, measures(0.01), draws=200)
-        rows += metric_rows(scored, found, MetricSettings())
-        comparisons += comparison_rows(scored, found)
-        bands += curve_rows(scored, found)
-        conditions += condition_rows(scored, measures(0.01), draws=50)
-    if rows:
-        write_table(folder / "metrics.parquet", pd.DataFrame(rows).astype({"iteration": "Int64"}))
-        write_table(folder / "comparisons.parquet", pd.DataFrame(comparisons))
-        write_table(folder / "det_bands.parquet", pd.DataFrame(bands))
-        write_table(folder / "conditions.parquet", pd.DataFrame(conditions))
+        tables.add(read_scored_list(files, known))
+    for name, table in zip(("metrics", "comparisons", "conditions", "det_bands"), tables.frames() if paths else [], strict=bool(paths)):
+        write_table(folder / f"{name}.parquet", table)
 
 
 @pytest.fixture(scope="session")

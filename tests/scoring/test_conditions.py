@@ -7,8 +7,9 @@ import pytest
 from selfsv.errors import InputError
 from selfsv.scoring.conditions import DURATION, SESSION, conditions_of, read_speakers_table
 from selfsv.scoring.error_rates import equal_error_rate, operating_points
-from selfsv.scoring.evaluation import ScoredList, condition_rows
+from selfsv.scoring.evaluation import condition_rows
 from selfsv.scoring.measures import measures
+from selfsv.scoring.scored_lists import ScoredList
 from selfsv.scoring.units import units_of
 
 # As the file of VoxCeleb1 has it: tabs, spaces in its header, an identifier of its own in each row, and one set.

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from selfsv.artifacts import write_embeddings, write_table
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.runtime import Runtime
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
-from selfsv.settings.experiment import resolve
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.reading import read_file
 from tests.conftest import REPOSITORY, SPEECH, Packed
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=48, bottleneck=8, embedding=24, embedding_batchnorm=True)
@@ -38,7 +38,8 @@ class Experiment(NamedTuple):
 
 def experiment_in(folder: Path, packed: Packed, channels: int = 16) -> Experiment:
     """A finished experiment of one round, in `folder`."""
-    settings = resolve({**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "experiment": "small", "recipe": "strong", "rounds": 1})
+    defaults, strong = (read_file(REPOSITORY / name) for name in ("config.yaml", "systems/strong.yaml"))
+    settings = resolve({**overlaid(defaults, strong), "experiment": "small", "rounds": 1})
     encoder_settings, features = ENCODER.model_copy(update={"channels": channels}), FeatureSettings()
     for index in (0, 1):
         model = folder / f"iter_{index}" / "model.pt"

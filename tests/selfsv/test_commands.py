@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from selfsv.__main__ import main
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import FeatureSettings
 from tests.hostile.conftest import run_stage
@@ -364,12 +364,26 @@ def test_mistakes_end_in_one_message(call, arguments, message):
 def test_inspect_an_experiment_and_a_model(call, experiment):
     status, found, _ = call("inspect", experiment.folder, "--json", model=None)
     assert status == 0 and [row["system"] for row in found["systems"]] == ["iter_0", "iter_1"]
-    assert found["settings"]["recipe"] == "strong" and found["model"]["embedding"] == 24
+    assert found["settings"]["pretrain"]["dino"]["pairing"] == "all_but_same" and found["model"]["embedding"] == 24
     status, found, _ = call("inspect", experiment.model, "--json", model=None)
     assert found["model"]["parameters"] == sum(value.numel() for value in untrained(ENCODER, 80, 1, 1).parameters())
     assert found["model"]["provenance"]["iteration"] == 1 and found["model"]["mean_subtraction"] is True
     status, text, _ = call("inspect", experiment.folder, model=None)
     assert "ECAPA-TDNN of 16 channels" in text and "DLG-LC round 1" in text and "cosine after mean subtraction, s-norm" in text
+
+
+def test_an_experiment_of_an_earlier_version_is_inspected_and_exported(call, experiment, tmp_path):
+    """Its settings have a key `recipe`, which is gone."""
+    older = Path(shutil.copytree(experiment.folder, tmp_path / "older"))
+    settings = json.loads((older / "settings.json").read_text())
+    (older / "settings.json").write_text(json.dumps({**settings, "recipe": "strong"}))
+    status, found, _ = call("inspect", older, "--json", model=None)
+    assert status == 0 and found["settings"] == settings and found["model"]["mean_subtraction"] is True
+    assert call("inspect", older, model=None)[0] == 0
+    status, _, messages = call("export", older, "--into", tmp_path / "exported", model=None)
+    assert status == 0, messages
+    status, found, _ = call("inspect", tmp_path / "exported", "--json", model=None)
+    assert status == 0 and found["model"]["mean_subtraction"] is True
 
 
 def test_help_names_every_command(capsys):

@@ -19,7 +19,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
 from selfsv.inference.export import export
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.prepare.decoding import decode
 from selfsv.settings.audio import FeatureSettings

@@ -1,5 +1,7 @@
-"""The configuration: recipes, and mistakes that are refused by name."""
+"""The configuration: overlays, and mistakes that are refused by name."""
 
+import json
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -8,7 +10,7 @@ import yaml
 from snakemake.utils import update_config
 
 from selfsv.errors import SettingsError
-from selfsv.settings.experiment import OWN_SHARDS, RECIPES, overlaid, resolve
+from selfsv.settings.experiment import OWN_SHARDS, merged, overlaid, recorded, resolve
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import PretrainSettings
 
@@ -19,21 +21,28 @@ def with_keys(**changes: Any) -> dict[str, Any]:
     return {**MINIMAL, **changes}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_fills_every_key_that_is_left_empty(recipe):
-    experiment = resolve(with_keys(recipe=recipe)).model_dump()
-    for key, expected in RECIPES[recipe].items():
-        value = experiment
-        for part in key.split("."):
-            value = value[part]
-        assert value == expected, key
+@pytest.mark.parametrize("recipe", ["paper", "strong", None, 3])
+def test_a_recipe_is_refused_with_what_to_write_instead(recipe):
+    with pytest.raises(SettingsError) as caught:
+        resolve(with_keys(recipe=recipe))
+    message = str(caught.value)
+    assert "'recipe'" in message and "remove it" in message and "--configfile systems/strong.yaml mine.yaml" in message
+    assert len(message.splitlines()) == 1
 
 
-def test_an_explicit_value_beats_the_recipe():
-    experiment = resolve(with_keys(recipe="strong", pretrain={"dino": {"pairing": "short_to_long"}}))
-    assert (experiment.pretrain.dino.cosine_weight, experiment.pretrain.optimiser.final_learning_rate) == (0.0, 5e-5)
-    assert experiment.pretrain.dino.pairing == "short_to_long"
-    assert experiment.encoder.embedding_batchnorm is True
+@pytest.mark.parametrize("key", ["encoder.embedding_batchnorm", "pretrain.average_last", "pretrain.dino.pairing", "score.subtract_mean"])
+def test_a_key_that_is_left_empty_is_refused_by_name(key):
+    *parents, last = key.split(".")
+    changes: dict[str, Any] = {last: None}
+    for parent in reversed(parents):
+        changes = {parent: changes}
+    with pytest.raises(SettingsError, match=rf"'{re.escape(key)}'.*the key is empty; write a value, or remove the key"):
+        resolve(with_keys(**changes))
+
+
+def test_an_empty_key_stands_for_nothing_where_that_is_meant():
+    experiment = resolve(with_keys(pretrain={"optimiser": {"clip_gradient": None}}, noise={"path": None}))
+    assert experiment.pretrain.optimiser.clip_gradient is None and experiment.noise.path is None
 
 
 @pytest.mark.parametrize(
@@ -85,13 +94,27 @@ def test_a_job_depends_on_its_own_settings_alone():
 
 
 def test_clusters_within_ca_dino_are_prepared_like_the_pseudo_labels():
-    paper, strong = (
-        PretrainJob.of(resolve(with_keys(recipe=recipe, cluster={"clusters": 7, "whitening": 0.5}))) for recipe in ("paper", "strong")
-    )
-    assert (paper.preparation.subtract_mean, strong.preparation.subtract_mean) == (False, True)
-    assert strong.preparation.whitening == 0.5
-    other = PretrainJob.of(resolve(with_keys(recipe="strong", cluster={"clusters": 8, "whitening": 0.5})))
-    assert strong == other  # the number of pseudo labels is not CA-DINO's affair
+    job = PretrainJob.of(resolve(with_keys(cluster={"clusters": 7, "whitening": 0.5, "subtract_mean": True})))
+    assert (job.preparation.subtract_mean, job.preparation.whitening) == (True, 0.5)
+    assert not PretrainJob.of(resolve(MINIMAL)).preparation.subtract_mean
+    other = PretrainJob.of(resolve(with_keys(cluster={"clusters": 8, "whitening": 0.5, "subtract_mean": True})))
+    assert job == other  # the number of pseudo labels is not CA-DINO's affair
+
+
+@pytest.mark.parametrize("recipe", [{}, {"recipe": "strong"}], ids=["now", "of an earlier version"])
+def test_settings_of_a_run_are_read_again(tmp_path, recipe):
+    experiment = resolve(with_keys(pretrain={"dino": {"pairing": "all_but_same"}}, trials={"t": {"corpus": "train", "path": "x"}}))
+    (tmp_path / "settings.json").write_text(json.dumps({**experiment.model_dump(mode="json"), **recipe}))
+    assert recorded(tmp_path / "settings.json") == experiment
+
+
+@pytest.mark.parametrize("text", ["[1]", "", "{", '{"seed": 1}', '{"experiment": "x", "corpora": {}, "recipes": 1}'])
+def test_what_are_no_settings_of_a_run_is_named(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(str(tmp_path / "settings.json"))):
+        recorded(tmp_path / "settings.json")
+    with pytest.raises(SettingsError, match=r"lost\.json cannot be read: No such file"):
+        recorded(tmp_path / "lost.json")
 
 
 def test_settings_survive_the_command_line():
@@ -128,18 +151,39 @@ OWN = {"train": {"layout": "folder", "path": "mine"}}
     ],
 )
 def test_own_corpora_come_without_the_lists_and_shards_of_those_they_replace(overlay, corpora, trials, shards):
-    experiment = resolve(overlaid(merged(BASE, overlay), overlay))
+    experiment = resolve(overlaid(BASE, overlay))
     assert (list(experiment.corpora), list(experiment.trials), experiment.pack.shards) == (corpora, trials, shards)
 
 
 @pytest.mark.parametrize("overlay", [{"corpora": 3}, {"corpora": None}, {"corpora": OWN, "pack": 3}, {"corpora": OWN, "pack": None}])
 def test_an_overlay_of_the_wrong_shape_is_refused_by_name(overlay):
     with pytest.raises(SettingsError, match=r"config key '(corpora|pack)'"):
-        resolve(overlaid(merged(BASE, overlay), overlay))
+        resolve(overlaid(BASE, overlay))
 
 
-def merged(config: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """As Snakemake does."""
-    config = deepcopy(config)
-    update_config(config, overlay)
-    return config
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"a": {"c": 5}, "e": 6},
+        {"a": 3},
+        {"d": {"f": {"g": 1}}},
+        {"a": {"b": {"h": 1}, "c": None}},
+        {"a": {}},
+        {"a": None, "d": [{"i": 1}]},
+    ],
+)
+def test_keys_are_merged_as_snakemake_merges_files(changes):
+    config = {"a": {"b": 1, "c": {"x": 2}}, "d": 3, "l": [1, 2]}
+    before, expected = deepcopy((config, changes)), deepcopy(config)
+    update_config(expected, deepcopy(changes))
+    found = merged(config, changes)
+    assert found == expected and list(found) == list(expected)
+    assert (config, changes) == before
+
+
+def test_an_overlay_changes_neither_itself_nor_the_defaults():
+    overlay = {"corpora": OWN, "seed": 3}
+    before = deepcopy((BASE, overlay))
+    assert overlaid(BASE, overlay) != BASE
+    assert (BASE, overlay) == before

@@ -14,7 +14,8 @@ from torch._dynamo.utils import counters
 from selfsv.engine import runtime as runtimes
 from selfsv.engine.compilation import KERNELS, compile_forward, obstacle
 from selfsv.engine.runtime import add_arguments, runtime_from
-from selfsv.models.ecapa import EcapaTdnn, untrained
+from selfsv.models.ecapa import EcapaTdnn
+from selfsv.models.encoders import untrained
 from selfsv.settings.encoder import EncoderSettings
 
 ENCODER = EncoderSettings(channels=8, dilations=(2,), mfa_channels=12, bottleneck=4, embedding=6, embedding_batchnorm=False)

@@ -9,7 +9,7 @@ from selfsv.data.features import LogMel
 from selfsv.engine.extraction import by_length, extract_embeddings, pieces_of
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.fbank_statistics import FbankStatistics
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings

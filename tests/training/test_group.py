@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from joblib import Parallel, delayed
 from torch import nn
 
@@ -16,11 +17,16 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.processes import Group
-from selfsv.losses.redundancy import redundancy
-from selfsv.models.ecapa import FrameNorm, untrained
-from selfsv.models.synchronised import SynchronisedNorm, synchronise
+from selfsv.losses.contrastive import nt_xent, uniformity
+from selfsv.losses.koleo import koleo
+from selfsv.losses.mean_entropy import mean_entropy
+from selfsv.losses.redundancy import correlation_norm, redundancy
+from selfsv.losses.sinkhorn import sinkhorn
+from selfsv.models.ecapa import FrameNorm
+from selfsv.models.encoders import untrained
+from selfsv.models.synchronised import SyncFrameNorm, synchronise
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
-from tests.training.workshop import AWARE, ENCODER, Workshop, weights
+from tests.training.workshop import AWARE, CPU, ENCODER, Workshop, weights
 
 PROCESSES = 2
 
@@ -83,7 +89,9 @@ def test_batchnorm_of_parts_is_that_of_the_whole(norm, shape, sizes, tmp_path):
     def work(group: Group) -> dict[str, Any]:
         norm.load_state_dict(start)
         norm.zero_grad()
-        layer = SynchronisedNorm(norm, group.sum)
+        holder = nn.Sequential(norm)
+        synchronise(holder, CPU, group.sum)
+        (layer,) = holder
         part = values.split(list(sizes))[group.rank].clone().requires_grad_()
         output = layer(part)
         output.backward(outward.split(list(sizes))[group.rank])
@@ -100,12 +108,27 @@ def test_batchnorm_of_parts_is_that_of_the_whole(norm, shape, sizes, tmp_path):
         torch.testing.assert_close(member["state"], dict(norm.state_dict()), rtol=1e-4, atol=1e-5)
 
 
-def test_every_batchnorm_is_replaced_and_keeps_its_name():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_batchnorm_is_replaced_and_keeps_its_name(device):
     encoder = untrained(ENCODER, 80, 1, 0)
+    plain = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     names = list(encoder.state_dict())
-    synchronise(encoder, Group().sum)
-    assert not [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    synchronise(encoder, torch.device(device), Group().sum)
+    norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) == len(plain) and not {*map(id, plain)} & {*map(id, norms)}
+    assert all(isinstance(module, nn.SyncBatchNorm) for module in norms) == (device == "cuda")
     assert list(encoder.state_dict()) == names
+
+
+def test_the_norms_of_gpus_are_torchs_and_know_the_layout_of_frames():
+    """Torch's SyncBatchNorm takes any tensor where one process is alone; of several it takes those on GPUs only."""
+    plain = untrained(ENCODER, 80, 1, 0)
+    several = deepcopy(plain)
+    synchronise(several, torch.device("cuda"), Group().sum)
+    assert any(isinstance(module, SyncFrameNorm) for module in several.modules())
+    features = torch.randn(5, 60, 80)
+    torch.testing.assert_close(several(features), plain(features))
+    torch.testing.assert_close(several.state_dict(), plain.state_dict())
 
 
 def test_extraction_is_shared(packed, tmp_path):
@@ -129,7 +152,7 @@ def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
     def work(group: Group) -> dict[str, torch.Tensor]:
         encoder = untrained(ENCODER, 80, 1, 1).double()
         if group.size > 1:
-            synchronise(encoder, group.sum)
+            synchronise(encoder, CPU, group.sum)
         part = np.array_split(np.arange(7), group.size)[group.rank]
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(torch.Tensor, "float", torch.Tensor.double)
@@ -142,19 +165,31 @@ def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
         torch.testing.assert_close(member, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_redundancy_of_parts_is_that_of_the_whole(tmp_path):
-    """The value in every process, and each row's gradient when the processes' shares of the loss are added up."""
+OF_THE_WHOLE: dict[str, Callable[[torch.Tensor, Group], torch.Tensor]] = {
+    "redundancy": lambda rows, group: redundancy(rows, group.sum),
+    "correlation_norm": lambda rows, group: correlation_norm(rows, group.sum),
+    "mean_entropy": lambda rows, group: mean_entropy(rows.softmax(-1), group.sum),
+    "uniformity": lambda rows, group: uniformity(group.whole(F.normalize(rows, dim=-1), 1)[0]),
+    "koleo": lambda rows, group: koleo(rows, *group.whole(rows, 1)),
+    "nt_xent": lambda rows, group: nt_xent(F.normalize(rows, dim=-1)[:2], *group.whole(F.normalize(rows, dim=-1)[:2], 1), 0.2),
+    "sinkhorn": lambda rows, group: (rows * sinkhorn(rows.detach().softmax(-1), 3, group.sum)).sum(dim=-1).mean(),
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_WHOLE)
+def test_losses_of_parts_are_those_of_the_whole(name, tmp_path):
+    """The sum of the processes' shares, and each row's gradient of it, also where a row meets those of another process."""
     embeddings = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0)) @ torch.ones(5, 5).triu() + 2
 
     def work(group: Group) -> tuple[torch.Tensor, torch.Tensor]:
         part = embeddings.tensor_split([4] if group.size > 1 else [], dim=1)[group.rank].clone().requires_grad_()
-        value = redundancy(part, group.sum)
-        (value * part.shape[1] / embeddings.shape[1]).backward()
+        value = OF_THE_WHOLE[name](part, group) * part.shape[1] / embeddings.shape[1]
+        value.backward()
         return value.detach(), part.grad
 
     value, gradient = work(Group())
     members = together(work, tmp_path / "group")
-    assert all(member[0].item() == pytest.approx(value.item(), rel=1e-5) for member in members)
+    assert sum(member[0].item() for member in members) == pytest.approx(value.item(), rel=1e-5)
     torch.testing.assert_close(torch.cat([member[1] for member in members], dim=1), gradient, rtol=1e-4, atol=1e-5)
 
 
@@ -192,18 +227,18 @@ def test_two_processes_train_as_one(name, packed, banks, packed_faces, tmp_path)
 
 def outcome(method, rows) -> dict[str, Any]:
     """What a training leaves behind, as plain tensors and numbers."""
-    branches = getattr(method, "branches", None) or ([method.voice] if hasattr(method, "voice") else [])
-    learners = branches or [getattr(method, "learner", method)]
-    optimisers = [learner._optimiser for learner in learners]
+    modalities = getattr(method, "modalities", [])
+    networks = [modality.network for modality in modalities] or [getattr(method, "network", method)]
+    optimisers = [network._optimiser for network in networks]
     figures = ("loss", "loss_redundancy", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
     found: dict[str, Any] = {
         "weights": dict(weights(method)),
         "figures": [[row[name] for name in figures if name in row] for row in rows],
         "momentum": [torch.cat([slot["momentum_buffer"].flatten() for slot in one.state.values()]) for one in optimisers],
     }
-    if hasattr(method, "learner"):
+    if hasattr(method, "network"):
         return found
-    if not branches:
-        return {**found, "centre": method.centre, "clusters": method._labels}
+    if not modalities:
+        return {**found, "centre": method.objective.centre, "clusters": method._clusters}
     found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]
-    return {**found, "recorded": [torch.from_numpy(branch.recorded()[0]) for branch in branches]}
+    return {**found, "recorded": [torch.from_numpy(modality.gate.recorded()[0]) for modality in modalities]}

@@ -44,7 +44,7 @@ COMMON = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_code_of_training_knows_the_file(stage):
-    for file in source_files(REPOSITORY / "pipeline" / f"{stage}.py", REPOSITORY, REPOSITORY / "selfsv" / "settings"):
+    for file in source_files(f"pipeline.{stage}", without="selfsv.settings"):
         assert "speakers.parquet" not in Path(file).read_text(encoding="utf-8"), file
 
 
@@ -52,7 +52,7 @@ def test_what_reads_labels_is_used_by_fine_tuning_alone():
     """And by no stage that the self-supervised systems come from."""
     reader = REPOSITORY / "selfsv" / "data" / "labelled.py"
     scripts = [path for path in sorted((REPOSITORY / "pipeline").glob("*.py")) if path.name != "__init__.py"]
-    assert [path.stem for path in scripts if reader in source_files(path, REPOSITORY)] == ["finetune"]
+    assert [path.stem for path in scripts if reader in source_files(f"pipeline.{path.stem}")] == ["finetune"]
 
 
 def test_no_training_stage_opens_the_file(packed, banks, tmp_path):

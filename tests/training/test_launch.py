@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
+from selfsv.engine.checkpoints import TERMINATED
 from selfsv.engine.launch import launched, port_of
-from selfsv.engine.loop import TERMINATED
 from selfsv.errors import InputError
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.jobs import TrainJob

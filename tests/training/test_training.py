@@ -10,23 +10,18 @@ import pytest
 import torch
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
-from selfsv.data.batches import TrainCrops, epoch_batches
-from selfsv.data.crops import ClusterPartners
+from selfsv.data.batches import ClusterPartners, TrainCrops, epoch_batches
 from selfsv.data.features import LogMel
-from selfsv.engine.checkpoints import StateFile
-from selfsv.engine.loop import TERMINATED, extra_epoch, fit
+from selfsv.engine.checkpoints import TERMINATED, StateFile
+from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.loop import ExtraEpoch, fit
 from selfsv.engine.processes import Group
 from selfsv.errors import InputError, TrainingError
 from selfsv.losses.aam import aam_loss
 from selfsv.losses.loss_gate import Mixture, crossing
-from selfsv.methods import modality_trainer
-from selfsv.methods.dlg_lc import GatedTraining
-from selfsv.methods.modality_trainer import ModalityTrainer
-from selfsv.models.ecapa import untrained
+from selfsv.methods import dlg_lc
 from selfsv.settings.audio import FeatureSettings
-from selfsv.settings.section import validated
-from selfsv.settings.train import TrainSettings
-from tests.training.workshop import ENCODER, METHODS, TRAIN, Workshop, assert_same, weights, without_time
+from tests.training.workshop import METHODS, Workshop, assert_same, weights, without_time
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,9 +78,11 @@ def test_training_learns(workshop, tmp_path):
     assert np.mean([row["loss"] for row in rows[-5:]]) < 0.6 * rows[0]["loss"]
 
 
-def test_clusters_are_drawn_from_as_the_schedule_says(workshop, tmp_path):
+def test_clusters_are_drawn_from_as_the_schedule_says(workshop, tmp_path, monkeypatch):
     seen: list[ClusterPartners | None] = []
-    method = workshop.pretraining(seen, epochs=4, cluster_aware={"start_epoch": 2, "every_epochs": 1, "clusters": 6})
+    method = workshop.pretraining(epochs=4, cluster_aware={"start_epoch": 2, "every_epochs": 1, "clusters": 6})
+    views = method.objective.views
+    monkeypatch.setattr(method.objective, "views", lambda partners: seen.append(partners) or views(partners))
     rows = workshop.trained(method, tmp_path)
     assert [partners is not None for partners in seen] == [False, False, True, True]
     assert [row["clusters"] for row in rows] == [0, 0, 6, 6]
@@ -94,19 +91,19 @@ def test_clusters_are_drawn_from_as_the_schedule_says(workshop, tmp_path):
 def test_without_ema_the_teacher_is_a_copy_of_the_student(workshop, tmp_path):
     method = workshop.pretraining(dino={"ema": "none"}, epochs=1)
     workshop.trained(method, tmp_path)
-    for teacher, student in zip(method.teacher.parameters(), method.student.parameters(), strict=True):
+    for teacher, student in zip(method.objective.teacher.parameters(), method.objective.student.parameters(), strict=True):
         assert torch.equal(teacher, student)
 
 
 def test_last_layer_stands_still_at_first(workshop, tmp_path):
     method = workshop.pretraining(epochs=1)
-    before = method.student.head.prototypes.weight.detach().clone()
+    before = method.objective.student.head.prototypes.weight.detach().clone()
     workshop.trained(method, tmp_path)
     # Weight decay is part of the optimiser's step on a gradient, so nothing at all happens without one.
-    assert torch.equal(method.student.head.prototypes.weight, before)
+    assert torch.equal(method.objective.student.head.prototypes.weight, before)
     later = workshop.pretraining(epochs=1, optimiser={"freeze_last_layer_epochs": 0})
     workshop.trained(later, tmp_path / "later")
-    assert not torch.equal(later.student.head.prototypes.weight, before)
+    assert not torch.equal(later.objective.student.head.prototypes.weight, before)
 
 
 def test_the_recorded_loss_is_the_clean_one(workshop, tmp_path):
@@ -119,8 +116,9 @@ def test_the_recorded_loss_is_the_clean_one(workshop, tmp_path):
     batch = TrainCrops(workshop.corpus, workshop.sampler, 1.0, 1, 1)[indices]
     waves = batch.clean.samples[0].float()
     features = LogMel(FeatureSettings())(waves / waves.abs().amax(dim=1, keepdim=True))
+    network = method.modalities[0].network
     with torch.no_grad():
-        cosines = method.voice.classifier(method.voice.encoder.train()(features))
+        cosines = network.classifier(network.encoder.train()(features))
         expected = aam_loss(cosines, method._labels[batch.utterances], 32.0, 0.2)
     np.testing.assert_allclose(recorded["loss_clean"].to_numpy()[indices.utterances], expected.numpy(), rtol=1e-4, atol=1e-5)
     assert list(recorded["utterance"]) == list(workshop.corpus.utterances)
@@ -150,9 +148,7 @@ def test_gate_modes(mode, workshop, tmp_path):
 
 def test_labels_of_one_class_are_warned_of(workshop, tmp_path):
     labels = torch.zeros(len(workshop.corpus), dtype=torch.int64)
-    settings = validated(TrainSettings, {**TRAIN, "epochs": 2})
-    voice = ModalityTrainer("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 1, np.ones(len(labels), bool), workshop.runtime())
-    method = GatedTraining(settings, voice, labels, 1, 1, workshop.features, workshop.segments(settings))
+    method = workshop.gated(labels, epochs=2)
     assert all("one class" in row["warning"] for row in workshop.trained(method, tmp_path / "one"))
     assert not any("one class" in row["warning"] for row in workshop.trained(workshop.gated(epochs=2), tmp_path / "six"))
 
@@ -183,11 +179,9 @@ def test_weights_that_went_bad_in_the_last_step_are_not_saved(name, workshop, tm
 
 
 def trained_encoder(method) -> torch.nn.Module:
-    if hasattr(method, "student"):
-        return method.student.encoder
-    if hasattr(method, "branches"):
-        return method.branches.face.encoder
-    return (method.voice if hasattr(method, "voice") else method.learner).encoder
+    if hasattr(method, "objective"):
+        return method.objective.trained.encoder
+    return (method.modalities[-1].network if hasattr(method, "modalities") else method.network).encoder
 
 
 @pytest.mark.parametrize("processes", [1, 1000])
@@ -208,32 +202,38 @@ def test_history_has_the_norm_before_clipping_and_the_rate_that_was_used(name, w
 
 
 def test_clusters_are_of_embeddings_prepared_as_for_the_pseudo_labels(workshop, tmp_path):
-    method = workshop.pretraining(epochs=2, cluster_aware={"start_epoch": 1, "every_epochs": 1, "clusters": 6})
-    clustered = []
+    aware = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
+    method = workshop.pretraining({"subtract_mean": True, "whitening": 0.5}, epochs=2, cluster_aware=aware)
+    embeddings, original = [], method.begin_epoch
 
-    def prepare(embeddings: np.ndarray) -> np.ndarray:
-        clustered.append(centred_unit(embeddings, subtract_mean=True))
-        return clustered[-1]
+    def begin_epoch(epoch: int):
+        encoder, log_mel = method.objective.encoder, workshop.features.log_mel
+        embeddings.append(extract_embeddings(encoder, log_mel, workshop.corpus, workshop.runtime()))
+        return original(epoch)
 
-    method._prepare = prepare
+    method.begin_epoch = begin_epoch
     workshop.trained(method, tmp_path)
-    (unit,) = clustered
-    expected = spherical_kmeans(unit, 6, iterations=25, points_per_cluster=256, restarts=1, seed=1 + 1).labels
-    assert (method._labels.numpy() == expected).all()
+    unit = centred_unit(embeddings[1], subtract_mean=True, whitening=0.5)
+    effort: dict[str, Any] = {"iterations": 25, "points_per_cluster": 256, "restarts": 1, "seed": 1 + 1}
+    expected = spherical_kmeans(unit, 6, **effort).labels
+    assert (method._clusters.numpy() == expected).all()
+    plain = spherical_kmeans(centred_unit(embeddings[1], subtract_mean=False), 6, **effort).labels
+    assert (plain != expected).any()
 
 
 def test_statistics_of_an_average_take_a_bounded_number_of_batches(workshop, tmp_path, monkeypatch):
     method = workshop.gated(average_last=2)
     workshop.trained(method, tmp_path)
-    monkeypatch.setattr(modality_trainer, "BATCHES_FOR_STATISTICS", 4)
+    monkeypatch.setattr(dlg_lc, "INPUTS_FOR_STATISTICS", 4)
     read = []
 
-    def batches():
-        for batch in extra_epoch(method, len(workshop.corpus), workshop.runtime()):
-            read.append(batch)
-            yield batch
+    class Batches:
+        def __iter__(self):
+            for batch in ExtraEpoch(method, len(workshop.corpus), workshop.runtime()):
+                read.append(batch)
+                yield batch
 
-    method.finalize(batches)
+    method.finish(Batches())
     assert len(read) == 2  # each gives a clean and an augmented one
 
 
@@ -245,11 +245,15 @@ def test_a_collapse_stops_the_run_where_asked_for(workshop, tmp_path):
 
 
 def test_redundancy_elimination_keeps_more_directions_of_the_embedding_in_use(workshop, tmp_path):
+    def student_embeddings(method) -> np.ndarray:
+        encoder, log_mel = method.objective.student.encoder, workshop.features.log_mel
+        return extract_embeddings(encoder, log_mel, workshop.corpus, workshop.runtime())
+
     def directions(weight: float) -> float:
         """(sum of variances) squared over the sum of their squares: the number of directions, if all in use were used alike."""
         method = workshop.pretraining(dino={"redundancy_weight": weight}, optimiser={"learning_rate": 2.0, "warmup_epochs": 1}, epochs=6)
         workshop.trained(method, tmp_path / str(weight))
-        variances = np.linalg.eigvalsh(np.cov(method._extract(method.student.encoder), rowvar=False))
+        variances = np.linalg.eigvalsh(np.cov(student_embeddings(method), rowvar=False))
         return variances.sum() ** 2 / np.square(variances).sum()
 
     assert directions(10.0) > 1.3 * directions(0.0)

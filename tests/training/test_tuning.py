@@ -15,10 +15,10 @@ from selfsv.artifacts import write_embeddings
 from selfsv.data.labelled import draw_labelled
 from selfsv.errors import InputError
 from selfsv.methods.finetuning import FINETUNING, knowing_classifier
-from selfsv.models.ecapa import untrained
+from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.settings.section import validated
 from selfsv.settings.train import AamTraining
 from tests.training.workshop import ENCODER, TUNE, Workshop, assert_same, weights
@@ -116,7 +116,9 @@ def stage(packed, banks, tmp_path, monkeypatch):
         folder = tmp_path / name
         folder.mkdir()
         tune = validated(AamTraining, {**TUNE, **changes})
-        job = TuneJob(seed=1, features=FeatureSettings(), encoder=ENCODER, augmentation=AugmentationSettings(), tune=tune)
+        job = TuneJob(seed=1, augmentation=AugmentationSettings(), tune=tune)
+        if "--start" not in options:
+            job = CompleteTuneJob(**dict(job), features=FeatureSettings(), encoder=ENCODER)
         arguments: list[object] = ["--settings", job.to_json(), "--manifest", packed.paths[0], "--audio", *packed.paths[1]]
         arguments += ["--noise", banks[0], "--rirs", banks[1], "--state", folder / "state", "--device", "cpu", "--threads", 1]
         arguments += ["--history", folder / "history.parquet", "--model", folder / "model.pt", *options]
@@ -240,7 +242,7 @@ def test_a_round_ends_as_the_mean_of_its_last_checkpoints(workshop, tmp_path):
     states, original = [], method.end_epoch
 
     def end_epoch(epoch: int):
-        states.append({name: value.clone() for name, value in method.voice.encoder.state_dict().items()})
+        states.append({name: value.clone() for name, value in method.weights("audio").items()})
         return original(epoch)
 
     method.end_epoch = end_epoch

@@ -11,29 +11,25 @@ from torch import Tensor
 
 from selfsv.data.augment import AugmentationSampler, Augmenter
 from selfsv.data.banks import load_bank
-from selfsv.data.batches import FeatureExtractor, PretrainCrops, TrainCrops, TuneCrops
+from selfsv.data.batches import FeatureExtractor
 from selfsv.data.corpus import PackedCorpus
-from selfsv.data.crops import ClusterPartners
-from selfsv.data.face_augment import FaceInput
-from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.faces import PackedFaces
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import StateFile
-from selfsv.engine.extraction import extract_embeddings
-from selfsv.engine.loop import extra_epoch, fit
+from selfsv.engine.loop import fit
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
-from selfsv.methods.audio_visual import AudioVisualTraining, ModalityTrainers
-from selfsv.methods.ca_dino import Pretraining
-from selfsv.methods.dlg_lc import GatedTraining
+from selfsv.methods.audio_visual import AudioVisualDlgLc
+from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
-from selfsv.methods.learner import AamLearner
-from selfsv.methods.modality_trainer import ModalityTrainer
-from selfsv.models.ecapa import untrained
-from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.methods.inputs import Inputs
+from selfsv.methods.pretraining import Pretraining
+from selfsv.models.encoders import untrained
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from selfsv.settings.clustering import PreparationSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import validated
 from selfsv.settings.train import AamTraining, TrainSettings
@@ -82,68 +78,52 @@ class Workshop:
     def runtime(self, workers: int = 0) -> Runtime:
         return self.runtime_of(self.group, workers, self.device)
 
-    def pretraining(self, seen: list[ClusterPartners | None] | None = None, **changes: Any) -> Pretraining:
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs(self.corpus, self.sampler, self.features)
+
+    def job(self, **more: Any) -> dict[str, Any]:
+        return {"seed": 1, "features": FeatureSettings(), "encoder": ENCODER, "augmentation": self.augmentation, **more}
+
+    def pretraining(self, preparation: dict[str, Any] | None = None, **changes: Any) -> Pretraining:
         settings = validated(PretrainSettings, {**PRETRAIN, **changes})
+        prepared = PreparationSettings(**{"subtract_mean": False, **(preparation or {})})
+        return Pretraining(PretrainJob(**self.job(pretrain=settings, preparation=prepared)), self.inputs, self.runtime())
 
-        def crops(partners: ClusterPartners | None) -> PretrainCrops:
-            if seen is not None:
-                seen.append(partners)
-            return PretrainCrops(self.corpus, self.sampler, settings.crops, 1, partners)
+    @property
+    def labels(self) -> Tensor:
+        """[N] the talkers, as numbers."""
+        return torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
 
-        def extract(encoder: torch.nn.Module) -> np.ndarray:
-            return extract_embeddings(encoder, LogMel(FeatureSettings()), self.corpus, self.runtime())
-
-        return Pretraining(settings, untrained(ENCODER, 80, 1, 0), 12, 1, self.runtime(), self.features, crops, extract)
-
-    def gated(self, **changes: Any) -> GatedTraining:
-        settings = validated(TrainSettings, {**TRAIN, **changes})
-        labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
-        voice = ModalityTrainer("audio", settings, untrained(ENCODER, 80, 1, 1), 12, 6, np.ones(len(labels), bool), self.runtime())
-        return GatedTraining(settings, voice, labels, 1, 1, self.features, self.segments(settings))
+    def gated(self, labels: Tensor | None = None, **changes: Any) -> DlgLc:
+        job = TrainJob(**self.job(train=validated(TrainSettings, {**TRAIN, **changes})))
+        return DlgLc(job, self.inputs, self.labels if labels is None else labels, 1, self.runtime())
 
     def tuning(self, **changes: Any) -> Tuning:
         """Fine-tuning on the talkers, from random weights."""
-        settings = validated(AamTraining, {**TUNE, **changes})
+        job = CompleteTuneJob(**self.job(tune=validated(AamTraining, {**TUNE, **changes})))
         encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(12, 6, 1, FINETUNING)
-        learner = AamLearner(settings, encoder, classifier, self.runtime())
-        crops = TuneCrops(self.corpus, self.sampler, settings.crop_seconds, 1, FINETUNING)
         labels = torch.from_numpy(pd.factorize(np.array(self.packed.speakers))[0])
-        return Tuning("tuning", settings, learner, labels, 1, FINETUNING, self.features, crops)
+        return Tuning("tuning", job, self.inputs, encoder, classifier, labels, FINETUNING, self.runtime())
 
-    def segments(self, settings: TrainSettings) -> TrainCrops:
-        return TrainCrops(self.corpus, self.sampler, settings.crop_seconds, 1, 1)
-
-    def audio_visual(self, **changes: Any) -> AudioVisualTraining:
-        settings = validated(TrainSettings, {**TRAIN, **changes})
-        labels = torch.tensor([sorted(set(self.packed.speakers)).index(speaker) for speaker in self.packed.speakers])
+    def audio_visual(self, **changes: Any) -> AudioVisualDlgLc:
         faces = PackedFaces(*self.packed_faces, self.corpus.utterances)
-        present = np.ones(len(labels), bool), faces.count > 0
-        encoders = untrained(ENCODER, 80, 1, 1), untrained_face_encoder(FACE_ENCODER, 1, 1)
-        branches = ModalityTrainers(
-            *(
-                ModalityTrainer(modality, settings, encoder, 12, 6, who, self.runtime(), several=True)
-                for modality, encoder, who in zip(("audio", "face"), encoders, present, strict=True)
-            )
-        )
-        pairs = AudioVisualCrops(self.segments(settings), faces, FaceAugmentationSettings(), 1, 1)
-        return AudioVisualTraining(settings, branches, labels, 1, 1, self.features, FaceInput(32, self.device), pairs)
+        more = {"require_face": False, "face_encoder": FACE_ENCODER, "face_augmentation": FaceAugmentationSettings()}
+        job = TrainAvJob(**self.job(train=validated(TrainSettings, {**TRAIN, **changes}), **more))
+        return AudioVisualDlgLc(job, self.inputs, faces, self.labels, 1, self.runtime())
 
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
-        runtime = self.runtime(workers)
-        rows = fit(method, len(self.corpus), runtime, StateFile(folder, "test", "key"), folder / "tensorboard")
-        if hasattr(method, "finalize"):
-            method.finalize(lambda: extra_epoch(method, len(self.corpus), runtime))
-        return rows
+        return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), folder / "tensorboard")
 
 
 def weights(method) -> dict[str, Tensor]:
     if isinstance(method, Pretraining):
         return method.exported()
     if isinstance(method, Tuning):
-        return method.learner.encoder.state_dict()
-    if isinstance(method, GatedTraining):
-        return method.voice.encoder.state_dict()
-    return {f"{branch.modality}.{name}": value for branch in method.branches for name, value in branch.encoder.state_dict().items()}
+        return method.network.encoder.state_dict()
+    if type(method) is DlgLc:
+        return method.weights("audio")
+    return {f"{one.name}.{name}": value for one in method.modalities for name, value in one.network.encoder.state_dict().items()}
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -156,6 +136,22 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
 
 
+# Every objective of stage I, with all of its terms, in sizes of a test. The queue is no multiple of the batch.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "dino": {"method": "dino", "dino": {"redundancy_weight": 0.04}},
+    "simclr": {"method": "contrastive", "contrastive": {"margin": 0.1, "invariance_weight": 0.1}},
+    "prototypical": {
+        "method": "contrastive",
+        "contrastive": {"loss": "angular_prototypical", "adversary_weight": 3.0, "adversary_hidden": 8},
+    },
+    "equilibrium": {"method": "contrastive", "contrastive": {"loss": "angular_contrastive", "uniformity_weight": 1.0}},
+    "moco": {"method": "momentum_contrast", "momentum_contrast": {"queue": 20, "momentum": 0.9}},
+    "sdpn": {
+        "method": "sdpn",
+        "crops": {**CROPS, "long_crops": 1},
+        "sdpn": {"hidden": 16, "bottleneck": 8, "prototypes": 12, "correlation_weight": 0.1},
+    },
+}
 AWARE = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
 METHODS = {
     "pretraining": lambda workshop: workshop.pretraining(),

@@ -51,9 +51,11 @@ import json, pathlib, sys
 arguments = dict(zip(sys.argv[1:], sys.argv[2:]))
 for option in {outputs!r}:
     pathlib.Path(arguments["--" + option]).write_text(" ".join(sys.argv))
+for option in ("--log", "--table"):
+    if option in arguments:
+        pathlib.Path(arguments[option]).write_text("the " + option[2:] + " of {stage}")
 with open("calls.jsonl", "a") as file:
     file.write(json.dumps(["{stage}", sys.argv[1:]]) + "\\n")
-print("the table of", "{stage}")
 """
 CONFIG: dict[str, Any] = {
     "experiment": "tiny",
@@ -153,6 +155,10 @@ class Workshop:
         blocks = [(name, text) for name, text in blocks if name != "all"]
         outputs = [file for _, text in blocks for line in re.findall(r"^ +output: (.*)", text, re.MULTILINE) for file in line.split(", ")]
         return Plan(Counter(name for name, _ in blocks), frozenset(file.removeprefix("results/tiny/") for file in outputs))
+
+    def calls(self) -> list[tuple[str, list[str]]]:
+        """Each stage that was called, and its arguments."""
+        return [(stage, arguments) for stage, arguments in map(json.loads, (self.folder / "calls.jsonl").read_text().splitlines())]
 
     def append(self, path: str, text: str = "\n# A comment that was not there before.\n") -> None:
         """Edit a file."""

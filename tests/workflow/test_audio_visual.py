@@ -1,6 +1,5 @@
 """The audio-visual variant of the workflow: what it adds, and that an audio-only user pays nothing for it."""
 
-import json
 import re
 import shutil
 from itertools import pairwise
@@ -11,7 +10,8 @@ from selfsv.scoring.systems import BASELINES
 from selfsv.settings.data import Corpus
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.jobs import TrainAvJob
-from tests.workflow.conftest import REPOSITORY, Workshop, build
+from tests.benchmarks.command_lines import assert_understood
+from tests.workflow.conftest import Workshop, build
 from workflow.imports import external_modules, source_files
 
 VISUAL = {"adopt", "videos", "faces", "face_manifest", "train_av", "extract_av", "modalities"}
@@ -35,8 +35,7 @@ def watched(tmp_path_factory, server) -> Workshop:
 
 def calls(workshop: Workshop, stage: str) -> list[dict[str, str]]:
     """The options of each call of a stage."""
-    lines = map(json.loads, (workshop.folder / "calls.jsonl").read_text().splitlines())
-    return [dict(pairwise(arguments)) for name, arguments in lines if name == stage]
+    return [dict(pairwise(arguments)) for name, arguments in workshop.calls() if name == stage]
 
 
 def test_an_audio_experiment_runs_nothing_of_it(finished):
@@ -45,18 +44,22 @@ def test_an_audio_experiment_runs_nothing_of_it(finished):
 
 @pytest.mark.parametrize("stage", AUDIO_STAGES)
 def test_no_audio_stage_depends_on_its_code(stage):
-    script = REPOSITORY / "pipeline" / f"{stage}.py"
-    files = source_files(script, REPOSITORY, REPOSITORY / "selfsv" / "settings")
+    files = source_files(f"pipeline.{stage}", without="selfsv.settings")
     assert not [file for file in files if re.match("face|frames|videos|audio_visual|resnet", file.stem)]
-    assert not {"torchvision", "facenet_pytorch", "PIL"} & external_modules(script, REPOSITORY)
+    assert not {"torchvision", "facenet_pytorch", "PIL"} & external_modules(f"pipeline.{stage}")
 
 
 def test_stages_get_their_settings(watched):
     for stage, section in {"videos": Corpus, "faces": DetectionSettings, "train_av": TrainAvJob}.items():
         for options in calls(watched, stage):
-            section.read(options["--settings"])
+            section.read(str(watched.folder / options["--settings"]))
     assert len(calls(watched, "faces")) == 2
     assert [options["--max-without-face"] for options in calls(watched, "face_manifest")] == ["0.1"]
+
+
+def test_scripts_know_the_options_that_their_rules_give(watched, monkeypatch):
+    for stage, arguments in watched.calls():
+        assert_understood(f"pipeline.{stage}", arguments, monkeypatch)
 
 
 def test_rounds_are_trained_and_extracted_with_faces_and_tests_without(watched):
@@ -77,8 +80,7 @@ def test_first_labels_are_of_voices_and_later_ones_of_both(watched):
 
 
 def test_only_listing_figures_and_comparisons_are_given_the_speakers(watched):
-    lines = map(json.loads, (watched.folder / "calls.jsonl").read_text().splitlines())
-    knowing = {stage for stage, arguments in lines if any("speakers.parquet" in argument for argument in arguments)}
+    knowing = {stage for stage, arguments in watched.calls() if any("speakers" in argument for argument in arguments)}
     assert knowing == {"listing", "metrics", "quality", "modalities"}
 
 
@@ -112,6 +114,7 @@ def test_rounds_may_start_from_another_experiments_model(fresh):
     (fresh.folder / "ca-dino.pt").write_text("a model")
     fresh.configure(initial_model="ca-dino.pt")
     told = fresh.run()
-    assert "pretrain" not in {json.loads(line)[0] for line in (fresh.folder / "calls.jsonl").read_text().splitlines()}
-    assert calls(fresh, "adopt") == [{"--initial-model": "ca-dino.pt", "ca-dino.pt": "--model", "--model": "results/tiny/iter_0/model.pt"}]
+    assert "pretrain" not in {stage for stage, _ in fresh.calls()}
+    [options] = calls(fresh, "adopt")
+    assert (options["--initial-model"], options["--model"]) == ("ca-dino.pt", "results/tiny/iter_0/model.pt")
     assert "the table of metrics" in told

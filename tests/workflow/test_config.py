@@ -7,16 +7,19 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from selfsv.settings.data import Corpus, TrialList
-from selfsv.settings.experiment import RECIPES, Experiment, resolve
-from workflow import schema
+from selfsv.settings.experiment import Experiment, overlaid, resolve
+from selfsv.settings.reading import read_file
+from workflow import reference, schema
 from workflow.imports import external_modules
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,13 +28,19 @@ CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
 DISTRIBUTIONS = {"PIL": "pillow", "facenet_pytorch": "facenet-pytorch", "yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a section and its default."""
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of a section that is no section itself."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{prefix}{name}.")
+            yield from fields_of(field.annotation, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", field.default
+            yield f"{prefix}{name}", field
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted key."""
+    for key, value in values.items():
+        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
 
 
 def value(key: str) -> Any:
@@ -42,7 +51,7 @@ def value(key: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize(("key", "default"), list(leaves(Experiment)))
+@pytest.mark.parametrize(("key", "default"), [(key, field.default) for key, field in fields_of(Experiment)])
 def test_config_spells_out_every_key_with_its_default(key, default):
     written = value(key)
     if default is not PydanticUndefined and key != "trials":
@@ -60,21 +69,81 @@ def test_every_line_with_a_key_has_a_comment():
     assert not [line for line in lines if re.match(r"\s*[\w-]+:", line) and " # " not in line and ":  # " not in line]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_fills_every_key_that_is_left_empty(recipe):
-    governed, optional = set(RECIPES[recipe]), {"initial_model", "noise.path", "rirs.path", "finetune.corpus"}
-    assert {key for key, default in leaves(Experiment) if default is None} == governed | optional
-    assert {key for key in governed if value(key) is not None} == set()
-    resolved = resolve({**CONFIG, "recipe": recipe}).model_dump()
-    for key, filled in RECIPES[recipe].items():
-        section = resolved
-        for part in key.split("."):
-            section = section[part]
-        assert section == filled
+def test_where_a_key_may_be_empty_its_description_says_what_that_means():
+    fields = {**dict(fields_of(Experiment)), **{f"corpora.{name}": field for name, field in Corpus.model_fields.items()}}
+    optional = {key: field.description for key, field in fields.items() if NoneType in get_args(field.annotation)}
+    clipping = {f"{section}.optimiser.clip_gradient" for section in ("pretrain", "train", "large_margin", "finetune")}
+    paths = {"initial_model", "noise.path", "rirs.path", "corpora.video", "corpora.extension"}
+    assert optional.keys() == clipping | paths | {"finetune.corpus"}
+    assert not [key for key, description in optional.items() if "empty:" not in description]
+
+
+def test_later_recipe_names_what_it_changes_and_nothing_else():
+    strong = read_file(REPOSITORY / "systems" / "strong.yaml")
+    paper, changed = (dict(flat(resolve(overlaid(CONFIG, overlay)).model_dump())) for overlay in ({}, strong))
+    named = dict(flat(strong))
+    assert {key: changed[key] for key in named} == named
+    assert {key for key in paper if paper[key] != changed[key]} == named.keys() - {"pretrain.dino.teacher_temperature_start"}
+
+
+def test_later_recipe_is_the_published_one():
+    """examples/voxceleb/v3/dino/conf/ecapa_tdnn.yaml of WeSpeaker, under our keys; what it shares with the paper included."""
+    experiment = resolve(overlaid(CONFIG, read_file(REPOSITORY / "systems" / "strong.yaml")))
+    pretrain, encoder = experiment.pretrain, experiment.encoder
+    crops, dino, optimiser = pretrain.crops, pretrain.dino, pretrain.optimiser
+    assert (encoder.embedding, encoder.embedding_batchnorm, pretrain.head.batchnorm, pretrain.head.prototypes) == (192, True, True, 65536)
+    assert (crops.long_crops, crops.long_seconds, crops.short_crops, crops.short_seconds) == (2, 3.0, 4, 2.0)
+    assert (dino.teacher_temperature_start, dino.teacher_temperature, dino.student_temperature) == (0.04, 0.07, 0.1)
+    assert dino.teacher_temperature_epochs == 0.2 * pretrain.epochs == 0.2 * 150
+    assert (dino.centre_momentum, dino.ema_start, optimiser.clip_gradient, optimiser.freeze_last_layer_epochs) == (0.9, 0.996, 3.0, 1)
+    assert (optimiser.learning_rate, optimiser.final_learning_rate, optimiser.warmup_epochs) == (0.2, 0.00005, 20)
+    assert (optimiser.weight_decay, pretrain.average_last) == (0.00005, 10)
+
+
+def test_every_value_of_the_later_recipe_has_its_source():
+    lines = (REPOSITORY / "systems" / "strong.yaml").read_text().splitlines()
+    assert not [line for line in lines if re.match(r"\s*[\w-]+: *[^\s#]", line) and not re.search(r" # .*\[(WeSpeaker|ours)", line)]
 
 
 def test_schema_is_that_of_the_settings():
     assert json.loads(schema.SCHEMA.read_text()) == json.loads(schema.text()), "run: python -m workflow.schema"
+
+
+def test_reference_and_comments_are_the_settings_descriptions():
+    assert reference.REFERENCE.read_text() == reference.reference(), "run: python -m workflow.reference"
+    assert reference.CONFIG.read_text() == reference.commented(reference.CONFIG.read_text()), "run: python -m workflow.reference"
+
+
+def test_reference_has_a_row_for_every_key_and_its_default():
+    """Read back as a reader would: the heading's group and the row's key, the default as YAML."""
+    fields = dict(fields_of(Experiment))
+    for name, model in (("corpora", Corpus), ("trials", TrialList)):
+        fields |= {f"{name}.{{name}}.{key}": field for key, field in model.model_fields.items()}
+    rows = {}
+    for group in re.split("^## ", reference.REFERENCE.read_text(), flags=re.MULTILINE)[1:]:
+        name = group.partition("\n")[0]
+        for key, _, default, meaning in re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", group, flags=re.MULTILINE):
+            rows[key if name == "The experiment" else f"{name}.{key}"] = default, meaning
+    assert rows.keys() == fields.keys()
+    for key, (default, meaning) in rows.items():
+        assert meaning == fields[key].description and len(meaning) > 5
+        if fields[key].default is not PydanticUndefined:
+            written = None if default == "empty" else yaml.safe_load(default.strip("`"))
+            assert written == (list(fields[key].default) if isinstance(fields[key].default, tuple) else fields[key].default), key
+
+
+@pytest.mark.parametrize(
+    ("schema_of_field", "words"),
+    [
+        ({"type": "integer", "minimum": 1, "multipleOf": 8}, "integer ≥ 1, multiple of 8"),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1.5}, "number > 0, < 1.5"),
+        ({"anyOf": [{"const": "auto", "type": "string"}, {"type": "boolean"}]}, "`auto` or true or false"),
+        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "[number, number]"),
+        ({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}, "list of text or empty"),
+    ],
+)
+def test_reference_says_types_in_words(schema_of_field, words):
+    assert reference.words(schema_of_field) == words
 
 
 def test_settings_only_declare():
@@ -93,13 +162,16 @@ def lock() -> dict[str, str]:
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule that runs something; before what a rule says itself, that of the rule that it inherits."""
+    """The text of each rule that has a script; before what a rule says itself, that of the rules that it inherits."""
     text = "\n".join(path.read_text() for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")))
-    own = dict(re.findall(r"^rule (\w+):\n((?:[ \n].*\n?)*)", text, re.MULTILINE))
-    heirs = re.findall(r"^use rule (\w+) as (\w+) with:\n((?:[ \n].*\n?)*)", text, re.MULTILINE)
-    inherited = {name: own[base] + body for base, name, body in heirs}
-    bases = {base for base, _, _ in heirs}
-    return {name: body for name, body in (own | inherited).items() if "shell:" in body and name not in bases}
+    found = re.findall(r"^( *)(?:use )?rule (\w+)(?: as (\w+) with)?:\n((?:(?:\1 +.*)?\n)*)", text, re.MULTILINE)
+    bodies = {heir or name: (name if heir else None, body) for _, name, heir, body in found}
+
+    def whole(name: str) -> str:
+        base, body = bodies[name]
+        return (whole(base) if base else "") + body
+
+    return {name: whole(name) for name, (_, body) in bodies.items() if "script(" in body}
 
 
 def pins(environment: Path) -> dict[str, str]:
@@ -115,21 +187,27 @@ def test_environment_has_the_versions_of_the_lock(environment):
 @pytest.mark.parametrize("rule", rules())
 def test_environment_of_a_rule_has_what_its_script_imports(rule):
     environment = REPOSITORY / "envs" / re.findall(r"envs/(\w+\.yaml)", rules()[rule])[-1]
-    script = REPOSITORY / "pipeline" / f"{rule}.py"
-    needed = external_modules(script, REPOSITORY) - set(sys.stdlib_module_names)
-    if environment.stem == "score":
-        needed.discard("torch")  # only in functions of artifacts.py that these stages do not call
+    needed = external_modules(f"pipeline.{rule}") - set(sys.stdlib_module_names)
     assert {DISTRIBUTIONS.get(module, module) for module in needed} <= set(pins(environment))
 
 
 @pytest.mark.parametrize("rule", rules())
 def test_rule_is_complete(rule):
     body = rules()[rule]
-    assert f'code=code("{rule}")' in body
-    assert f" pipeline.{rule} " in body or f'script="{rule}"' in body
-    assert all(f"    {part}" in body for part in ("log:", "conda:", "threads:", "mem_mb=", "runtime="))
-    unquoted = re.findall(r"\{(?:input|output|log|params\.(?:settings|speech|files|options))[\w.]*\}", body.split("shell:")[1])
-    assert not unquoted
+    assert re.findall(r'script\(\s*"(\w+)"', body)[-1] == rule
+    assert all(f"    {part}" in body for part in ("conda:", "threads:", "mem_mb=", "runtime=", "shell:"))
+
+
+def test_all_scripts_have_their_rule():
+    scripts = {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")} - {"__init__"}
+    assert set(rules()) == scripts
+
+
+def test_everything_in_the_shell_line_is_quoted():
+    text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    [line] = re.findall(r"    shell:\n((?:        .*\n)*)", text)
+    constants = {"params.launcher", "params.script", "params.terminal"}
+    assert set(re.findall(r"\{([\w.]+)\}", line)) == constants
 
 
 def test_lock_holds_every_dependency():

@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from selfsv.settings.clustering import ClusterSettings
-from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings
+from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import BaselineJob, CorpusCheck, MetricJob, PretrainJob, TrainJob
+from selfsv.settings.jobs import BaselineJob, CorpusCheck, MetricJob, PackJob, PretrainJob, TrainJob
 from selfsv.settings.scoring import ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {
     "listing": Corpus,
     "check_corpus": CorpusCheck,
-    "pack": PackSettings,
+    "pack": PackJob,
     "manifest": RejectionSettings,
     "noise": NoiseSettings,
     "rirs": RirSettings,
@@ -46,23 +46,20 @@ sys.addaudithook(guard)
 
 
 def test_every_stage_is_called_with_the_settings_of_its_section(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    assert set(SECTIONS) <= {stage for stage, _ in calls}
-    for stage, arguments in calls:
+    assert set(SECTIONS) <= {stage for stage, _ in finished.calls()}
+    for stage, arguments in finished.calls():
         if stage in SECTIONS:
-            SECTIONS[stage].read(arguments[arguments.index("--settings") + 1])
+            SECTIONS[stage].read(str(finished.folder / arguments[arguments.index("--settings") + 1]))
 
 
 def test_round_trains_on_the_labels_of_the_round_before(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    options = [dict(pairwise(arguments)) for stage, arguments in calls if stage == "train"]
+    options = [dict(pairwise(arguments)) for stage, arguments in finished.calls() if stage == "train"]
     used = {option["--iteration"]: option["--labels"] for option in options}
     assert used == {"1": "results/tiny/iter_0/pseudo_labels.parquet", "2": "results/tiny/iter_1/pseudo_labels.parquet"}
 
 
 def test_no_training_stage_is_given_the_speakers(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    assert {stage for stage, arguments in calls if any("speakers.parquet" in argument for argument in arguments)} == {
+    assert {stage for stage, arguments in finished.calls() if any("speakers" in argument for argument in arguments)} == {
         "listing",
         "metrics",
         "quality",
@@ -70,19 +67,22 @@ def test_no_training_stage_is_given_the_speakers(finished):
 
 
 def test_extraction_is_given_no_option_that_it_does_not_read(finished):
-    calls = [json.loads(line) for line in (finished.folder / "calls.jsonl").read_text().splitlines()]
-    options = [{argument for argument in arguments if argument.startswith("--")} for stage, arguments in calls if stage == "extract"]
-    assert options == [{"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision"}] * len(options) != []
+    options = [
+        {argument for argument in arguments if argument.startswith("--")} for stage, arguments in finished.calls() if stage == "extract"
+    ]
+    read = {"--model", "--manifest", "--audio", "--output", "--device", "--threads", "--precision", "--log", "--quiet"}
+    assert options == [read] * len(options) != []
 
 
 @pytest.mark.parametrize(("gpus", "device", "times"), [(2, "auto", 2), (2, "cpu", 1), (0, "auto", 1)])
 def test_cores_and_workers_of_a_training_are_those_of_its_gpus(fresh, gpus, device, times):
     fresh.configure(runtime={"gpus": gpus, "device": device, "threads": 2, "workers": 3})
-    done = fresh.snakemake("--dry-run", "--cores", "16", "--configfile", "overlay.yaml")
+    done = fresh.snakemake("--dry-run", "--printshellcmds", "--cores", "16", "--configfile", "overlay.yaml")
     for rule, factor in (("pretrain", times), ("train", times), ("cluster", 1)):
         block = done.told.partition(f"\nrule {rule}:\n")[2].partition("\n\n")[0]
         assert f"threads: {2 * factor}\n" in block
-        assert rule == "cluster" or (f"workers={3 * factor}" in block and f"cpus_per_task={2 * factor}" in block)
+        assert f" --threads {2 * factor} " in block
+        assert rule == "cluster" or (f" --workers {3 * factor} " in block and f"cpus_per_task={2 * factor}" in block)
 
 
 def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
@@ -92,8 +92,14 @@ def test_run_ends_with_the_table_and_the_place_of_the_report(finished):
 
 
 def test_logs_are_written(finished):
-    names = {path.name for path in (finished.folder / "results/tiny/logs").iterdir()}
-    assert {"pretrain.log", "train-1.log", "cluster-iter_0.log", "pack-train-1.log", "metrics.txt"} <= names
+    logs = {path.name: path.read_text() for path in (finished.folder / "results/tiny/logs").iterdir()}
+    stages = {"pretrain": "pretrain", "train-1": "train", "cluster-iter_0": "cluster", "pack-train-1": "pack", "metrics": "metrics"}
+    assert {name: logs[f"{name}.log"] for name in stages} == {name: f"the log of {stage}" for name, stage in stages.items()}
+    assert logs["metrics.txt"] == "the table of metrics"
+
+
+def test_trainings_and_no_other_stages_report_on_the_terminal(finished):
+    assert {stage for stage, arguments in finished.calls() if "--quiet" not in arguments} == {"pretrain", "train"}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,8 @@ def test_logs_are_written(finished):
         ({"pretrain": {"crops": {"long_seconds": -1}}}, "pretrain.crops.long_seconds"),
         ({"train_corpus": "nowhere"}, "nowhere"),
         ({"trials": {"mine": {"corpus": "voxceleb3", "path": "x"}}}, "voxceleb3"),
+        ({"recipe": "strong"}, "--configfile systems/strong.yaml mine.yaml"),
+        ({"pretrain": {"dino": {"pairing": None}}}, "'pretrain.dino.pairing'"),
     ],
 )
 def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, named):
@@ -115,11 +123,13 @@ def test_broken_config_ends_in_one_message_that_names_the_key(fresh, overlay, na
 
 OWN = {"experiment": "tiny", "rounds": 1, "runtime": {"device": "cpu", "threads": 1}}
 CORPORA = {"train": {"layout": "folder", "path": "no/such folder"}}
-# Ways to say the same: one file, several, the command line.
+# Ways to say the same: one file, several, the command line, a profile.
+FROM_PROFILE = {"configfile": ["0.yaml"], "config": [f"corpora={json.dumps(CORPORA)}"]}
 WAYS = {
-    "a file": ([{**OWN, "corpora": CORPORA}], []),
-    "two files": ([OWN, {"corpora": CORPORA}], []),
-    "the command line": ([OWN], ["--config", f"corpora={json.dumps(CORPORA)}"]),
+    "a file": ([{**OWN, "corpora": CORPORA}], ["--configfile", "0.yaml"]),
+    "two files": ([OWN, {"corpora": CORPORA}], ["--configfile", "0.yaml", "1.yaml"]),
+    "the command line": ([OWN], ["--configfile", "0.yaml", "--config", f"corpora={json.dumps(CORPORA)}"]),
+    "a profile": ([OWN], ["--profile", "profile"]),
 }
 
 
@@ -128,11 +138,41 @@ def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
     overlays, options = WAYS[way]
     for number, overlay in enumerate(overlays):
         (fresh.folder / f"{number}.yaml").write_text(yaml.safe_dump(overlay))
-    files = [f"{number}.yaml" for number in range(len(overlays))]
-    plan = fresh.plan("--configfile", *files, *options)
+    (fresh.folder / "profile").mkdir()
+    (fresh.folder / "profile" / "config.yaml").write_text(yaml.safe_dump(FROM_PROFILE))
+    plan = fresh.plan(*options)
     assert {"pretrain", "train", "cluster", "report"} <= set(plan.rules)
     assert not {"score", "metrics", "baseline"} & set(plan.rules)
     assert plan.rules["pack"] == OWN_SHARDS
+
+
+def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
+    fresh.configure(rirs={"simulated_rooms": 7, "seconds": 0.5}, seed=1)
+    (fresh.folder / "later.yaml").write_text(yaml.safe_dump({"rirs": {"simulated_rooms": 8}, "seed": 2}))
+    overlays = ["--configfile", "overlay.yaml", "later.yaml", "--config", "seed=3"]
+    done = fresh.snakemake("results/tiny/data/rirs.pt", *overlays)
+    assert done.status == 0, done.told
+    assert rooms(fresh) == ("3", 8, 0.5)
+    # A job's own process, called as executors call it: it reads the Snakefile again and is given the same overlays.
+    job = ["--mode", "subprocess", "--target-jobs", "rirs:", "--allowed-rules", "rirs", "--force", "--nolock", "--no-hooks"]
+    done = fresh.snakemake(*job, "--config", "seed=4", "--configfiles", *(str(fresh.folder / name) for name in overlays[1:3]))
+    assert done.status == 0, done.told
+    assert rooms(fresh) == ("4", 8, 0.5)
+
+
+def rooms(workshop):
+    """Seed, number and length of responses that the stage `rirs` was last called with."""
+    stage, arguments = json.loads((workshop.folder / "calls.jsonl").read_text().splitlines()[-1])
+    assert stage == "rirs"
+    settings = RirSettings.read(str(workshop.folder / arguments[arguments.index("--settings") + 1]))
+    return arguments[arguments.index("--seed") + 1], settings.simulated_rooms, settings.seconds
+
+
+def test_a_mistake_in_config_yaml_itself_is_named(fresh):
+    fresh.append("config.yaml", "\nseed: 2\n")
+    done = fresh.snakemake("--dry-run", "--configfile", "overlay.yaml")
+    assert done.status == 1 and "Traceback" not in done.told
+    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' stands there twice" in done.told
 
 
 def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
@@ -200,6 +240,13 @@ def test_paper_recipe_is_planned_in_seconds_without_looking_at_its_files(fresh, 
     jobs = int(next(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("total")).split()[1])
     assert jobs < 300
     assert seconds < 60
+
+
+def test_workflow_can_be_included_by_another_snakefile(fresh):
+    """As the entry workflow/Snakefile would, which Snakemake's catalogue of workflows looks for; a default target is lost."""
+    (fresh.folder / "workflow" / "Snakefile").write_text('include: "../Snakefile"\n')
+    included = fresh.plan("all", "--snakefile", "workflow/Snakefile", "--configfile", "overlay.yaml")
+    assert included == fresh.plan()
 
 
 def test_workflow_runs_from_another_directory(fresh, tmp_path):

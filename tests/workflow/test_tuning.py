@@ -1,15 +1,14 @@
 """Fine-tuning in the workflow: off unless asked for, beside the other systems where it is, and never a way back for labels."""
 
-import json
 import shutil
 from itertools import pairwise
 
 import pytest
-import yaml
-from snakemake.utils import update_config
 
-from selfsv.settings.experiment import resolve
-from selfsv.settings.jobs import TuneJob
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.jobs import CompleteTuneJob, TuneJob
+from selfsv.settings.reading import read_file
+from tests.benchmarks.command_lines import assert_understood
 from tests.workflow.conftest import REPOSITORY, TABLES, Workshop, build
 
 AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}
@@ -33,8 +32,12 @@ def tuned(tmp_path_factory, server) -> Workshop:
 
 def calls(workshop: Workshop) -> list[tuple[str, dict[str, str], list[str]]]:
     """Stage, options and all arguments of each call."""
-    lines = map(json.loads, (workshop.folder / "calls.jsonl").read_text().splitlines())
-    return [(stage, dict(pairwise(arguments)), arguments) for stage, arguments in lines]
+    return [(stage, dict(pairwise(arguments)), arguments) for stage, arguments in workshop.calls()]
+
+
+def test_scripts_know_the_options_that_their_rules_give(tuned, monkeypatch):
+    for stage, _, arguments in calls(tuned):
+        assert_understood(f"pipeline.{stage}", arguments, monkeypatch)
 
 
 def test_without_being_asked_for_it_costs_nothing(finished):
@@ -57,12 +60,12 @@ def test_each_starts_where_its_name_says(tuned):
     assert {options["--percent"] for name, options in found.items() if name.endswith("_10")} == {"10"}
     for options in found.values():
         assert options["--manifest"] == "results/tiny/data/labelled/manifest.parquet"
-        TuneJob.read(options["--settings"])
+        (TuneJob if "--start" in options else CompleteTuneJob).read(str(tuned.folder / options["--settings"]))
 
 
 def test_labels_go_to_fine_tuning_and_no_further(tuned):
     """No other training is given the file, none but its own is given anything that was tuned on it."""
-    knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers.parquet" in argument for argument in arguments)}
+    knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers" in argument for argument in arguments)}
     assert knowing == {"listing", "metrics", "quality", "finetune"}
     given = [options["--speakers"] for stage, options, _ in calls(tuned) if stage == "finetune"]
     assert set(given) == {"results/tiny/data/labelled/speakers.parquet"}
@@ -100,7 +103,7 @@ def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):
     last = "results/tiny/iter_2"
     assert (options["--start"], options["--labels"]) == (f"{last}/model.pt", f"{last}/pseudo_labels.parquet")
     assert options["--embeddings"] == f"{last}/embeddings/train.parquet"
-    TuneJob.read(options["--settings"])
+    TuneJob.read(str(tuned.folder / options["--settings"]))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +126,8 @@ def test_what_cannot_be_is_refused_by_name(fresh, finetune, named):
     assert "Traceback" not in done.told
 
 
-def test_the_paper_has_neither_and_the_demo_switches_the_strong_recipes_off():
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    paper = resolve(config)
-    assert (paper.train.average_last, paper.large_margin.enabled, paper.finetune.starts) == (1, False, ())
-    assert resolve({**config, "recipe": "strong"}).large_margin.enabled
-    update_config(config, yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text()))
-    demo = resolve(config)
-    assert (demo.recipe, demo.train.average_last, demo.large_margin.enabled, demo.finetune.starts) == ("strong", 1, False, ())
+@pytest.mark.parametrize(("overlay", "tuned"), [(None, False), ("demo/config.yaml", False), ("systems/strong.yaml", True)])
+def test_only_the_later_recipe_tunes_its_last_round(overlay, tuned):
+    changes = read_file(REPOSITORY / overlay) if overlay else {}
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), changes))
+    assert (experiment.large_margin.enabled, experiment.train.average_last > 1, experiment.finetune.starts) == (tuned, tuned, ())

@@ -3,74 +3,56 @@
 from selfsv.settings.jobs import TrainJob
 
 
-rule trained:
+use rule stage as extract with:
     input:
-        f"{RESULTS}/checks/corpus.json",
-        f"{RESULTS}/{ROUNDS[-1]}/model.pt",
-        f"{RESULTS}/{ROUNDS[-1]}/pseudo_labels.parquet",
-
-
-rule extract:
-    input:
-        code=code("extract"),
-        model="results/{experiment}/{system}/model.pt",
-        manifest="results/{experiment}/data/{corpus}/manifest.parquet",
-        audio=packed("results/{experiment}/data/{corpus}/audio-{shard}.pt"),
+        model="<results>/{system}/model.pt",
+        manifest="<results>/data/{corpus}/manifest.parquet",
+        audio=FILES.packed("<results>/data/{corpus}/audio-{shard}.pt"),
     output:
-        "results/{experiment}/{system}/embeddings/{corpus}.parquet",
+        "<results>/{system}/embeddings/{corpus}.parquet",
     log:
-        "results/{experiment}/logs/extract-{system}-{corpus}.log",
-    conda:
-        "../../envs/train.yaml"
-    threads: RUNTIME.threads
+        "<logs>/extract-{system}-{corpus}.log",
+    threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=32000,
         runtime=720,
-        gpu=min(GPUS, 1),
-        device=RUNTIME.device,
-        precision=RUNTIME.precision,
-    shell:
-        "python -m pipeline.extract --model {input.model:q} --manifest {input.manifest:q}"
-        " --audio {input.audio:q} --output {output:q} --device {resources.device} --threads {threads}"
-        " --precision {resources.precision} 2> {log:q}"
+        gpu=min(JOBS.gpus, 1),
+    params:
+        **script("extract"),
+        runtime=JOBS.options("threads", "device", "precision"),
 
 
-rule cluster:
+use rule stage as cluster with:
     input:
-        code=code("cluster"),
-        embeddings=f"results/{{experiment}}/{{system}}/embeddings/{TRAIN}.parquet",
+        embeddings="<results>/{system}/embeddings/<train>.parquet",
     output:
-        "results/{experiment}/{system}/pseudo_labels.parquet",
+        "<results>/{system}/pseudo_labels.parquet",
     log:
-        "results/{experiment}/logs/cluster-{system}.log",
-    conda:
-        "../../envs/train.yaml"
-    threads: RUNTIME.threads
+        "<logs>/cluster-{system}.log",
+    threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=32000,
         runtime=480,
     params:
-        settings=EXPERIMENT.cluster.to_json(),
-        seed=EXPERIMENT.seed,
-        modality=modality_of_labels,
-    shell:
-        "python -m pipeline.cluster --settings {params.settings:q} --seed {params.seed} --embeddings {input.embeddings:q}"
-        " --modality {params.modality} --output {output:q} --threads {threads} 2> >(exec tee {log:q} >&2)"
+        **script(
+            "cluster",
+            EXPERIMENT.cluster,
+            seed=EXPERIMENT.seed,
+            modality=lambda wildcards: "joint" if wildcards.system in JOINT else "audio",
+        ),
+        runtime=JOBS.options("threads"),
 
 
 use rule training as train with:
     input:
-        **training_data(TRAIN),
-        code=code("train"),
-        labels=previous_labels,
+        **FILES.training_data("<train>"),
+        labels=FILES.labels_of_round_before,
     output:
-        model="results/{experiment}/iter_{i}/model.pt",
-        history="results/{experiment}/iter_{i}/history.parquet",
-        gate="results/{experiment}/iter_{i}/gate.parquet",
-        losses="results/{experiment}/iter_{i}/losses.parquet",
+        model="<results>/iter_{i}/model.pt",
+        history="<results>/iter_{i}/history.parquet",
+        gate="<results>/iter_{i}/gate.parquet",
+        losses="<results>/iter_{i}/losses.parquet",
     log:
-        "results/{experiment}/logs/train-{i}.log",
+        "<logs>/train-{i}.log",
     params:
-        script="train",
-        settings=TrainJob.of(EXPERIMENT).to_json(),
-        options=lambda wildcards: ["--iteration", wildcards.i],
+        **script("train", TrainJob.of(EXPERIMENT), iteration="{i}"),

@@ -1,46 +1,84 @@
-"""Scores on the trial lists and the quality of the clusters. Speakers are known here, and nothing flows back (see also `finetune`)."""
+"""Scores, error rates, the quality of the clusters, and the report. Speakers are known here, and nothing flows back (see `finetune`)."""
+
+from selfsv.settings.jobs import MetricJob
+
+METRIC_TABLES = ["metrics", "comparisons", "conditions", "det_bands"]
 
 
-rule score:
+use rule stage as score with:
     input:
-        code=code("score"),
-        trials=trial_file,
-        manifest=lambda wildcards: f"{RESULTS}/data/{test_corpus(wildcards)}/manifest.parquet",
-        embeddings=lambda wildcards: f"{RESULTS}/{wildcards.system}/embeddings/{test_corpus(wildcards)}.parquet",
-        train_embeddings=f"results/{{experiment}}/{{system}}/embeddings/{TRAIN}.parquet",
-        pseudo_labels="results/{experiment}/{system}/pseudo_labels.parquet",
+        trials=FILES.trials,
+        manifest=FILES.of_test_corpus("<results>/data/{corpus}/manifest.parquet"),
+        embeddings=FILES.of_test_corpus("<results>/{system}/embeddings/{corpus}.parquet"),
+        train_embeddings="<results>/{system}/embeddings/<train>.parquet",
+        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
     output:
-        "results/{experiment}/{system}/scores/{trials}.parquet",
+        "<results>/{system}/scores/{trials}.parquet",
     log:
-        "results/{experiment}/logs/score-{system}-{trials}.log",
-    conda:
-        "../../envs/score.yaml"
+        "<logs>/score-{system}-{trials}.log",
     threads: 2
     resources:
         mem_mb=16000,
         runtime=60,
     params:
-        settings=EXPERIMENT.score.to_json(),
-    shell:
-        "python -m pipeline.score --settings {params.settings:q} --trials {input.trials:q} --manifest {input.manifest:q}"
-        " --embeddings {input.embeddings:q} --train-embeddings {input.train_embeddings:q}"
-        " --pseudo-labels {input.pseudo_labels:q} --output {output:q} 2> {log:q}"
+        **script("score", EXPERIMENT.score),
 
 
-rule quality:
+use rule tiny_stage as quality with:
     input:
-        code=code("quality"),
-        pseudo_labels="results/{experiment}/{system}/pseudo_labels.parquet",
-        speakers=f"results/{{experiment}}/data/{TRAIN}/speakers.parquet",
+        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        speakers="<results>/data/<train>/speakers.parquet",
     output:
-        "results/{experiment}/{system}/cluster_quality.parquet",
+        "<results>/{system}/cluster_quality.parquet",
     log:
-        "results/{experiment}/logs/quality-{system}.log",
-    conda:
-        "../../envs/score.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=30,
-    shell:
-        "python -m pipeline.quality --pseudo-labels {input.pseudo_labels:q} --speakers {input.speakers:q} --output {output:q} 2> {log:q}"
+        "<logs>/quality-{system}.log",
+    params:
+        **script("quality"),
+
+
+use rule tiny_stage as record with:
+    output:
+        "<results>/settings.json",
+    log:
+        "<logs>/record.log",
+    params:
+        **script("record", SETTINGS),
+
+
+# An interval resamples speakers: what is known of the trials' corpora, their tables of speakers included, is read here.
+use rule parallel_stage as metrics with:
+    input:
+        FILES.speakers_tables(),
+        scores=FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
+        manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
+        speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
+    output:
+        output="<results>/metrics.parquet",
+        comparisons="<results>/comparisons.parquet",
+        conditions="<results>/conditions.parquet",
+        det_bands="<results>/det_bands.parquet",
+    log:
+        "<logs>/metrics.log",
+    params:
+        **script("metrics", MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
+
+
+# The script finds what there is in the experiment's folder by itself.
+use rule tiny_stage as report with:
+    input:
+        os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
+        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),
+        "<results>/data/<train>/speakers.parquet",
+        [f"<results>/{table}.parquet" for table in METRIC_TABLES] if EXPERIMENT.trials else [],
+        FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS),
+        FILES.of_systems("<results>/{system}/{table}.parquet", DESCRIBED, table=["pseudo_labels", "cluster_quality"]),
+        FILES.of_systems("<results>/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),
+        FILES.of_systems("<results>/{system}/{table}.parquet", ROUNDS[1:], table=["gate", "losses"]),
+        FILES.of_systems("<results>/{system}/modality_quality.parquet", COMPARED),
+        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if AUDIO_VISUAL else []),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    params:
+        **script("report", SETTINGS, results=RESULTS),

@@ -1,0 +1,23 @@
+"""What this project uses of torch that torch does not promise to keep: here alone, each with a test (tests/training/test_internals.py)."""
+
+import torch
+from torch import Tensor
+
+
+def norms(tensors: list[Tensor]) -> Tensor:
+    """[tensors] the norm of each: in a few kernels, where a loop would start one for each."""
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def scale(tensors: list[Tensor], factors: Tensor) -> None:
+    """Multiply each tensor by its own factor, in place.
+
+    Args:
+        factors: [tensors].
+    """
+    torch._foreach_mul_(tensors, list(factors.unbind()))
+
+
+def let_vary(tensor: Tensor, dimension: int) -> None:
+    """Have the compiler take a dimension as one that may differ from call to call."""
+    torch._dynamo.maybe_mark_dynamic(tensor, dimension)

@@ -1,0 +1,93 @@
+"""What stage I asks of an objective: DINO, or any other way to train an encoder on crops alone.
+
+Everything else (clusters, optimiser, schedules, clipping, processes, averages, state) is `pretraining.py`'s. A new objective is a
+new file with a class of this interface, and a line in `OBJECTIVES`
+(selfsv/settings/pretrain.py).
+"""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from selfsv.data.batches import ClusterPartners
+from selfsv.engine.diagnostics import collapse
+from selfsv.engine.history import Row
+from selfsv.engine.runtime import Runtime
+from selfsv.errors import TrainingError
+from selfsv.methods.inputs import Inputs
+from selfsv.settings.jobs import PretrainJob
+from selfsv.settings.pretrain import OBJECTIVES, PretrainSettings
+from selfsv.settings.pretrain import Objective as Name
+
+
+class Objective(Protocol):
+    """A way to train an encoder on crops alone."""
+
+    name: str  # for messages
+    figures: tuple[str, ...]  # columns of the history that `loss` gives; the first is the loss
+    trained: nn.Module  # what the optimiser moves: its `encoder`, heads, prototypes
+    encoder: nn.Module  # what is clustered with, averaged and exported: the teacher's where there is one
+    last_layer: list[nn.Parameter]  # of `trained`, what stands still at first
+    undecayed: list[nn.Parameter]  # of `trained`, matrices without weight decay
+
+    def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime): ...
+
+    def views(self, partners: ClusterPartners | None) -> Dataset:
+        """An epoch's crops, indexed by `BatchIndices`, with cluster partners where there are clusters."""
+
+    def train(self) -> None:
+        """Put all networks into training mode."""
+
+    def loss(self, batch: Any, progress: float, share: float) -> list[Tensor]:
+        """This process's figures of a batch, scalars; the first one with gradient.
+
+        Args:
+            progress: in epochs.
+            share: of the batch's utterances that this process sees.
+        """
+
+    def after_step(self, progress: float) -> None:
+        """What follows an update of `trained`: moving averages, queues."""
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> Row:
+        """Its own columns of the history, and a `warning`.
+
+        Args:
+            means: of its figures.
+
+        Raises:
+            TrainingError: it has collapsed, and the settings ask to stop then.
+        """
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def objective_of(name: Name) -> type[Objective]:
+    """The class of the objective of this name."""
+    return import_module(OBJECTIVES[name]).Objective
+
+
+def collapse_warning(
+    pretrain: PretrainSettings, epoch: int, loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int
+) -> str:
+    """What is wrong with outputs over prototypes after an epoch, or nothing; the warm-up is let pass.
+
+    Args:
+        loss, teacher_entropy, mean_entropy, prototypes: as of `collapse`.
+
+    Raises:
+        TrainingError: they have collapsed, and the settings ask to stop then.
+    """
+    if epoch < max(1, pretrain.optimiser.warmup_epochs):
+        return ""
+    warning = collapse(loss, teacher_entropy, mean_entropy, prototypes)
+    if warning.startswith("COLLAPSE") and pretrain.on_collapse == "stop":
+        raise TrainingError(f"epoch {epoch + 1}: {warning}. The run stops as pretrain.on_collapse asks")
+    return warning

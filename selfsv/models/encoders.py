@@ -1,0 +1,35 @@
+"""The architectures of the speaker encoder: everything that builds or loads one looks here.
+
+An encoder takes features [B, T, mel_bins] and, where utterances were padded, their numbers of frames [B]; it gives embeddings
+[B, settings.embedding] in float32, not normalised in length. Padding must not change them.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from selfsv.models.ecapa import EcapaTdnn
+from selfsv.settings.encoder import EncoderSettings
+
+# By the `architecture` of the settings; its class takes them and the number of features per frame.
+ARCHITECTURES: dict[str, Callable[[EncoderSettings, int], nn.Module]] = {"ecapa_tdnn": EcapaTdnn}
+TITLES = {"ecapa_tdnn": "ECAPA-TDNN"}
+
+
+def build_encoder(settings: EncoderSettings, mel_bins: int) -> nn.Module:
+    """An encoder as the settings describe it, with random weights."""
+    return ARCHITECTURES[settings.architecture](settings, mel_bins)
+
+
+def untrained(settings: EncoderSettings, mel_bins: int, seed: int, stage: int) -> nn.Module:
+    """An encoder with random weights that depend on (seed, stage) alone; what is made after it draws on from there."""
+    torch.manual_seed(1000 * seed + stage)
+    return build_encoder(settings, mel_bins)
+
+
+def title_of(encoder: nn.Module) -> str:
+    """The architecture and its size, for people. What is no architecture of the table has no weights."""
+    if isinstance(encoder, EcapaTdnn):
+        return f"{TITLES['ecapa_tdnn']} of {encoder.channels} channels"
+    return "fbank statistics"

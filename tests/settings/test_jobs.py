@@ -1,0 +1,85 @@
+"""What each stage is given: the settings that its script reads, and no others, so that no other change reruns it."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from selfsv.settings import jobs
+from selfsv.settings.clustering import ClusterSettings
+from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
+from selfsv.settings.experiment import resolve
+from selfsv.settings.faces import DetectionSettings
+from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
+from selfsv.settings.scoring import MetricSettings, ScoreSettings
+from tests.conftest import REPOSITORY
+from tests.settings.test_settings import MINIMAL
+from workflow.imports import source_files
+
+GIVEN: dict[str, type[BaseModel]] = {
+    "listing": Corpus,
+    "videos": Corpus,
+    "check_corpus": jobs.CorpusCheck,
+    "pack": jobs.PackJob,
+    "manifest": RejectionSettings,
+    "noise": NoiseSettings,
+    "rirs": RirSettings,
+    "faces": DetectionSettings,
+    "pretrain": jobs.PretrainJob,
+    "baseline": jobs.BaselineJob,
+    "train": jobs.TrainJob,
+    "train_av": jobs.TrainAvJob,
+    "large_margin": jobs.TuneJob,
+    "finetune": jobs.CompleteTuneJob,
+    "cluster": ClusterSettings,
+    "modalities": ClusterSettings,
+    "score": ScoreSettings,
+    "metrics": MetricSettings,
+}
+WHOLE = {"record", "report"}  # they show all settings
+EMPTIED = {"listing": {"video"}}  # by the rule, so that naming videos does not list the audio again
+
+
+def keys(model: type[BaseModel]) -> Iterator[str]:
+    """Every key of a group of settings, and of the groups within."""
+    for name, field in model.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation)
+
+
+@pytest.mark.parametrize("stage", GIVEN)
+def test_every_setting_of_a_stage_is_read_in_its_sources(stage):
+    """By name, as `settings.key`, in the script or what it imports."""
+    imported_by_name = OBJECTIVES.values() if stage == "pretrain" else []
+    modules = [f"pipeline.{stage}", *imported_by_name]
+    files = {file for module in modules for file in source_files(module, without="selfsv.settings")}
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert set(keys(GIVEN[stage])) - read == EMPTIED.get(stage, set())
+
+
+def test_no_stage_with_settings_is_forgotten():
+    scripts = {path.stem: path.read_text() for path in (REPOSITORY / "pipeline").glob("[a-z]*.py")}
+    assert {stage for stage, text in scripts.items() if "args.settings" in text} == GIVEN.keys() | WHOLE
+    for stage, model in GIVEN.items():
+        assert f"{model.__name__}.read(args.settings)" in scripts[stage]
+
+
+@pytest.mark.parametrize("method", SECTIONS)
+def test_settings_of_other_objectives_do_not_reach_a_pretraining(method):
+    """Nor do they change what its rule and its state are told apart by."""
+
+    def job(**sections: Any) -> jobs.PretrainJob:
+        pretrain = {"method": method, **sections}
+        return jobs.PretrainJob.of(resolve({**MINIMAL, "pretrain": pretrain}))
+
+    changed = {"head": {"hidden": 7}, "dino": {"ema_start": 0.5}, "contrastive": {"margin": 0.3}}
+    changed |= {"momentum_contrast": {"queue": 7}, "sdpn": {"hidden": 7}}
+    assert changed.keys() == set().union(*SECTIONS.values())
+    for section, change in changed.items():
+        assert (job(**{section: change}).to_json() == job().to_json()) == (section not in SECTIONS[method])
+    read = jobs.PretrainJob.read(job(**changed).to_json())
+    assert read.to_json() == job(**changed).to_json()

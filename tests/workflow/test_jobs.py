@@ -1,0 +1,32 @@
+"""What the settings `runtime` mean for jobs: by plain tables."""
+
+import pytest
+
+from selfsv.settings.runtime import RuntimeSettings
+from workflow.jobs import TRAINING_OPTIONS, Jobs
+
+
+@pytest.mark.parametrize(
+    ("runtime", "threads", "workers", "processes", "asked"),
+    [
+        ({"device": "cpu", "gpus": 4}, 3, 2, 1, {"nodes": 1, "gpu": 0}),
+        ({"gpus": 1}, 3, 2, 1, {"nodes": 1, "gpu": 1}),
+        ({"gpus": 4}, 12, 8, 4, {"nodes": 1, "gpu": 4}),
+        ({"gpus": 4, "nodes": 2}, 12, 8, 8, {"nodes": 2, "gres": "gpu:4"}),
+        ({"gpus": 0, "nodes": 2}, 3, 2, 2, {"nodes": 2, "gpu": 0}),
+    ],
+)
+def test_cores_and_workers_are_for_each_gpu_of_a_node(runtime, threads, workers, processes, asked):
+    jobs = Jobs(RuntimeSettings(**runtime, threads=3, workers=2))
+    assert jobs.training_threads == threads
+    assert {name: value for name, value in jobs.training_resources.items() if not callable(value)} == asked
+    options = jobs.options("workers", "processes", "threads", state="s")({}, 7, {})
+    assert options == ["--workers", str(workers), "--processes", str(processes), "--threads", "7", "--state", "s"]
+
+
+def test_a_training_is_told_all_of_its_runtime():
+    jobs = Jobs(RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1))
+    options = jobs.options(*TRAINING_OPTIONS)({}, 6, {"attempt": 2})
+    expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true --checkpoint-minutes 1.5 --attempt 2"
+    assert options == expected.split()
+    assert jobs.launcher({}, 6) == "python -m selfsv.engine.launch --gpus 2 --nodes 1 --threads 6"

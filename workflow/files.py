@@ -1,0 +1,79 @@
+"""The files of an experiment, as the rules name them: `<results>` and `<train>` are Snakemake's pathvars, set in common.smk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+from snakemake.io import expand
+
+from selfsv.errors import printable
+from selfsv.settings.data import Corpus
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.jobs import MetricJob
+
+
+@dataclass(frozen=True)
+class Files:
+    """Lists of files, and functions of a job's wildcards that give them or say where they are."""
+
+    experiment: Experiment
+
+    def packed(self, pattern: str, corpus: str = "{corpus}") -> list[str]:
+        """`pattern` for all shards of a corpus."""
+        return expand(pattern, corpus=corpus, shard=range(self.experiment.pack.shards), allow_missing=True)
+
+    def of_systems(self, pattern: str, systems: list[str], **values: list[str]) -> list[str]:
+        """`pattern` for every system, and every trial list where it names one."""
+        return expand(pattern, system=systems, trials=self.experiment.trials, **values)
+
+    def of_test_corpus(self, pattern: str) -> Callable[[Any], str]:
+        """`pattern` for the corpus that a trial list's utterances belong to."""
+        return lambda wildcards: pattern.format(corpus=self.experiment.trials[wildcards.trials].corpus, **wildcards)
+
+    def training_data(self, corpus: str) -> dict[str, Any]:
+        """What every training reads."""
+        return {
+            "manifest": f"<results>/data/{corpus}/manifest.parquet",
+            "audio": self.packed("<results>/data/{corpus}/audio-{shard}.pt", corpus),
+            "noise": "<results>/data/noise.pt",
+            "rirs": "<results>/data/rirs.pt",
+        }
+
+    def labels_of_round_before(self, wildcards: Any) -> str:
+        """What a round is trained on."""
+        return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+    def listing(self, wildcards: Any) -> Any:
+        """The user's listing, where the corpus is one. The workflow does not look at the folders of the other layouts."""
+        corpus = self.experiment.corpora[wildcards.corpus]
+        return corpus.path if corpus.layout == "listing" else []
+
+    def corpus_without_videos(self, wildcards: Any) -> Corpus:
+        """The settings of a corpus but for its videos, and its table of speakers: these must not have the audio packed anew."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None})
+
+    def statistics_to_whiten(self, wildcards: Any) -> str | list[str]:
+        """The training corpus's fbank statistics, for the baseline that is fitted to them."""
+        return "<results>/baseline_fbank/embeddings/<train>.parquet" if wildcards.kind == "whitened" else []
+
+    def of_tested_corpora(self, pattern: str) -> list[str]:
+        """`pattern` for each corpus that trials draw on."""
+        return expand(pattern, corpus=list(dict.fromkeys(trials.corpus for trials in self.experiment.trials.values())))
+
+    def speakers_tables(self) -> list[str]:
+        """The user's tables of the speakers of these corpora."""
+        return list(MetricJob.of(self.experiment).speakers_tables.values())
+
+    def trials(self, wildcards: Any) -> str:
+        """The user's trial list.
+
+        Raises:
+            WorkflowError: it does not exist; the message names the config key.
+        """
+        path = self.experiment.trials[wildcards.trials].path
+        if not Path(path).exists():
+            key = f"config key 'trials.{wildcards.trials}.path'"
+            raise WorkflowError(f"{key}: there is no file '{printable(str(path))}' (relative to {Path.cwd()})")
+        return str(path)

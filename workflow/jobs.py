@@ -1,0 +1,60 @@
+"""How jobs are carried out: GPUs, cores, and the options that say so."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from selfsv.settings.experiment import RuntimeSettings
+from workflow.stages import words
+
+TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "checkpoint_minutes", "attempt")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What the settings `runtime` mean for a rule. Snakemake compares none of it: another way to carry out a job reruns nothing."""
+
+    runtime: RuntimeSettings
+
+    @property
+    def gpus(self) -> int:
+        """Of a training, on each node."""
+        return 0 if self.runtime.device == "cpu" else self.runtime.gpus
+
+    @property
+    def training_threads(self) -> int:
+        """On each node: the settings name the cores of one GPU."""
+        return self.runtime.threads * max(self.gpus, 1)
+
+    @property
+    def training_resources(self) -> dict[str, Any]:
+        """What SLURM is asked for: GPUs of one node, or GPUs of each of several nodes; and cores of a node, not of each GPU."""
+        several = self.gpus and self.runtime.nodes > 1
+        return {
+            "nodes": self.runtime.nodes,
+            **({"gres": f"gpu:{self.gpus}"} if several else {"gpu": self.gpus}),
+            "cpus_per_task": lambda wildcards, threads: threads,
+            "attempt": lambda wildcards, attempt: attempt,
+        }
+
+    def launcher(self, wildcards: Any, threads: int) -> str:
+        """What starts a training's processes."""
+        return f"python -m selfsv.engine.launch --gpus {self.gpus} --nodes {self.runtime.nodes} --threads {threads}"
+
+    def options(self, *names: str, **others: str) -> Callable[..., list[str]]:
+        """A function for a rule's params, which gives the options of these names, and `others`."""
+
+        def options(wildcards: Any, threads: int, resources: Any) -> list[str]:
+            values = {
+                "threads": threads,
+                "attempt": resources.get("attempt"),
+                "device": self.runtime.device,
+                "precision": self.runtime.precision,
+                "compile": str(self.runtime.compile).lower(),
+                "workers": self.runtime.workers * max(self.gpus, 1),
+                "processes": self.runtime.nodes * max(self.gpus, 1),
+                "checkpoint_minutes": self.runtime.checkpoint_minutes,
+            }
+            return words({**{name: values[name] for name in names}, **others})
+
+        return options

@@ -1,0 +1,51 @@
+"""The rules that all others inherit, so that each of these names only what is its own.
+
+A rule's files have the names of its script's options (workflow/stages.py). Other options come from `script` and rerun the stage
+when they change, or from JOBS, which says how a job is carried out, and rerun nothing.
+"""
+
+
+rule stage:
+    log:
+        "<logs>/stage.log",
+    conda:
+        "../../envs/selfsv.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        launcher="python -m",
+        script="",
+        options=[],
+        files=file_options,
+        runtime=[],
+        terminal="--quiet",
+    shell:
+        "{params.launcher} pipeline.{params.script} {params.options:q} {params.files:q} {params.runtime:q} --log {log:q} {params.terminal}"
+
+
+use rule stage as tiny_stage with:
+    localrule: True
+
+
+use rule stage as parallel_stage with:
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=240,
+    params:
+        runtime=JOBS.options("threads"),
+
+
+# A trainer's state is no output: a job that was killed or timed out goes on from there.
+use rule stage as training with:
+    threads: JOBS.training_threads
+    resources:
+        **JOBS.training_resources,
+        mem_mb=64000,
+        runtime=2880,
+    params:
+        launcher=JOBS.launcher,
+        runtime=JOBS.options(*TRAINING_OPTIONS, state=f"{RESULTS}/state"),
+        terminal="",
