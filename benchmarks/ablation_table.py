@@ -10,13 +10,14 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
-from pipeline.metrics import measured
 from selfsv.artifacts import read_labels, read_table, write_table
 from selfsv.clustering.quality import normalised_mutual_information
+from selfsv.scoring.evaluation import measured
+from selfsv.scoring.measures import measures
+from selfsv.scoring.scored_lists import NORMS
 from selfsv.settings.scoring import MetricSettings
 from selfsv.stage import parser, run
 
-NORMS = ("cosine", "snorm")
 TRUSTED = ("trusted", "trusted_kept", "trusted_shuffled")
 
 
@@ -25,9 +26,10 @@ def main() -> None:
     arguments = parser(__doc__, inputs=("folder", "speakers"), outputs=("output",))
     args = arguments.parse_args()
     settings = MetricSettings.read(args.settings)
+    statistic = measures(settings.p_target, settings.c_miss, settings.c_false_alarm)
     speakers = read_table(args.speakers, ["utterance", "speaker"])
     paths = sorted(args.folder.rglob("seed_*/scores/*.parquet"))
-    rows = pd.DataFrame([{**row, **of_run(path, args.folder, speakers)} for path in paths for row in measured(path, settings)])
+    rows = pd.DataFrame([{**row, **of_run(path, args.folder, speakers)} for path in paths for row in measured(path, statistic)])
     write_table(args.output, rows.drop(columns=["system", "iteration"]))
     print(markdown(rows))
     for path in sorted((args.folder / "labels").glob("*.parquet")):

@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the p
 from benchmarks.bounded import Session, Stage, end_with_stages, refuse_without_gpu
 from benchmarks.measuring import versions
 from benchmarks.speed_trainings import REPOSITORY, Figures, attempted
-from pipeline.metrics import NORMS, measured
+from selfsv.scoring.evaluation import measured
+from selfsv.scoring.measures import measures
+from selfsv.scoring.scored_lists import NORMS
 from selfsv.settings.experiment import Experiment, merged, overlaid, resolve
 from selfsv.settings.jobs import PackJob, PretrainJob, TrainJob
 from selfsv.settings.reading import read_file
@@ -200,7 +202,9 @@ class Run:
 
     def _rates(self, scores: Path, history: Path) -> Figures:
         """A model's error rates, and the figures of its training's last epoch."""
-        rows = {row["norm"]: row for row in measured(scores, self._experiment.metrics)}
+        point = self._experiment.metrics
+        statistic = measures(point.p_target, point.c_miss, point.c_false_alarm)
+        rows = {row["norm"]: row for row in measured(scores, statistic)}
         rates = {f"{measure}_{norm}": rows[norm][measure] for norm in NORMS for measure in ("eer", "min_dcf")}
         table = pd.read_parquet(history)
         training = {"views": int(len(table) * self._utterances()), "seconds": round(float(table["seconds"].sum()), 1)}

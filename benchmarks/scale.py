@@ -32,7 +32,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
 from selfsv.artifacts import write_embeddings, write_table, write_text
+from selfsv.scoring.systems import BASELINES
 from selfsv.settings.experiment import Experiment, resolve
+from selfsv.settings.jobs import MetricJob
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIST = "vox1_e"  # the longest of the configuration's trial lists
@@ -151,7 +153,7 @@ def stages(folder: Path, size: Size, experiment: Experiment, threads: int) -> li
     shards = [train / f"manifest-{shard}.parquet" for shard in range(SHARDS)]
     trials, test_manifest = folder / "trials.txt", folder / "data" / "voxceleb1" / "manifest.parquet"
     all_scores = [folder / name / "scores" / f"{trials}.parquet" for name in systems(experiment) for trials in experiment.trials]
-    settings = [part.to_json() for part in (experiment.rejection, experiment.cluster, experiment.score, experiment.metrics)]
+    settings = [part.to_json() for part in (experiment.rejection, experiment.cluster, experiment.score, MetricJob.of(experiment))]
     rejection, cluster, score, metrics = settings
     columns = {"labels": 8 * size.utterances, "embeddings": FLOAT * DIMENSIONS * size.utterances}
     means, units = FLOAT * DIMENSIONS * size.clusters, FLOAT * DIMENSIONS * size.tested
@@ -202,11 +204,13 @@ def stages(folder: Path, size: Size, experiment: Experiment, threads: int) -> li
             "metrics",
             [
                 *("-m", "pipeline.metrics", "--settings", metrics, "--scores", *all_scores),
-                *("--output", folder / "metrics.parquet"),
+                *("--manifests", test_manifest, "--speakers", test_manifest.with_name("speakers.parquet")),
+                *("--output", folder / "metrics.parquet", "--comparisons", folder / "comparisons.parquet"),
+                *("--det-bands", folder / "det_bands.parquet", "--conditions", folder / "conditions.parquet"),
             ],
             "metrics",
             all_scores,
-            [folder / "metrics.parquet"],
+            [folder / name for name in ("metrics.parquet", "comparisons.parquet", "det_bands.parquet", "conditions.parquet")],
             least_bytes=(2 * FLOAT + 1) * size.trials,
         ),
         Stage(
@@ -226,7 +230,7 @@ def stages(folder: Path, size: Size, experiment: Experiment, threads: int) -> li
 
 def systems(experiment: Experiment) -> list[str]:
     """The experiment's systems, the measured one first."""
-    return [*(f"iter_{index}" for index in range(experiment.rounds + 1)), "baseline_fbank", "baseline_untrained"]
+    return [*(f"iter_{index}" for index in range(experiment.rounds + 1)), *BASELINES]
 
 
 def share(folder: Path, experiment: Experiment) -> None:
@@ -350,10 +354,9 @@ def make(folder: Path, size: Size, experiment: Experiment) -> None:
         write_embeddings(folder / "iter_0" / "embeddings" / f"{corpus}.parquet", names, embeddings)
         rows = manifest(names, rng)
         write_table(folder / "data" / corpus / "manifest.parquet", rows)
+        known = pd.DataFrame({"utterance": names, "speaker": [name[:7] for name in names]})
+        write_table(folder / "data" / corpus / "speakers.parquet", known)
         if corpus == "train":
-            write_table(
-                folder / "data" / corpus / "speakers.parquet", pd.DataFrame({"utterance": names, "speaker": [name[:7] for name in names]})
-            )
             write_table(folder / "losses.parquet", losses(names, rng))
             for shard in range(SHARDS):
                 write_table(folder / "data" / corpus / f"manifest-{shard}.parquet", rows[rows["shard"] == shard])

@@ -11,6 +11,7 @@ from snakemake.io import expand
 from selfsv.errors import printable
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.jobs import MetricJob
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,20 @@ class Files:
         return corpus.path if corpus.layout == "listing" else []
 
     def corpus_without_videos(self, wildcards: Any) -> Corpus:
-        """The settings of a corpus but for its videos: naming these must not have the audio listed and packed anew."""
-        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None})
+        """The settings of a corpus but for its videos, and its table of speakers: these must not have the audio packed anew."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None})
+
+    def statistics_to_whiten(self, wildcards: Any) -> str | list[str]:
+        """The training corpus's fbank statistics, for the baseline that is fitted to them."""
+        return "<results>/baseline_fbank/embeddings/<train>.parquet" if wildcards.kind == "whitened" else []
+
+    def of_tested_corpora(self, pattern: str) -> list[str]:
+        """`pattern` for each corpus that trials draw on."""
+        return expand(pattern, corpus=list(dict.fromkeys(trials.corpus for trials in self.experiment.trials.values())))
+
+    def speakers_tables(self) -> list[str]:
+        """The user's tables of the speakers of these corpora."""
+        return list(MetricJob.of(self.experiment).speakers_tables.values())
 
     def trials(self, wildcards: Any) -> str:
         """The user's trial list.

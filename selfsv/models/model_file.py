@@ -11,7 +11,7 @@ from selfsv.artifacts import load_torch, save_torch
 from selfsv.data.features import LogMel
 from selfsv.errors import InputError, SettingsError
 from selfsv.models.encoders import build_encoder
-from selfsv.models.fbank_statistics import FbankStatistics
+from selfsv.models.fbank_statistics import FbankStatistics, WhitenedFbankStatistics
 from selfsv.provenance import code_version
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
@@ -31,7 +31,7 @@ class Model(NamedTuple):
 def save_model(
     path: Path, encoder: EncoderSettings | None, features: FeatureSettings, weights: dict[str, Tensor], **provenance: Any
 ) -> None:
-    """Write `model.pt`. `encoder` is None for the fbank-statistics baseline; `provenance` says where the weights came from."""
+    """Write `model.pt`. `encoder` is None for fbank statistics, whitened ones with `weights`; `provenance`: where weights came from."""
     content = {
         "encoder": None if encoder is None else encoder.model_dump(mode="json"),
         "features": features.model_dump(mode="json"),
@@ -52,10 +52,15 @@ def load_model(path: Path) -> Model:
         raise InputError(f"{path} is no model of this project")
     features = settings_of(path, FeatureSettings, content["features"])
     if content["encoder"] is None:
-        return Model(FbankStatistics().eval(), LogMel(features), content["provenance"], None, features)
+        statistics = _fbank_statistics(path, features, content["weights"])
+        return Model(statistics.eval(), LogMel(features), content["provenance"], None, features)
     settings = settings_of(path, EncoderSettings, content["encoder"])
     encoder = with_weights(path, lambda: build_encoder(settings, features.mel_bins), content["weights"])
     return Model(encoder.eval(), LogMel(features), content["provenance"], settings, features)
+
+
+def _fbank_statistics(path: Path, features: FeatureSettings, weights: object) -> nn.Module:
+    return with_weights(path, lambda: WhitenedFbankStatistics(features.mel_bins), weights) if weights else FbankStatistics()
 
 
 Settings = TypeVar("Settings", bound=Section)

@@ -68,6 +68,25 @@ class Results:
         rows = None if table is None else table[table["system"].isin(named) & table["trials"].isin(list(self.settings.trials))]
         return None if rows is None or rows.empty else rows
 
+    def comparisons(self) -> pd.DataFrame | None:
+        """A row per pair of systems, trial list, norm and measure."""
+        return optional_table(self.folder / "comparisons.parquet")
+
+    def conditions(self) -> pd.DataFrame | None:
+        """A row per system, trial list, norm and value of a condition."""
+        return optional_table(self.folder / "conditions.parquet")
+
+    def scores(self, system: str, trials: str, norm: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """A system's scores [N], and which of them are of targets, [N] bool."""
+        table = optional_table(self.folder / system / "scores" / f"{trials}.parquet", ("target", norm))
+        return None if table is None else (table[norm].to_numpy(), table["target"].to_numpy())
+
+    def det_band(self, system: str, trials: str, norm: str) -> pd.DataFrame | None:
+        """The interval of a system's miss rate, by false-alarm rate."""
+        table = optional_table(self.folder / "det_bands.parquet")
+        rows = None if table is None else table[(table["system"] == system) & (table["trials"] == trials) & (table["norm"] == norm)]
+        return None if rows is None or rows.empty else rows
+
     def history(self, system: str) -> pd.DataFrame | None:
         """A row per epoch."""
         return optional_table(self.folder / system / "history.parquet")
@@ -111,8 +130,8 @@ class Results:
 
     def error_curve(self, system: str, trials: str, norm: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Miss and false-alarm rates of a system's scores."""
-        table = optional_table(self.folder / system / "scores" / f"{trials}.parquet", ("target", norm))
-        return None if table is None else operating_points(table[norm].to_numpy(), table["target"].to_numpy())
+        found = self.scores(system, trials, norm)
+        return None if found is None else operating_points(*found)
 
     def manifest(self, corpus: str) -> pd.DataFrame | None:
         """A row per utterance of a corpus, rejected ones included."""

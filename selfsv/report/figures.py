@@ -28,7 +28,7 @@ from selfsv.report.drawing import (
     whole_numbers,
 )
 from selfsv.report.paper import counterparts
-from selfsv.scoring.error_rates import equal_error_rate
+from selfsv.scoring.error_rates import decision_thresholds, equal_error_rate, operating_points
 from selfsv.scoring.systems import BASELINES, LARGE_MARGIN, iteration, start_title, title
 
 BINS = 60
@@ -36,6 +36,7 @@ DET_GRID = 0.02  # probits between two points of a DET curve, finer than a scree
 DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 MEASURES = {"nmi": "NMI", "purity": "purity"}
 PART_COLOURS = (MUTED, VERMILLION, BLUE, GREEN, PURPLE, AMBER, SKY)
+BASELINE_LINES: dict[str, Any] = {"baseline_fbank": ":", "baseline_untrained": "--", "baseline_whitened": (0, (6, 1.5, 1.5, 1.5))}
 PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -45,7 +46,7 @@ def system_line(system: str, rounds: int) -> dict[str, Any]:
     if system == LARGE_MARGIN:
         return {"color": PURPLE, "linestyle": "-."}
     if index is None:
-        return {"color": MUTED, "linestyle": ":" if system == "baseline_fbank" else "--", "linewidth": 1.5}
+        return {"color": MUTED, "linestyle": BASELINE_LINES.get(system, "--"), "linewidth": 1.5}
     return {"color": round_colour(index, rounds) if index else VERMILLION}
 
 
@@ -59,11 +60,12 @@ def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
 
     def plot(axes: Axes) -> None:
         rounds = metrics[metrics["iteration"].notna()]
-        for norm, name, colour, dashes in (("cosine", "cosine", BLUE, "-"), ("snorm", "s-norm", GREEN, "--")):
+        for norm, name, colour, dashes, side in (("cosine", "cosine", BLUE, "-", -0.025), ("snorm", "s-norm", GREEN, "--", 0.025)):
             rows = rounds[rounds["norm"] == norm].sort_values("iteration")
-            axes.plot(
-                rows["iteration"].astype(int), 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes
-            )
+            places = rows["iteration"].astype(int)
+            axes.plot(places, 100 * rows["eer"], marker="o", markersize=5, label=name, color=colour, linestyle=dashes)
+            # Beside each other: the intervals of the two overlap.
+            axes.vlines(places + side, 100 * rows["eer_low"], 100 * rows["eer_high"], color=colour, linewidth=2.5, alpha=0.45)
         last = max(int(rounds["iteration"].max()) if len(rounds) else 0, 1)
         for published, pattern in zip(counterparts(trials, modality), PAPER_LINES, strict=False):
             values = published.eer_percent[: last + 1]
@@ -81,8 +83,8 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
     baselines = metrics[metrics["system"].isin(BASELINES) & (metrics["norm"] == "cosine")].sort_values("eer")
     above = True
     for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
-        axes.axhline(100 * eer, color=MUTED, linestyle=":" if system == "baseline_fbank" else "--", linewidth=1.1)
-        # The two often lie close together: their names go to opposite sides of them.
+        axes.axhline(100 * eer, color=MUTED, linestyle=BASELINE_LINES[system], linewidth=1.1)
+        # Some often lie close together: their names go to opposite sides of them.
         above = not above
         place: dict[str, Any] = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
         axes.annotate(
@@ -119,13 +121,17 @@ def eer_per_part(trials: str, rates: pd.DataFrame) -> Markup:
     return draw(f"labels-{trials}", f"Equal error rate per part of the labels on {trials}", plot, (4.9, 3.5))
 
 
-def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Markup:
+def det(
+    name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], bands: Mapping[str, pd.DataFrame] | None = None
+) -> Markup:
     """Detection error trade-off on probit axes, a line per system, with a dot at its EER.
 
     Args:
         curves: by system, miss and false-alarm rates from `operating_points`.
+        bands: by system, rows of `det_bands.parquet`: drawn are those of CA-DINO and of the last round, as more would hide each other.
     """
     rounds = max((iteration(system) or 0 for system in curves), default=0)
+    intervals = bands or {}
 
     def plot(axes: Axes) -> None:
         # Below the rate of one trial there is nothing to see.
@@ -133,6 +139,9 @@ def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.n
         ticks = [tick for tick in DET_TICKS if tick >= least / 2] or [DET_TICKS[-1]]
         limits = normal.ppf([0.7 * ticks[0], 0.65])
         axes.plot(limits, limits, color=FAINT, linewidth=0.8)
+        for system in sorted({"iter_0", f"iter_{rounds}"} & set(intervals)):
+            band = normal.ppf(intervals[system][["false_alarm", "miss_low", "miss_high"]]).clip(limits[0] - 0.5, -limits[0] + 0.5).T
+            axes.fill_between(*band, color=system_line(system, rounds)["color"], alpha=0.13, linewidth=0)
         for system, (miss, false_alarm) in curves.items():
             line = system_line(system, rounds)
             axes.plot(*det_points(miss, false_alarm, limits[0] - 0.5), label=title(system), **line)
@@ -142,6 +151,29 @@ def det(name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.n
             axis.set_ticks(normal.ppf(ticks), [f"{100 * tick:g}" for tick in ticks])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms, %", ylabel="misses, %", aspect="equal")
         axes.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.85, edgecolor="none")
+
+    return draw(name, description, plot, SQUARE)
+
+
+def score_histogram(name: str, description: str, scores: np.ndarray, target: np.ndarray) -> Markup:
+    """The distribution of scores of targets and of non-targets, each with area 1, and the threshold of equal error rates.
+
+    Args:
+        scores: [N].
+        target: [N] bool.
+    """
+    edges = np.linspace(scores.min(), scores.max() + 1e-6, BINS + 1)
+    miss, false_alarm = operating_points(scores, target)
+    threshold = decision_thresholds(scores, target)[int(np.argmin(np.abs(miss - false_alarm)))]
+
+    def plot(axes: Axes) -> None:
+        for kind, label, colour in ((~target, "non-targets", VERMILLION), (target, "targets", BLUE)):
+            density, _ = np.histogram(scores[kind], edges, density=True)
+            axes.stairs(density, edges, fill=True, alpha=0.35, color=colour)
+            axes.stairs(density, edges, color=colour, linewidth=1.2, label=label)
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--")
+        axes.set(xlabel="score", ylabel="density", xlim=(edges[0], edges[-1]))
+        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.13))
 
     return draw(name, description, plot, SQUARE)
 

@@ -15,14 +15,15 @@ from selfsv.report.clusters import agreement_panel, cluster_panels, modality_com
 from selfsv.report.collect import Results
 from selfsv.report.corpora import SHOWN_ROWS, corpus_summary, repeats
 from selfsv.report.drawing import Panel
+from selfsv.report.error_rates import conditions, differences, headline, tiles
 from selfsv.report.faces import cluster_faces, detection
 from selfsv.report.finetuning import finetuning
 from selfsv.report.paper import TABLES
 from selfsv.report.trainings import gates, training_panels, warnings
-from selfsv.scoring.systems import BASELINES, title
+from selfsv.scoring.systems import title
+from selfsv.scoring.table import NORM_TITLES
 
 TEMPLATE = Path(__file__).parents[2] / "workflow" / "report" / "report.html.j2"
-NORMS = (("cosine", "cosine"), ("snorm", "s-norm"))
 PACKAGES = (
     *("torch", "torchaudio", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn"),
     *("soundfile", "av", "pyroomacoustics", "pydantic", "snakemake", "matplotlib", "jinja2", "tensorboard"),
@@ -41,7 +42,7 @@ def render(results: Results) -> str:
 def content(results: Results) -> dict[str, Any]:
     """Everything the template shows."""
     settings = results.settings
-    metrics = results.metrics()
+    metrics, comparisons = results.metrics(), results.comparisons()
     corpora = [corpus_summary(results, name) for name in sorted(settings.corpora, key=lambda name: name != settings.train_corpus)]
     trainings = [*results.trained, *results.large_margin, *results.finetuned]
     models = [*results.systems, *results.finetuned]
@@ -50,8 +51,10 @@ def content(results: Results) -> dict[str, Any]:
         "warnings": warnings(results),
         "corpora": [corpus for corpus in corpora if corpus],
         "repeats": repeats(results),
-        "tiles": tiles(metrics),
-        "headline": headline(metrics),
+        "tiles": tiles(metrics, comparisons),
+        "headline": headline(metrics, comparisons, settings.trials),
+        "differences": differences(results, comparisons),
+        "conditions": conditions(results),
         "paper": paper_table(settings.modality),
         "eer": eer_panels(metrics, settings.modality),
         "finetuning": finetuning(results, metrics),
@@ -71,53 +74,6 @@ def content(results: Results) -> dict[str, Any]:
 
 
 # Results --------------------------------------------------------------------------------------------------------------
-
-
-def tiles(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list the EER of CA-DINO and of the last round: the last, not the best, which only labels could tell."""
-    if metrics is None:
-        return []
-    made = []
-    for trials, rows in metrics[(metrics["norm"] == "cosine") & metrics["iteration"].notna()].groupby("trials", sort=False):
-        rows = rows.sort_values("iteration")
-        first, last = rows.iloc[0], rows.iloc[-1]
-        change = 100 * (last["eer"] / first["eer"] - 1) if first["eer"] > 0 and len(rows) > 1 else None
-        made.append(
-            {
-                "trials": trials,
-                "counts": f"{last['targets']:,} target and {last['nontargets']:,} non-target trials",
-                "first": (title(first["system"]), f"{100 * first['eer']:.2f}"),
-                "last": (title(last["system"]), f"{100 * last['eer']:.2f}"),
-                "change": change,
-            }
-        )
-    return made
-
-
-def headline(metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: its size, and a row per system of EER (%) and minDCF, each with cosine and s-norm.
-
-    The lowest of a column is marked, unless it is a baseline's: where nothing that was trained is better, there is no best.
-    """
-    if metrics is None:
-        return []
-    tables = []
-    for trials, rows in metrics.groupby("trials", sort=False):
-        wide = rows.pivot(index="system", columns="norm", values=["eer", "min_dcf"])
-        wide = wide[[(measure, norm) for measure in ("eer", "min_dcf") for norm, _ in NORMS]].loc[rows["system"].unique()]
-        lowest = wide.min()
-        lines = []
-        for system, values in wide.iterrows():
-            measures = zip(wide.columns, values, lowest, strict=True)
-            baseline = system in BASELINES
-            cells = [
-                (f"{100 * value:.2f}" if key[0] == "eer" else f"{value:.3f}", value == least and not baseline)
-                for key, value, least in measures
-            ]
-            lines.append({"system": title(str(system)), "baseline": baseline, "cells": cells})
-        size = rows[["targets", "nontargets"]].iloc[0]
-        tables.append({"trials": trials, "targets": size["targets"], "nontargets": size["nontargets"], "rows": lines})
-    return tables
 
 
 def paper_table(modality: str) -> dict[str, Any]:
@@ -143,12 +99,25 @@ def det_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
     """DET curves of all systems, a panel per trial list and norm."""
     panels = []
     for trials in [] if metrics is None else metrics["trials"].unique():
-        for norm, name in NORMS:
+        for norm, name in NORM_TITLES.items():
             found = {system: results.error_curve(system, trials, norm) for system in results.systems}
             curves = {system: curve for system, curve in found.items() if curve}
             if curves:
-                panels.append(Panel(f"{trials}, {name}", figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves)))
+                bands = {system: band for system in curves if (band := results.det_band(system, trials, norm)) is not None}
+                figure = figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves, bands)
+                panels.append(Panel(f"{trials}, {name}", figure))
+                panels += histogram_panels(results, str(trials), norm, name)
     return panels
+
+
+def histogram_panels(results: Results, trials: str, norm: str, name: str) -> list[Panel]:
+    """The scores of the last round's targets and non-targets."""
+    last = results.trained[-1]
+    found = results.scores(last, trials, norm)
+    if found is None:
+        return []
+    drawn = figures.score_histogram(f"scores-{trials}-{norm}", f"Scores on {trials}, {name}, of {title(last)}", *found)
+    return [Panel(f"{trials}, {name}: scores of {title(last)}", drawn, "The line is the threshold of equal error rates.")]
 
 
 # Versions -------------------------------------------------------------------------------------------------------------

@@ -21,14 +21,18 @@ def operating_points(scores: np.ndarray, target: np.ndarray) -> tuple[np.ndarray
     Raises:
         InputError: a score is not finite, or there are only targets or only non-targets.
     """
-    scores, target = np.asarray(scores, dtype=np.float64), np.asarray(target, dtype=bool)
+    check_scores(scores, target)
+    false_alarm, hit, _ = roc_curve(np.asarray(target, dtype=bool), np.asarray(scores, dtype=np.float64), drop_intermediate=False)
+    return 1 - hit, false_alarm
+
+
+def check_scores(scores: np.ndarray, target: np.ndarray) -> None:
+    """Raise an `InputError` where N scored trials have no error rates: `scores` [N] are not finite, or all trials are of one kind."""
     if broken := np.count_nonzero(~np.isfinite(scores)):
         raise InputError(f"{broken:,} of {len(scores):,} scores are not finite: extract the embeddings again")
-    if target.all() or not target.any():
-        kind = "target" if len(target) and target.all() else "non-target"
+    if np.all(target) or not np.any(target):
+        kind = "target" if len(target) and np.all(target) else "non-target"
         raise InputError(f"all {len(target):,} trials are {kind} trials: error rates need both kinds, so complete the trial list")
-    false_alarm, hit, _ = roc_curve(target, scores, drop_intermediate=False)
-    return 1 - hit, false_alarm
 
 
 def decision_thresholds(scores: np.ndarray, target: np.ndarray) -> np.ndarray:

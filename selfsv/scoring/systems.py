@@ -4,7 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-BASELINES = {"baseline_fbank": "fbank statistics", "baseline_untrained": "untrained encoder"}
+BASELINES = {
+    "baseline_fbank": "fbank statistics",
+    "baseline_untrained": "untrained encoder",
+    "baseline_whitened": "fbank statistics, whitened",
+}
 LARGE_MARGIN = "large_margin"
 ROUND = re.compile(r"iter_(\d+)")
 FINETUNED = re.compile(r"finetuned_(random|iter_\d+)_(\d+)")

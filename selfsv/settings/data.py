@@ -29,6 +29,12 @@ class Corpus(Section):
         None, description="the one ending to read (or several), e.g. wav, where folders hold recordings twice; empty: all that can be read"
     )
 
+    speakers_table: str | None = Field(
+        None,
+        description="of a corpus with trials: a CSV file about its speakers (e.g. VoxCeleb1's vox1_meta.csv); its first column has their "
+        "names, the others (gender, nationality, …) become conditions of the error rates; training never sees it",
+    )
+
     @model_validator(mode="after")
     def _listings_name_their_files(self) -> "Corpus":
         if self.extension and self.layout == "listing":
@@ -41,6 +47,9 @@ class TrialList(Section):
 
     corpus: str = Field(description="the corpus that the list's utterances belong to")
     path: str = Field(description="the list's file")
+    tuned_on: bool = Field(
+        False, description="whether settings were tried out on this list: the report then says so beside its error rates"
+    )
 
 
 class DecodingSettings(Section):

@@ -41,7 +41,7 @@ class Experiment(Section):
     initial_model: str | None = Field(
         None, description="another experiment's iter_0/model.pt to start the rounds from; empty: CA-DINO is trained"
     )
-    baselines: bool = Field(True, description="also score fbank statistics and an untrained encoder [ours]")
+    baselines: bool = Field(True, description="also score fbank statistics, as they are and whitened, and an untrained encoder [ours]")
     train_corpus: Name = Field("train", description="the one of `corpora` to learn from, without its labels")
     corpora: dict[Name, Corpus] = Field(
         description="the training corpus and those that the trial lists draw on; add your own under any name"

@@ -11,6 +11,7 @@ from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.scoring import MetricSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
 
@@ -112,6 +113,21 @@ class TuneJob(Section):
 
 class CompleteTuneJob(TuneJob, Job):
     """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
+
+
+class MetricJob(MetricSettings):
+    """Error rates of all trial lists: the operating point, which corpus each list is about, and what is known of its speakers."""
+
+    corpora: dict[str, str] = {}
+    speakers_tables: dict[str, str] = {}  # by corpus
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """By the experiment's trial lists."""
+        corpora = {name: trials.corpus for name, trials in experiment.trials.items()}
+        tables = {name: experiment.corpora[name].speakers_table for name in corpora.values()}
+        known = {name: path for name, path in tables.items() if path}
+        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known)
 
 
 class CorpusCheck(Section):

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from selfsv.scoring.systems import BASELINES
 from tests.cut import HOSTILE, SETTINGS, WALL_TIME, finished, overlay_for
 
 ROUNDS = SETTINGS["rounds"]
@@ -47,7 +48,7 @@ def test_artifacts_keep_their_contract(name, results):
 
 def test_every_system_is_scored(results):
     metrics = pd.read_parquet(results / "metrics.parquet")
-    systems = {"baseline_fbank", "baseline_untrained", *(f"iter_{i}" for i in range(ROUNDS + 1)), *TUNED}
+    systems = {*BASELINES, *(f"iter_{i}" for i in range(ROUNDS + 1)), *TUNED}
     assert set(metrics["system"]) == systems and set(metrics["norm"]) == {"cosine", "snorm"}
     assert metrics["eer"].between(0, 1).all() and metrics["min_dcf"].between(0, 1).all()
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.metrics import measured
 from selfsv.artifacts import write_table
 from selfsv.report.collect import Results
+from selfsv.scoring.evaluation import Tables
+from selfsv.scoring.scored_lists import Known, read_scored_list
 from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
 from selfsv.settings.experiment import Experiment, resolve
 from selfsv.settings.scoring import MetricSettings
@@ -113,7 +114,16 @@ def scores(separation: float, trials: int = 1200) -> pd.DataFrame:
     generator = np.random.default_rng(3)
     target = np.arange(trials) % 3 == 0
     cosine = generator.normal(size=trials) + separation * target
-    columns = {"enroll": "a", "test": "b", "target": target, "cosine": cosine, "snorm": cosine + 0.2 * target}
+    speakers = generator.integers(SPEAKERS, size=trials)
+    other = np.where(target, speakers, (speakers + 1 + np.arange(trials) % (SPEAKERS - 1)) % SPEAKERS)
+    names = manifest(300, 0)["utterance"].to_numpy(str)
+    columns = {
+        "enroll": names[speakers],
+        "test": names[other + SPEAKERS],
+        "target": target,
+        "cosine": cosine,
+        "snorm": cosine + 0.2 * target,
+    }
     return pd.DataFrame(columns)
 
 
@@ -127,7 +137,7 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
         write_table(folder / "data" / corpus / "left_out.parquet", left_out)
         known = pd.DataFrame({"utterance": table["utterance"], "speaker": np.arange(size) % SPEAKERS})
         write_table(folder / "data" / corpus / "speakers.parquet", known.astype({"speaker": str}))
-    rows = []
+    paths: dict[str, list[Path]] = {}
     told = finetuned(experiment.finetune.starts, experiment.finetune.percent)
     tuned = [*([LARGE_MARGIN] if experiment.large_margin.enabled else []), *told]
     for place, system in enumerate([*systems(experiment.rounds, experiment.baselines), *tuned]):
@@ -139,7 +149,7 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
         for trials in experiment.trials:
             path = folder / system / "scores" / f"{trials}.parquet"
             write_table(path, scores(1.7 + 0.25 * place))
-            rows += measured(path, MetricSettings())
+            paths[trials] = [*paths.get(trials, []), path]
     for index in range(experiment.rounds + 1):
         system = folder / f"iter_{index}"
         write_table(system / "history.parquet", history(index, warning if index == 1 else ""))
@@ -149,9 +159,20 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
     for system in tuned:
         columns = ["epoch", "learning_rate", "utterances_per_second", "data_wait_seconds", "seconds", "warning", "loss", "accuracy"]
         write_table(folder / system / "history.parquet", history(1, "")[columns])
-    if rows:
-        write_table(folder / "metrics.parquet", pd.DataFrame(rows).astype({"iteration": "Int64"}))
+    write_metrics(folder, paths)
     return Results(folder, experiment)
+
+
+def write_metrics(folder: Path, paths: dict[str, list[Path]]) -> None:
+    """What the stage `metrics` makes of score files, by trial list, with fewer draws."""
+    speakers = pd.read_parquet(folder / "data" / "test" / "speakers.parquet")
+    genders = pd.DataFrame({"Gender": ["f" if speaker % 3 else "m" for speaker in range(SPEAKERS)]}, map(str, range(SPEAKERS)))
+    known = Known(manifest(300, 2), speakers, genders)
+    tables = Tables(MetricSettings(), draws=200)
+    for files in paths.values():
+        tables.add(read_scored_list(files, known))
+    for name, table in zip(("metrics", "comparisons", "conditions", "det_bands"), tables.frames() if paths else [], strict=bool(paths)):
+        write_table(folder / f"{name}.parquet", table)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from selfsv.artifacts import write_table
 from selfsv.report import figures
 from selfsv.report.collect import Results
 from selfsv.report.corpora import corpus_summary
-from selfsv.report.page import headline, render
+from selfsv.report.error_rates import headline
+from selfsv.report.page import render
 from selfsv.report.paper import counterparts
 from selfsv.report.repeats import repeat_probability
 from selfsv.report.trainings import training_panels, warnings
 from selfsv.scoring.error_rates import operating_points
-from tests.reporting.conftest import REASON, UTTERANCES, settings, write_experiment
+from selfsv.scoring.systems import title
+from tests.reporting.conftest import REASON, SPEAKERS, UTTERANCES, settings, write_experiment
 
 SECTIONS = ("results", "rounds", "det", "gate", "clusters", "training", "data", "labels", "config")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -29,8 +32,8 @@ FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(
 
 def test_every_section_is_there_with_its_figures(page):
     assert re.findall(r'<section id="(\w+)"', page) == list(SECTIONS)
-    # 2 lists × (EER, 2 × DET), 3 rounds × 3 of the gate, agreement, 6 cluster sizes, 4 trainings × 5
-    assert page.count("<svg") == 6 + 9 + 1 + 6 + 20
+    # 2 lists × (EER, 2 × DET, 2 × scores), 3 rounds × 3 of the gate, agreement, 7 cluster sizes, 4 trainings × 5
+    assert page.count("<svg") == 10 + 9 + 1 + 7 + 20
     for text in ("fbank statistics", "untrained encoder", "CA-DINO", "DLG-LC round 3", "ln K = 8.32", "τ₁ = 1.85", "Vox-H", "6.918"):
         assert text in page, text
 
@@ -39,26 +42,112 @@ def test_the_table_shows_the_metrics(results, page):
     metrics = results.metrics()
     assert metrics is not None
     rows = re.findall(r'<tr[^>]*><th scope="row">DLG-LC round 2</th>(.*?)</tr>', page)
-    shown = re.findall(r"<td[^>]*>([\d.]+)</td>", rows[0])
-    expected = metrics[(metrics["system"] == "iter_2") & (metrics["trials"] == "demo")].set_index("norm").loc[["cosine", "snorm"]]
-    assert shown == [f"{100 * rate:.2f}" for rate in expected["eer"]] + [f"{cost:.3f}" for cost in expected["min_dcf"]]
+    shown = re.findall(r"<td[^>]*>([\d.]+)<small>([\d.]+) to ([\d.]+)</small></td>", rows[0])
+    of_list = metrics[(metrics["system"] == "iter_2") & (metrics["trials"] == "demo")].set_index("norm")
+    expected = []
+    for measure, scale, digits in (("eer", 100, 2), ("min_dcf", 1, 3), ("min_dcf_p05", 1, 3)):
+        for norm in ("cosine", "snorm"):
+            names = (measure, f"{measure}_low", f"{measure}_high")
+            expected.append(tuple(f"{scale * of_list.loc[norm, name]:.{digits}f}" for name in names))
+    assert shown == expected
+    assert f"resampling the {SPEAKERS} speakers" in page
 
 
-def test_a_baseline_is_never_marked_as_the_best():
-    """Where it is the best nothing is; elsewhere the best of the trained systems."""
-    costs = {"baseline_untrained": (0.5, 0.2, 0.7, 0.9), "iter_0": (0.4, 0.3, 0.8, 0.8), "iter_1": (0.3, 0.2, 0.9, 0.9)}
-    rows = [
-        {"system": system, "iteration": None, "trials": "t", "norm": norm, "eer": eer, "min_dcf": cost, "targets": 1, "nontargets": 1}
-        for system, values in costs.items()
-        for norm, eer, cost in zip(("cosine", "snorm"), values[:2], values[2:], strict=True)
-    ]
-    [table] = headline(pd.DataFrame(rows))
-    marked = {row["system"]: [lowest for _, lowest in row["cells"]] for row in table["rows"]}
-    assert marked == {
-        "untrained encoder": [False, False, False, False],
-        "CA-DINO": [False, False, False, True],
-        "DLG-LC round 1": [True, True, False, False],
+def metrics_and_comparisons(costs: dict[str, float], shown: set[tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Systems with these EERs by cosine and s-norm, and the pairs whose difference is shown; their other figures are alike."""
+    same = {
+        "min_cllr": 0.5,
+        "trials": "t",
+        "targets": 1,
+        "nontargets": 1,
+        "min_dcf": 0.5,
+        "min_dcf_p05": 0.5,
+        "resampled": "speakers",
+        "units": 9,
     }
+    ends = {f"{measure}_{end}": np.nan for measure in ("eer", "min_dcf", "min_dcf_p05") for end in ("low", "high")}
+    rows = [
+        {"system": system, "iteration": None, "norm": norm, "eer": eer, **same, **ends}
+        for system, eer in costs.items()
+        for norm in ("cosine", "snorm")
+    ]
+    pairs = [
+        {"system_a": a, "system_b": b, "trials": "t", "norm": norm, "measure": measure, "shown": (a, b) in shown and measure == "eer"}
+        for b, a in combinations(costs, 2)
+        for norm in ("cosine", "snorm")
+        for measure in ("eer", "min_dcf", "min_dcf_p05")
+    ]
+    return pd.DataFrame(rows), pd.DataFrame(pairs)
+
+
+@pytest.mark.parametrize(
+    ("costs", "shown", "marked"),
+    [
+        ({"iter_0": 0.3, "iter_1": 0.2, "iter_2": 0.1}, {("iter_2", "iter_1")}, "DLG-LC round 2"),
+        ({"iter_0": 0.3, "iter_1": 0.1, "iter_2": 0.2}, {("iter_2", "iter_1")}, "DLG-LC round 1"),  # the pair the other way round
+        ({"iter_0": 0.3, "iter_1": 0.2, "iter_2": 0.1}, {("iter_2", "iter_0")}, None),  # better than the worst, not than the next
+        ({"iter_0": 0.3, "iter_1": 0.2, "iter_2": 0.1}, set(), None),
+        ({"baseline_untrained": 0.1, "iter_0": 0.2}, {("iter_0", "baseline_untrained")}, None),  # nothing that was trained is the best
+        ({"baseline_untrained": 0.2, "iter_0": 0.1}, {("iter_0", "baseline_untrained")}, "CA-DINO"),
+        ({"iter_0": 0.3}, set(), None),  # nothing to be better than
+    ],
+)
+def test_the_best_is_marked_only_where_that_is_shown(costs, shown, marked):
+    [table] = headline(*metrics_and_comparisons(costs, shown))
+    assert [row["system"] for row in table["rows"] if row["cells"][0][2]] == ([marked] if marked else [])
+    assert not any(cell[2] for row in table["rows"] for cell in row["cells"][2:])  # nothing is shown of the other measures
+
+
+def test_without_comparisons_nothing_is_marked():
+    [table] = headline(metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, {("iter_1", "iter_0")})[0], None)
+    assert not any(cell[2] for row in table["rows"] for cell in row["cells"])
+
+
+def test_differences_are_told_with_their_interval_and_what_they_show(results, page):
+    comparisons = results.comparisons()
+    assert comparisons is not None
+    of = comparisons.set_index(["trials", "measure", "norm", "system_a", "system_b"])
+    text = page[page.index("What is better than what, on demo") :]
+    for system, reference in (("iter_2", "iter_1"), ("iter_3", "iter_0"), ("iter_3", "baseline_fbank")):
+        row = of.loc[("demo", "eer", "cosine", system, reference)]
+        line = re.search(rf'<th scope="row">{title(system)}</th><td[^>]*>{title(reference)}</td>(.*?)</tr>', text)
+        assert line
+        signed = [f"{100 * row[name]:+.2f}".replace("-", "−") for name in ("difference", "low", "high")]
+        assert f"<td>{signed[0]}<small>{signed[1]} to {signed[2]}</small></td>" in line[1]
+        assert (">better<" if row["shown"] else ">not shown<") in line[1]
+
+
+def test_conditions_are_shown_as_their_file_has_them(results, page):
+    conditions = results.conditions()
+    assert conditions is not None
+    rows = conditions[(conditions["system"] == "iter_3") & (conditions["trials"] == "demo")]
+    assert set(rows["condition"]) == {"duration of the shorter side", "gender"}
+    text = page[page.index("By condition, on demo") : page.index("By condition, on vox1_o_clean")]
+    assert text.count("<tr><th scope") == 1 + len(rows) / 2  # below a head
+    women = rows[(rows["value"] == "f") & (rows["norm"] == "cosine")].iloc[0]
+    shown = f"<td>{100 * women['eer']:.2f}<small>{100 * women['eer_low']:.2f} to {100 * women['eer_high']:.2f}</small></td>"
+    assert f">f</td><td>{women['targets']}</td><td>{women['nontargets']}</td><td>{women['units']}</td>{shown}" in text
+
+
+def test_intervals_of_few_talkers_come_with_a_warning():
+    metrics, comparisons = metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, set())
+    [few], [many] = headline(metrics, comparisons), headline(metrics.assign(units=30), comparisons)
+    assert "fewer than 30 speakers the intervals are too narrow" in few["caveat"] and many["caveat"] == ""
+
+
+def test_the_threshold_in_a_histogram_is_where_errors_are_equal():
+    """Of scores in steps of one: a target below 5, a non-target above 4, and 100 of each where they belong."""
+    scores = np.concatenate([np.full(100, 8.0), [2.0], np.full(100, 1.0), [7.0]])
+    drawn = str(figures.score_histogram("name", "text", scores, np.repeat([True, False], 101)))
+    places = [float(x) for x in re.findall(r"M ([\d.]+) [\d.]+ \nL \1 [\d.]+", drawn)]
+    assert len(places) > 1 and "targets" in drawn and "non-targets" in drawn
+
+
+def test_a_list_on_which_settings_were_tried_out_is_named(tmp_path):
+    trials = {name: {"corpus": "test", "path": "x", "tuned_on": name == "demo"} for name in ("demo", "other")}
+    page = render(write_experiment(tmp_path, settings(rounds=0, trials=trials)))
+    assert page.count("Settings were tried out on these very trials") == 1
+    assert "tried out on the trials of demo</strong>" in page and "this page cannot know" not in page
 
 
 def test_small_losses_are_shown_as_the_gate_sees_them():

@@ -391,4 +391,4 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert all(name in text for name in ("embed", "verify", "enroll", "identify", "score", "export", "inspect", "Exit status"))
+    assert all(name in text for name in ("embed", "verify", "enroll", "identify", "score", "compare", "export", "inspect", "Exit status"))

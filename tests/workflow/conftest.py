@@ -34,7 +34,7 @@ OUTPUTS = {
     "finetune": ["model", "history"],
     "score": ["output"],
     "quality": ["output"],
-    "metrics": ["output"],
+    "metrics": ["output", "comparisons", "det-bands", "conditions"],
     "report": ["output"],
     "adopt": ["model"],
     "videos": ["videos"],
@@ -45,6 +45,7 @@ OUTPUTS = {
     "modalities": ["output"],
     "record": ["output"],
 }
+TABLES = ("metrics.parquet", "comparisons.parquet", "det_bands.parquet", "conditions.parquet")  # of the stage `metrics`
 STAND_IN = """
 import json, pathlib, sys
 arguments = dict(zip(sys.argv[1:], sys.argv[2:]))

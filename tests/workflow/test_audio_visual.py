@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from selfsv.scoring.systems import BASELINES
 from selfsv.settings.data import Corpus
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.jobs import TrainAvJob
@@ -66,7 +67,7 @@ def test_rounds_are_trained_and_extracted_with_faces_and_tests_without(watched):
     assert [options["--iteration"] for options in calls(watched, "train_av")] == ["1", "2"]
     with_faces = {options["--output"] for options in calls(watched, "extract_av")}
     assert with_faces == {f"results/tiny/iter_{i}/embeddings/train.parquet" for i in (1, 2)}
-    systems = ("baseline_fbank", "baseline_untrained", "iter_0")
+    systems = (*BASELINES, "iter_0")
     without = {f"results/tiny/{system}/embeddings/train.parquet" for system in systems}
     without |= {f"results/tiny/{system}/embeddings/test.parquet" for system in (*systems, "iter_1", "iter_2")}
     assert {options["--output"] for options in calls(watched, "extract")} == without
@@ -74,13 +75,13 @@ def test_rounds_are_trained_and_extracted_with_faces_and_tests_without(watched):
 
 def test_first_labels_are_of_voices_and_later_ones_of_both(watched):
     modalities = {options["--output"].split("/")[2]: options["--modality"] for options in calls(watched, "cluster")}
-    expected = {"baseline_fbank": "audio", "baseline_untrained": "audio", "iter_0": "audio", "iter_1": "joint", "iter_2": "joint"}
+    expected = {**dict.fromkeys(BASELINES, "audio"), "iter_0": "audio", "iter_1": "joint", "iter_2": "joint"}
     assert modalities == expected
 
 
-def test_only_listing_and_comparisons_are_given_the_speakers(watched):
+def test_only_listing_figures_and_comparisons_are_given_the_speakers(watched):
     knowing = {stage for stage, arguments in watched.calls() if any("speakers" in argument for argument in arguments)}
-    assert knowing == {"listing", "quality", "modalities"}
+    assert knowing == {"listing", "metrics", "quality", "modalities"}
 
 
 def test_adding_faces_to_an_audio_experiment_spares_what_is_audio(workshop):

@@ -15,8 +15,8 @@ import yaml
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import BaselineJob, CorpusCheck, PackJob, PretrainJob, TrainJob
-from selfsv.settings.scoring import MetricSettings, ScoreSettings
+from selfsv.settings.jobs import BaselineJob, CorpusCheck, MetricJob, PackJob, PretrainJob, TrainJob
+from selfsv.settings.scoring import ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
 SECTIONS = {
@@ -31,7 +31,7 @@ SECTIONS = {
     "cluster": ClusterSettings,
     "train": TrainJob,
     "score": ScoreSettings,
-    "metrics": MetricSettings,
+    "metrics": MetricJob,
     "report": Experiment,
 }
 # Ends the process that lists the tree or opens a file in it.
@@ -61,6 +61,7 @@ def test_round_trains_on_the_labels_of_the_round_before(finished):
 def test_no_training_stage_is_given_the_speakers(finished):
     assert {stage for stage, arguments in finished.calls() if any("speakers" in argument for argument in arguments)} == {
         "listing",
+        "metrics",
         "quality",
     }
 

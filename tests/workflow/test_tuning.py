@@ -9,7 +9,7 @@ from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 from selfsv.settings.reading import read_file
 from tests.benchmarks.command_lines import assert_understood
-from tests.workflow.conftest import REPOSITORY, Workshop, build
+from tests.workflow.conftest import REPOSITORY, TABLES, Workshop, build
 
 AFTER = {"extract", "cluster", "score", "metrics", "report", "record"}
 LABELLED = {"layout": "folder", "path": "labelled/voices"}
@@ -66,7 +66,7 @@ def test_each_starts_where_its_name_says(tuned):
 def test_labels_go_to_fine_tuning_and_no_further(tuned):
     """No other training is given the file, none but its own is given anything that was tuned on it."""
     knowing = {stage for stage, _, arguments in calls(tuned) if any("speakers" in argument for argument in arguments)}
-    assert knowing == {"listing", "quality", "finetune"}
+    assert knowing == {"listing", "metrics", "quality", "finetune"}
     given = [options["--speakers"] for stage, options, _ in calls(tuned) if stage == "finetune"]
     assert set(given) == {"results/tiny/data/labelled/speakers.parquet"}
     for stage, _, arguments in calls(tuned):
@@ -95,7 +95,7 @@ def test_a_large_margin_adds_one_system(workshop):
     workshop.configure(large_margin={"enabled": True})
     plan = workshop.plan()
     assert plan.rules == {"large_margin": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
-    assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", "metrics.parquet", "report.html", "settings.json"}
+    assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", *TABLES, "report.html", "settings.json"}
 
 
 def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):

@@ -45,8 +45,8 @@ pathvars:
 
 
 wildcard_constraints:
-    system=r"baseline_fbank|baseline_untrained|iter_(?:0|[1-9]\d*)|large_margin|finetuned_(?:random|iter_(?:0|[1-9]\d*))_[1-9]\d*",
-    kind="fbank|untrained",
+    system=r"baseline_(?:fbank|untrained|whitened)|iter_(?:0|[1-9]\d*)|large_margin|finetuned_(?:random|iter_(?:0|[1-9]\d*))_[1-9]\d*",
+    kind="fbank|untrained|whitened",
     corpus="|".join(map(re.escape, EXPERIMENT.corpora)),
     trials="|".join(map(re.escape, EXPERIMENT.trials)) or "none",
     shard=r"0|[1-9]\d*",

@@ -29,6 +29,8 @@ else:
 
 
 use rule tiny_stage as baseline with:
+    input:
+        embeddings=FILES.statistics_to_whiten,
     output:
         model="<results>/baseline_{kind}/model.pt",
     log:

@@ -1,5 +1,9 @@
 """Scores, error rates, the quality of the clusters, and the report. Speakers are known here, and nothing flows back (see `finetune`)."""
 
+from selfsv.settings.jobs import MetricJob
+
+METRIC_TABLES = ["metrics", "comparisons", "conditions", "det_bands"]
+
 
 use rule stage as score with:
     input:
@@ -41,15 +45,22 @@ use rule tiny_stage as record with:
         **script("record", SETTINGS),
 
 
-use rule tiny_stage as metrics with:
+# An interval resamples speakers: what is known of the trials' corpora, their tables of speakers included, is read here.
+use rule parallel_stage as metrics with:
     input:
+        FILES.speakers_tables(),
         scores=FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
+        manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
+        speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
     output:
-        "<results>/metrics.parquet",
+        output="<results>/metrics.parquet",
+        comparisons="<results>/comparisons.parquet",
+        conditions="<results>/conditions.parquet",
+        det_bands="<results>/det_bands.parquet",
     log:
         "<logs>/metrics.log",
     params:
-        **script("metrics", EXPERIMENT.metrics, table=f"{RESULTS}/logs/metrics.txt"),
+        **script("metrics", MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
 
 
 # The script finds what there is in the experiment's folder by itself.
@@ -58,7 +69,7 @@ use rule tiny_stage as report with:
         os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
         expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),
         "<results>/data/<train>/speakers.parquet",
-        "<results>/metrics.parquet" if EXPERIMENT.trials else [],
+        [f"<results>/{table}.parquet" for table in METRIC_TABLES] if EXPERIMENT.trials else [],
         FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS),
         FILES.of_systems("<results>/{system}/{table}.parquet", DESCRIBED, table=["pseudo_labels", "cluster_quality"]),
         FILES.of_systems("<results>/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),

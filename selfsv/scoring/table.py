@@ -1,0 +1,63 @@
+"""Error rates as text for a terminal."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from selfsv.scoring.systems import title
+
+NORM_TITLES = {"cosine": "cosine", "snorm": "s-norm"}
+ENOUGH_UNITS = 30
+EACH = {
+    "speakers": "the {units:,} speakers",
+    "sessions": "the {units:,} sessions, as the speakers are not known",
+    "recordings": "the {units:,} recordings, as neither speakers nor sessions are known",
+}
+
+
+def resampling(kind: str, units: int) -> str:
+    """What the intervals of a list come from, in words."""
+    return EACH.get(kind, "{units:,} units").format(units=units)
+
+
+def caveat(kind: str, units: int) -> str:
+    """What a reader must know about the intervals of a list with few units; empty where there are enough.
+
+    In simulations of 12 speakers the intervals held the true EER in 0.88 to 0.90 of the lists and the true minDCF at p = 0.01 in half of
+    them; of 25 speakers in 0.95 and 0.86; of 40 in 0.93 and more.
+    """
+    if units >= ENOUGH_UNITS:
+        return ""
+    return f"With fewer than {ENOUGH_UNITS} {kind} the intervals are too narrow, those of minDCF most."
+
+
+def with_interval(row: pd.Series, measure: str) -> str:
+    """A figure with its interval in brackets, EER in %: `11.29 [8.20, 14.88]`."""
+    scale, digits = (100, 2) if measure == "eer" else (1, 3)
+    figure, low, high = (f"{scale * row[name]:.{digits}f}" for name in (measure, f"{measure}_low", f"{measure}_high"))
+    return f"{figure} [{low}, {high}]" if pd.notna(row[f"{measure}_low"]) else figure
+
+
+def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
+    """`metrics` as a block per trial list, a line per system and norm."""
+    heads = {"eer": "EER, %", "min_dcf": f"minDCF, p = {p_target:g}", "min_dcf_p05": "minDCF, p = 0.05"}
+    blocks = []
+    for name, rows in metrics.groupby("trials", sort=False):
+        first = rows.iloc[0]
+        head = f"{name}: {first['targets']:,} target and {first['nontargets']:,} non-target trials; in brackets 95 % intervals, resampling "
+        cells = [["", "", *heads.values()]]
+        for system, group in rows.groupby("system", sort=False):
+            names = [title(str(system)), *[""] * (len(group) - 1)]
+            for label, (_, row) in zip(names, group.iterrows(), strict=True):
+                cells.append([label, NORM_TITLES.get(row["norm"], row["norm"]), *(with_interval(row, measure) for measure in heads)])
+        lines = [f"{head}{resampling(first['resampled'], first['units'])}", caveat(first["resampled"], first["units"]), aligned(cells)]
+        blocks.append("\n".join(filter(None, lines)))
+    return "\n" + "\n\n".join(blocks) + "\n"
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns, the first above a line; without the first where that is empty."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    first, *others = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    line = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([*([first, line] if first else []), *others])
