@@ -14,6 +14,7 @@ from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
 from selfsv.settings.scoring import MetricSettings, ScoreSettings
+from tests.conftest import REPOSITORY
 from tests.settings.test_settings import MINIMAL
 from workflow.imports import source_files
 
