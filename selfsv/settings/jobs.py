@@ -10,7 +10,7 @@ from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
-from selfsv.settings.pretrain import PretrainSettings
+from selfsv.settings.pretrain import SECTIONS, PretrainSettings
 from selfsv.settings.scoring import MetricSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
@@ -59,7 +59,8 @@ class PretrainJob(Job):
     @field_serializer("pretrain")
     def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
         """Else a changed default of one objective would rerun the trainings of all."""
-        return pretrain.model_dump(mode="json", exclude=pretrain.unused)
+        unused = set[str]().union(*SECTIONS.values()) - SECTIONS[pretrain.method]
+        return pretrain.model_dump(mode="json", exclude=unused)
 
 
 class TrainJob(Job):

@@ -119,8 +119,3 @@ class PretrainSettings(Section):
     optimiser: OptimiserSettings = OptimiserSettings()
     cluster_aware: ClusterAwareSettings = ClusterAwareSettings()
     on_collapse: Literal["warn", "stop"] = Field("warn", description="after a collapse of the teacher: warn, or stop the run [ours]")
-
-    @property
-    def unused(self) -> set[str]:
-        """The sections of the methods that are not chosen."""
-        return set().union(*SECTIONS.values()) - SECTIONS[self.method]
