@@ -32,7 +32,7 @@ class Corpus(Section):
     speakers_table: str | None = Field(
         None,
         description="of a corpus with trials: a CSV file about its speakers (e.g. VoxCeleb1's vox1_meta.csv); its first column has their "
-        "names, the others (gender, nationality, …) become conditions of the error rates; training never sees it",
+        "names, the others (gender, nationality, …) become conditions of the error rates; training never sees it; empty: none",
     )
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSe
 from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
-from selfsv.settings.scoring import MetricSettings, ScoreSettings
+from selfsv.settings.scoring import ScoreSettings
 from tests.conftest import REPOSITORY
 from tests.settings.test_settings import MINIMAL
 from workflow.imports import source_files
@@ -36,10 +36,11 @@ GIVEN: dict[str, type[BaseModel]] = {
     "cluster": ClusterSettings,
     "modalities": ClusterSettings,
     "score": ScoreSettings,
-    "metrics": MetricSettings,
+    "metrics": jobs.MetricJob,
 }
 WHOLE = {"record", "report"}  # they show all settings
-EMPTIED = {"listing": {"video"}}  # by the rule, so that naming videos does not list the audio again
+# By the rules, so that naming videos, or a table about speakers, does not list the audio again.
+EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table"}}
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:

@@ -20,7 +20,7 @@ use rule stage as videos with:
     log:
         "<logs>/videos-{corpus}.log",
     params:
-        **script("videos", lambda wildcards: EXPERIMENT.corpora[wildcards.corpus]),
+        **script("videos", FILES.corpus_with_videos),
 
 
 use rule stage as faces with:
