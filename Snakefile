@@ -39,7 +39,7 @@ include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
 
 
-if AUDIO_VISUAL:
+if EXPERIMENT.modality == "audio_visual":
 
     include: "workflow/rules/faces.smk"
 
@@ -60,8 +60,8 @@ rule pretrained:
 rule trained:
     input:
         "<results>/checks/corpus.json",
-        f"<results>/{ROUNDS[-1]}/model.pt",
-        f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
+        f"<results>/{SYSTEMS.rounds[-1]}/model.pt",
+        f"<results>/{SYSTEMS.rounds[-1]}/pseudo_labels.parquet",
 
 
 rule all:
@@ -75,7 +75,7 @@ rule all:
 
 
 onsuccess:
-    print(printable(summary(Path(RESULTS), ROUNDS + LARGE_MARGIN + FINETUNED, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), SYSTEMS.models, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:

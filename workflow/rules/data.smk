@@ -1,8 +1,5 @@
-"""From the user's trees of audio to packed corpora and augmentation banks.
-
-The trees themselves are no inputs: enumerating a million files is the work of the stage `listing`, not of every start of
-the workflow. After adding or removing files, have a corpus listed again with `snakemake … --forcerun listing`.
-"""
+"""From the user's trees of audio to packed corpora and augmentation banks. The trees are no inputs: `listing` enumerates a million files,
+not every start of the workflow. After adding or removing files, list a corpus again: `snakemake … --forcerun listing`."""
 
 from selfsv.settings.jobs import CorpusCheck, PackJob
 

@@ -1,7 +1,4 @@
-"""What an audio-visual experiment has more: faces of the training corpus, and rounds on voices and faces (paper IV-C).
-
-Included only where `modality: audio_visual` asks for it. Tests are on audio alone, so only the training corpus needs videos.
-"""
+"""What an audio-visual experiment has more: faces of the training corpus, and rounds on voices and faces (paper IV-C)."""
 
 from selfsv.settings.jobs import TrainAvJob
 

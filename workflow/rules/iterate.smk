@@ -38,7 +38,7 @@ use rule stage as cluster with:
             "cluster",
             EXPERIMENT.cluster,
             seed=EXPERIMENT.seed,
-            modality=lambda wildcards: "joint" if wildcards.system in JOINT else "audio",
+            modality=lambda wildcards: "joint" if wildcards.system in SYSTEMS.joint else "audio",
         ),
         runtime=JOBS.options("threads"),
 

@@ -49,7 +49,7 @@ use rule tiny_stage as record with:
 use rule parallel_stage as metrics with:
     input:
         FILES.speakers_tables(),
-        scores=FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS + FINETUNED),
+        scores=FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS.unlabelled + SYSTEMS.finetuned),
         manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
         speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
     output:
@@ -70,12 +70,12 @@ use rule tiny_stage as report with:
         expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),
         "<results>/data/<train>/speakers.parquet",
         [f"<results>/{table}.parquet" for table in METRIC_TABLES] if EXPERIMENT.trials else [],
-        FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS),
-        FILES.of_systems("<results>/{system}/{table}.parquet", DESCRIBED, table=["pseudo_labels", "cluster_quality"]),
-        FILES.of_systems("<results>/{system}/history.parquet", TRAINED + LARGE_MARGIN + FINETUNED),
-        FILES.of_systems("<results>/{system}/{table}.parquet", ROUNDS[1:], table=["gate", "losses"]),
-        FILES.of_systems("<results>/{system}/modality_quality.parquet", COMPARED),
-        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if AUDIO_VISUAL else []),
+        FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS.unlabelled),
+        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.described, table=["pseudo_labels", "cluster_quality"]),
+        FILES.of_systems("<results>/{system}/history.parquet", SYSTEMS.trained),
+        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.rounds[1:], table=["gate", "losses"]),
+        FILES.of_systems("<results>/{system}/modality_quality.parquet", SYSTEMS.compared),
+        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if SYSTEMS.joint else []),
     output:
         "<results>/report.html",
     log:

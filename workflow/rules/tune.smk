@@ -10,9 +10,9 @@ from selfsv.settings.jobs import CompleteTuneJob, TuneJob
 use rule training as large_margin with:
     input:
         **FILES.training_data("<train>"),
-        start=f"<results>/{ROUNDS[-1]}/model.pt",
-        embeddings=f"<results>/{ROUNDS[-1]}/embeddings/<train>.parquet",
-        labels=f"<results>/{ROUNDS[-1]}/pseudo_labels.parquet",
+        start=f"<results>/{SYSTEMS.rounds[-1]}/model.pt",
+        embeddings=f"<results>/{SYSTEMS.rounds[-1]}/embeddings/<train>.parquet",
+        labels=f"<results>/{SYSTEMS.rounds[-1]}/pseudo_labels.parquet",
     output:
         **FILES.of_training("<results>/large_margin"),
     log:
