@@ -24,8 +24,8 @@ THREADS = 2
 ASKED = {
     "listing": (1, 8000, 240, 0),
     "pack": (2, 16000, 240, 0),
-    "noise": (2, 16000, 120, 0),
-    "rirs": (2, 8000, 120, 0),
+    "noise": (2, 16000, 240, 0),
+    "rirs": (2, 16000, 240, 0),
     "pretrain": (THREADS, 64000, 2880, 1),
     "extract": (THREADS, 32000, 720, 1),
     "cluster": (THREADS, 32000, 480, 0),
