@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from selfsv.engine.torch_internals import norms, scale
+from selfsv.torch_internals import norms, scale
 
 SMALLEST_NORM = 1e-6  # as DINO and torch have it
 

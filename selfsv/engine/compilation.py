@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from selfsv.engine.torch_internals import let_vary
+from selfsv.torch_internals import let_vary
 
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfsv.models.ecapa import FrameNorm
+from selfsv.torch_internals import BatchNorm
 
 Sum = Callable[[Tensor], Tensor]
 
@@ -23,7 +23,7 @@ class SyncFrameNorm(nn.SyncBatchNorm):
         return super().forward(frames.reshape(-1, frames.shape[-1])).view(frames.shape)
 
 
-class GlooNorm(_BatchNorm):
+class GlooNorm(BatchNorm):
     """BatchNorm whose sums go through a function.
 
     Args:
@@ -68,14 +68,14 @@ def synchronise(module: nn.Module, device: torch.device, add_up: Sum) -> None:
         add_up: sums a tensor over the processes, with gradients; for layers that are not on a GPU.
     """
     for name, part in module.named_children():
-        if isinstance(part, _BatchNorm):
+        if isinstance(part, BatchNorm):
             setattr(module, name, _of_all_processes(part, device, add_up))
         else:
             synchronise(part, device, add_up)
 
 
-def _of_all_processes(norm: _BatchNorm, device: torch.device, add_up: Sum) -> _BatchNorm:
-    layer: _BatchNorm
+def _of_all_processes(norm: BatchNorm, device: torch.device, add_up: Sum) -> BatchNorm:
+    layer: BatchNorm
     if device.type == "cuda":
         layer = (SyncFrameNorm if isinstance(norm, FrameNorm) else nn.SyncBatchNorm)(norm.num_features)
     else:

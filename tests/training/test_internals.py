@@ -3,7 +3,7 @@
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from selfsv.engine.torch_internals import let_vary, norms, scale
+from selfsv.torch_internals import BatchNorm, let_vary, norms, scale
 
 
 def tensors() -> list[torch.Tensor]:
@@ -35,3 +35,8 @@ def test_a_dimension_that_may_vary_is_compiled_once():
         return counter.frame_count
 
     assert (graphs(vary=True), graphs(vary=False)) == (1, 3)
+
+
+def test_all_batch_normalisations_are_of_one_class():
+    assert all(issubclass(layer, BatchNorm) for layer in (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm))
+    assert not issubclass(torch.nn.LayerNorm, BatchNorm)

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNorm = _BatchNorm  # what BatchNorm1d, BatchNorm2d and SyncBatchNorm have in common
 
 
 def norms(tensors: list[Tensor]) -> Tensor:
