@@ -138,7 +138,7 @@ def experiment_of(args: argparse.Namespace, changes: dict[str, Any]) -> Experime
     batches = {"batch_size": args.batch_size}
     sizes = {
         "encoder": {"channels": args.channels, "mfa_channels": args.mfa_channels, "dilations": args.dilations},
-        "pretrain": {"head": {"prototypes": args.prototypes}, "cluster_aware": {"clusters": args.classes}, **batches},
+        "pretrain": {"head": {"prototypes": args.prototypes}, "cluster_aware": {"clusters": min(args.classes, args.utterances)}, **batches},
         "train": batches,
         "faces": {"encoder": {"width": args.face_width, "input_side": args.face_side}},
     }
