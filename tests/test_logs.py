@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import REPOSITORY
 
 SCRIPT = """
-import logging, os, sys, time, warnings
+import logging, os, signal, sys, time, warnings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background has it ignored
 from selfsv.errors import InputError
 from selfsv.stage import parser, run
 
