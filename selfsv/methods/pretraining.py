@@ -39,7 +39,8 @@ class Pretraining:
     def __init__(self, job: PretrainJob, inputs: Inputs, runtime: Runtime):
         self.settings, self.seed, self.epochs, self.batch_size = job.pretrain, job.seed, job.pretrain.epochs, job.pretrain.batch_size
         self._inputs, self._runtime, self._group, aware = inputs, runtime, runtime.group, job.pretrain.cluster_aware
-        if aware.start_epoch < self.epochs and aware.clusters > len(inputs.corpus):
+        self._first_clustering = self.epochs if aware.partners == "none" else aware.start_epoch
+        if self._first_clustering < self.epochs and aware.clusters > len(inputs.corpus):
             raise InputError(
                 f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(inputs.corpus)} utterances: lower it"
             )
@@ -58,7 +59,8 @@ class Pretraining:
     def begin_epoch(self, epoch: int) -> Dataset:
         """Cluster anew where the schedule says so; the epoch's crops. A resumed epoch finds its clusters in the state."""
         aware = self.settings.cluster_aware
-        due = epoch >= aware.start_epoch and (epoch - aware.start_epoch) % aware.every_epochs == 0
+        first = self._first_clustering
+        due = epoch >= first and (epoch - first) % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
             embeddings = extract_embeddings(self.objective.encoder, self._inputs.features.log_mel, self._inputs.corpus, self._runtime)
             self._clusters = torch.from_numpy(self._group.on_first_rank(lambda: self._clustered(embeddings, epoch)))

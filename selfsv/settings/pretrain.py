@@ -89,6 +89,9 @@ class OptimiserSettings(Section):
 class ClusterAwareSettings(Section):
     """Crops from other utterances of the same cluster (paper III-B, V-D2)."""
 
+    partners: Literal["same_cluster", "none"] = Field(
+        "same_cluster", description="where the other crops come from: same_cluster, or none (always the utterance itself) [paper III-B]"
+    )
     start_epoch: NonNegative = Field(90, description="plain DINO before this epoch; at or above `epochs`: never [paper V-D2]")
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
     clusters: Positive = Field(10000, description="K of k-means [paper VI-A, Table V]")
