@@ -16,7 +16,7 @@ from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.history import EpochMeans, Row
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import warmup_then_cosine
+from selfsv.engine.schedules import warmup_then_cosine, warmup_then_exponential
 from selfsv.errors import InputError
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import Objective, objective_of
@@ -25,6 +25,7 @@ from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OptimiserSettings
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
+SCHEDULES = {"warmup_cosine": warmup_then_cosine, "warmup_exponential": warmup_then_exponential}
 
 
 class Pretraining:
@@ -47,7 +48,7 @@ class Pretraining:
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
         self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
         self.name = self.objective.name
-        self._optimiser = sgd(self.objective, self.settings.optimiser, runtime.device)
+        self._optimiser = optimiser_of(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
         self._prepare = partial(centred_unit, subtract_mean=preparation.subtract_mean, whitening=preparation.whitening)
@@ -107,8 +108,9 @@ class Pretraining:
 
     def _learning_rate(self, progress: float) -> float:
         optimiser, scale = self.settings.optimiser, self.batch_size / REFERENCE_BATCH
-        peak, final = scale * optimiser.learning_rate, scale * optimiser.final_learning_rate
-        return warmup_then_cosine(progress, self.epochs, optimiser.warmup_epochs, peak, final)
+        rates = optimiser.adam if optimiser.kind == "adam" else optimiser
+        schedule = SCHEDULES[optimiser.schedule]
+        return schedule(progress, self.epochs, optimiser.warmup_epochs, scale * rates.learning_rate, scale * rates.final_learning_rate)
 
     def finish(self, batches: Iterable[Any]) -> None:
         """Nothing is left to do: `exported` has the average."""
@@ -145,8 +147,8 @@ class Pretraining:
         self._means.load_state_dict(state["means"])
 
 
-def sgd(objective: Objective, settings: OptimiserSettings, device: torch.device) -> torch.optim.SGD:
-    """SGD with weight decay on matrices only, not on biases and norms.
+def optimiser_of(objective: Objective, settings: OptimiserSettings, device: torch.device) -> torch.optim.Optimizer:
+    """SGD or Adam with weight decay on matrices only, not on biases and norms.
 
     The objective's last layer, which may start to move after the others, is a group of its own: the fused step takes the momenta of a
     group to begin together.
@@ -157,4 +159,7 @@ def sgd(objective: Objective, settings: OptimiserSettings, device: torch.device)
     decayed = [one for one in rest if one.ndim > 1 and id(one) not in bare]
     plain = [one for one in rest if one.ndim <= 1 or id(one) in bare]
     groups = [{"params": part, "weight_decay": weight} for part, weight in ((decayed, decay), (plain, 0.0), (last, decay)) if part]
-    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=device.type == "cuda" or None)
+    fused = device.type == "cuda" or None
+    if settings.kind == "adam":
+        return torch.optim.Adam(groups, lr=0.0, fused=fused)
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
