@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import centred_unit, nearest_others, spherical_kmeans
 from selfsv.data.batches import ClusterPartners
 from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each
@@ -53,7 +53,8 @@ class Pretraining:
         preparation = job.preparation
         self._prepare = partial(centred_unit, subtract_mean=preparation.subtract_mean, whitening=preparation.whitening)
         self._average = WeightAverage()
-        self._clusters: Tensor | None = None  # [N] int64
+        self._clusters: Tensor | None = None  # [N] cluster of every utterance
+        self._partners: Tensor | None = None  # [K] cluster of each one's partners, where it is another one
         self._clustered_in = -1
         self._means = EpochMeans((*self.objective.figures, "gradient_norm", "gradient_clipped"), runtime.device)
 
@@ -64,18 +65,22 @@ class Pretraining:
         due = epoch >= first and (epoch - first) % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
             embeddings = extract_embeddings(self.objective.encoder, self._inputs.features.log_mel, self._inputs.corpus, self._runtime)
-            self._clusters = torch.from_numpy(self._group.on_first_rank(lambda: self._clustered(embeddings, epoch)))
+            found = self._group.on_first_rank(lambda: self._clustered(embeddings, epoch))
+            self._clusters, self._partners = (None if part is None else torch.from_numpy(part) for part in found)
             self._clustered_in = epoch
         self.objective.train()
-        return self.objective.views(None if self._clusters is None else ClusterPartners(self._clusters.numpy()))
+        if self._clusters is None:
+            return self.objective.views(None)
+        return self.objective.views(ClusterPartners(self._clusters.numpy(), None if self._partners is None else self._partners.numpy()))
 
-    def _clustered(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
-        """[N] int64 the cluster of every utterance."""
+    def _clustered(self, embeddings: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """[N] the cluster of every utterance, and [K] the cluster of each one's partners where it is another one."""
         aware = self.settings.cluster_aware
         effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}
         # The other processes of the machine wait meanwhile, so this one takes their cores.
         with self._runtime.all_cores():
-            return spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch).labels
+            clustering = spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch)
+            return clustering.labels, nearest_others(clustering) if aware.partners == "nearest_cluster" else None
 
     def step(self, batch: Any, progress: float) -> None:
         """One update of the objective's networks."""
@@ -133,6 +138,7 @@ class Pretraining:
             "objective": self.objective.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "clusters": self._clusters,
+            "partners": self._partners,
             "clustered_in": self._clustered_in,
             "average": vars(self._average),
             "means": self._means.state_dict(),
@@ -142,7 +148,7 @@ class Pretraining:
         """Go on from `state_dict`'s value."""
         self.objective.load_state_dict(state["objective"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._clusters, self._clustered_in = state["clusters"], state["clustered_in"]
+        self._clusters, self._partners, self._clustered_in = state["clusters"], state["partners"], state["clustered_in"]
         self._average.load(state["average"], self._runtime.device)
         self._means.load_state_dict(state["means"])
 

@@ -109,10 +109,12 @@ class OptimiserSettings(Section):
 
 
 class ClusterAwareSettings(Section):
-    """Crops from other utterances of the same cluster (paper III-B, V-D2)."""
+    """Crops from other utterances of the same or the nearest cluster (paper III-B, V-D2)."""
 
-    partners: Literal["same_cluster", "none"] = Field(
-        "same_cluster", description="where the other crops come from: same_cluster, or none (always the utterance itself) [paper III-B]"
+    partners: Literal["same_cluster", "nearest_cluster", "none"] = Field(
+        "same_cluster",
+        description="where the other crops come from: same_cluster, nearest_cluster (the other cluster with the nearest centroid), "
+        "or none (always the utterance itself) [paper III-B; nearest_cluster: SSPS, Lepage and Dehak 2025]",
     )
     start_epoch: NonNegative = Field(90, description="plain DINO before this epoch; at or above `epochs`: never [paper V-D2]")
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
