@@ -91,3 +91,18 @@ def spherical_kmeans(unit: np.ndarray, clusters: int, *, iterations: int, points
     kmeans.train(unit)
     similarity, labels = kmeans.index.search(unit, 1)
     return Clustering(labels[:, 0].astype(np.int32), similarity[:, 0].astype(np.float32), np.asarray(kmeans.centroids))
+
+
+def nearest_others(clustering: Clustering) -> np.ndarray:
+    """[K] int64 the cluster with the nearest centroid to each one's, by cosine (SSPS, Lepage and Dehak 2025).
+
+    Empty clusters are nobody's nearest. A cluster is its own where there is no other.
+    """
+    used = np.unique(clustering.labels)
+    nearest = np.arange(len(clustering.centroids))
+    if len(used) > 1:
+        index = faiss.IndexFlatIP(clustering.centroids.shape[1])
+        index.add(clustering.centroids[used])
+        found = used[index.search(clustering.centroids[used], 2)[1]]  # [.., 2]: itself is one of both, but for centroids at one place
+        nearest[used] = np.where(found[:, 0] == used, found[:, 1], found[:, 0])
+    return nearest

@@ -48,9 +48,11 @@ class AugmentationSampler:
         noise = np.array([segment[int(pick * len(segment))] for segment, pick in zip(segments, rng.random(crops), strict=True)])
         rir = rng.integers(self._rirs, size=crops)
         augmented = changed < self._settings.probability
-        reverberated = how < self._settings.reverberation
+        # One number decides between both, reverberation and noise: a crop costs the same draws whatever the shares.
+        both = how < self._settings.both
+        reverberated = how < self._settings.both + (1 - self._settings.both) * self._settings.reverberation
         return (
-            np.where(augmented & ~reverberated, noise, NOTHING),
+            np.where(augmented & (both | ~reverberated), noise, NOTHING),
             start.astype(np.float32),
             snr_db.astype(np.float32),
             np.where(augmented & reverberated, rir, NOTHING),
@@ -76,14 +78,14 @@ class Augmenter:
         # Which rows are touched is known on the CPU: the device is never waited for.
         noisy = torch.nonzero(params.noise != NOTHING).squeeze(1)
         wet = torch.nonzero(params.rir != NOTHING).squeeze(1)
-        if len(noisy):
+        if len(wet):
+            rows = wet.to(waves.device, non_blocking=True)
+            waves.index_copy_(0, rows, reverberate(waves[rows], self._responses(params.rir[wet])))
+        if len(noisy):  # after the room: the noise of a crop that has both is added at its place
             rows = noisy.to(waves.device, non_blocking=True)
             noise = self._noise_like(waves.shape[1], params.noise[noisy], params.start[noisy])
             snr_db = params.snr_db[noisy].to(waves.device, non_blocking=True)
             waves.index_copy_(0, rows, add_noise(waves[rows], noise, snr_db))
-        if len(wet):
-            rows = wet.to(waves.device, non_blocking=True)
-            waves.index_copy_(0, rows, reverberate(waves[rows], self._responses(params.rir[wet])))
         return normalise_peak(waves)
 
     def _noise_like(self, samples: int, segments: Tensor, start: Tensor) -> Tensor:

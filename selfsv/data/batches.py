@@ -125,23 +125,26 @@ def stratified_positions(rng: np.random.Generator, crops: int) -> np.ndarray:
 
 
 class ClusterPartners:
-    """Utterances that share a cluster, for the cluster-aware part of CA-DINO (paper III-B).
+    """Utterances that share a cluster, for the cluster-aware part of CA-DINO (paper III-B), or those of another cluster (SSPS).
 
     Args:
         labels: [N] cluster of every utterance.
+        partners: [K] the cluster that partners of each cluster's utterances come from; none: the cluster itself.
     """
 
-    def __init__(self, labels: np.ndarray):
-        self._labels = labels
+    def __init__(self, labels: np.ndarray, partners: np.ndarray | None = None):
+        self._labels, self._partners = labels, partners
         self._members = np.argsort(labels, kind="stable")
         self._ends = np.cumsum(np.bincount(labels))
 
     def draw(self, rng: np.random.Generator, utterance: int, crops: int) -> np.ndarray:
-        """[crops] utterances: the first is the item itself, each other one is uniform over its cluster.
+        """[crops] utterances: the first is the item itself, each other one is uniform over the cluster of its partners.
 
-        In a cluster of one all are the item itself, which is plain DINO.
+        In a cluster of one that is its own partner all are the item itself, which is plain DINO.
         """
         label = self._labels[utterance]
+        if self._partners is not None:
+            label = self._partners[label]
         start = self._ends[label - 1] if label else 0
         drawn = self._members[rng.integers(start, self._ends[label], size=crops)]
         drawn[0] = utterance

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import centred_unit, nearest_others, spherical_kmeans
 from selfsv.data.batches import ClusterPartners
 from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.history import EpochMeans, Row
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import warmup_then_cosine
+from selfsv.engine.schedules import warmup_then_cosine, warmup_then_exponential
 from selfsv.errors import InputError
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import Objective, objective_of
@@ -25,6 +25,7 @@ from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OptimiserSettings
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
+SCHEDULES = {"warmup_cosine": warmup_then_cosine, "warmup_exponential": warmup_then_exponential}
 
 
 class Pretraining:
@@ -39,40 +40,47 @@ class Pretraining:
     def __init__(self, job: PretrainJob, inputs: Inputs, runtime: Runtime):
         self.settings, self.seed, self.epochs, self.batch_size = job.pretrain, job.seed, job.pretrain.epochs, job.pretrain.batch_size
         self._inputs, self._runtime, self._group, aware = inputs, runtime, runtime.group, job.pretrain.cluster_aware
-        if aware.start_epoch < self.epochs and aware.clusters > len(inputs.corpus):
+        self._first_clustering = self.epochs if aware.partners == "none" else aware.start_epoch
+        if self._first_clustering < self.epochs and aware.clusters > len(inputs.corpus):
             raise InputError(
                 f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(inputs.corpus)} utterances: lower it"
             )
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
         self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
         self.name = self.objective.name
-        self._optimiser = sgd(self.objective, self.settings.optimiser, runtime.device)
+        self._optimiser = optimiser_of(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
         self._prepare = partial(centred_unit, subtract_mean=preparation.subtract_mean, whitening=preparation.whitening)
         self._average = WeightAverage()
-        self._clusters: Tensor | None = None  # [N] int64
+        self._clusters: Tensor | None = None  # [N] cluster of every utterance
+        self._partners: Tensor | None = None  # [K] cluster of each one's partners, where it is another one
         self._clustered_in = -1
         self._means = EpochMeans((*self.objective.figures, "gradient_norm", "gradient_clipped"), runtime.device)
 
     def begin_epoch(self, epoch: int) -> Dataset:
         """Cluster anew where the schedule says so; the epoch's crops. A resumed epoch finds its clusters in the state."""
         aware = self.settings.cluster_aware
-        due = epoch >= aware.start_epoch and (epoch - aware.start_epoch) % aware.every_epochs == 0
+        first = self._first_clustering
+        due = epoch >= first and (epoch - first) % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
             embeddings = extract_embeddings(self.objective.encoder, self._inputs.features.log_mel, self._inputs.corpus, self._runtime)
-            self._clusters = torch.from_numpy(self._group.on_first_rank(lambda: self._clustered(embeddings, epoch)))
+            found = self._group.on_first_rank(lambda: self._clustered(embeddings, epoch))
+            self._clusters, self._partners = (None if part is None else torch.from_numpy(part) for part in found)
             self._clustered_in = epoch
         self.objective.train()
-        return self.objective.views(None if self._clusters is None else ClusterPartners(self._clusters.numpy()))
+        if self._clusters is None:
+            return self.objective.views(None)
+        return self.objective.views(ClusterPartners(self._clusters.numpy(), None if self._partners is None else self._partners.numpy()))
 
-    def _clustered(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
-        """[N] int64 the cluster of every utterance."""
+    def _clustered(self, embeddings: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """[N] the cluster of every utterance, and [K] the cluster of each one's partners where it is another one."""
         aware = self.settings.cluster_aware
         effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}
         # The other processes of the machine wait meanwhile, so this one takes their cores.
         with self._runtime.all_cores():
-            return spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch).labels
+            clustering = spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch)
+            return clustering.labels, nearest_others(clustering) if aware.partners == "nearest_cluster" else None
 
     def step(self, batch: Any, progress: float) -> None:
         """One update of the objective's networks."""
@@ -105,8 +113,9 @@ class Pretraining:
 
     def _learning_rate(self, progress: float) -> float:
         optimiser, scale = self.settings.optimiser, self.batch_size / REFERENCE_BATCH
-        peak, final = scale * optimiser.learning_rate, scale * optimiser.final_learning_rate
-        return warmup_then_cosine(progress, self.epochs, optimiser.warmup_epochs, peak, final)
+        rates = optimiser.adam if optimiser.kind == "adam" else optimiser
+        schedule = SCHEDULES[optimiser.schedule]
+        return schedule(progress, self.epochs, optimiser.warmup_epochs, scale * rates.learning_rate, scale * rates.final_learning_rate)
 
     def finish(self, batches: Iterable[Any]) -> None:
         """Nothing is left to do: `exported` has the average."""
@@ -129,6 +138,7 @@ class Pretraining:
             "objective": self.objective.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "clusters": self._clusters,
+            "partners": self._partners,
             "clustered_in": self._clustered_in,
             "average": vars(self._average),
             "means": self._means.state_dict(),
@@ -138,13 +148,13 @@ class Pretraining:
         """Go on from `state_dict`'s value."""
         self.objective.load_state_dict(state["objective"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._clusters, self._clustered_in = state["clusters"], state["clustered_in"]
+        self._clusters, self._partners, self._clustered_in = state["clusters"], state["partners"], state["clustered_in"]
         self._average.load(state["average"], self._runtime.device)
         self._means.load_state_dict(state["means"])
 
 
-def sgd(objective: Objective, settings: OptimiserSettings, device: torch.device) -> torch.optim.SGD:
-    """SGD with weight decay on matrices only, not on biases and norms.
+def optimiser_of(objective: Objective, settings: OptimiserSettings, device: torch.device) -> torch.optim.Optimizer:
+    """SGD or Adam with weight decay on matrices only, not on biases and norms.
 
     The objective's last layer, which may start to move after the others, is a group of its own: the fused step takes the momenta of a
     group to begin together.
@@ -155,4 +165,7 @@ def sgd(objective: Objective, settings: OptimiserSettings, device: torch.device)
     decayed = [one for one in rest if one.ndim > 1 and id(one) not in bare]
     plain = [one for one in rest if one.ndim <= 1 or id(one) in bare]
     groups = [{"params": part, "weight_decay": weight} for part, weight in ((decayed, decay), (plain, 0.0), (last, decay)) if part]
-    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=device.type == "cuda" or None)
+    fused = device.type == "cuda" or None
+    if settings.kind == "adam":
+        return torch.optim.Adam(groups, lr=0.0, fused=fused)
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)

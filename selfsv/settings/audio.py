@@ -6,10 +6,13 @@ from selfsv.settings.section import Fraction, Positive, Section
 
 
 class AugmentationSettings(Section):
-    """Noise or reverberation on a crop (paper V-C)."""
+    """Noise or reverberation on a crop, or both (paper V-C)."""
 
     probability: Fraction = Field(1.0, description="fraction of augmented crops that really are changed [paper V-C: all]")
     reverberation: Fraction = Field(0.5, description="fraction of those that get reverberation instead of noise [ours]")
+    both: Fraction = Field(
+        0.0, description="fraction of those that get reverberation and then noise; `reverberation` is of the others [paper V-C: none]"
+    )
     snr_db: tuple[float, float] = Field((5.0, 20.0), description="signal-to-noise ratio, uniform between these, dB [paper V-C]")
 
 

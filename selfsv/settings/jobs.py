@@ -145,8 +145,9 @@ class CorpusCheck(Section):
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
         if not experiment.initial_model:
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
-            if pretrain.cluster_aware.start_epoch < pretrain.epochs:
-                clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
+            aware = pretrain.cluster_aware
+            if aware.partners != "none" and aware.start_epoch < pretrain.epochs:
+                clusters["pretrain.cluster_aware.clusters"] = aware.clusters
         if experiment.rounds:
             batch_sizes["train.batch_size"] = train.batch_size
         return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)

@@ -1,8 +1,8 @@
 """Settings of stage I: CA-DINO, and what every objective has."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSettings, SdpnSettings, Temperature
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
@@ -70,9 +70,24 @@ class DinoSettings(Section):
     )
 
 
-class OptimiserSettings(Section):
-    """SGD with a linear warm-up and a cosine decay (paper V-D1)."""
+class AdamSettings(Section):
+    """Learning rates of Adam, beside those of SGD, which would be far too high for it."""
 
+    learning_rate: float = Field(
+        1.28e-3, gt=0, description="peak, for a batch of 256; scales linearly with the batch [Huh et al. 2020: 0.001 for 200]"
+    )
+    final_learning_rate: float = Field(
+        2.7e-4, gt=0, description="at the end, likewise per 256 [Huh et al. 2020: 0.95 every 5 of 150 epochs]"
+    )
+
+
+class OptimiserSettings(Section):
+    """SGD or Adam with a linear warm-up and a decay (paper V-D1)."""
+
+    kind: Literal["sgd", "adam"] = Field("sgd", description="sgd, or adam with the learning rates of its own section [paper V-D1]")
+    schedule: Literal["warmup_cosine", "warmup_exponential"] = Field(
+        "warmup_cosine", description="after the warm-up: down half a cosine, or by the same factor in every step [paper V-D1]"
+    )
     momentum: Fraction = Field(0.9, description="of SGD [paper V-E1 for stage II; V-D1 names none]")
     weight_decay: float = Field(5e-5, ge=0, description="not on biases and norms [paper V-D1; exemption DINO]")
     learning_rate: float = Field(
@@ -84,11 +99,23 @@ class OptimiserSettings(Section):
         3.0, gt=0, description="greatest norm of each of the student's gradients, tensor by tensor; empty: no clipping [DINO]"
     )
     freeze_last_layer_epochs: NonNegative = Field(1, description="first epochs, in which the head's last layer is not trained [DINO]")
+    adam: AdamSettings = AdamSettings()
+
+    @model_validator(mode="after")
+    def _decays_to_something(self) -> Self:
+        if self.kind == "sgd" and self.schedule == "warmup_exponential" and not self.final_learning_rate:
+            raise ValueError("no factor leads to a final_learning_rate of 0: choose a greater one, or the schedule warmup_cosine")
+        return self
 
 
 class ClusterAwareSettings(Section):
-    """Crops from other utterances of the same cluster (paper III-B, V-D2)."""
+    """Crops from other utterances of the same or the nearest cluster (paper III-B, V-D2)."""
 
+    partners: Literal["same_cluster", "nearest_cluster", "none"] = Field(
+        "same_cluster",
+        description="where the other crops come from: same_cluster, nearest_cluster (the other cluster with the nearest centroid), "
+        "or none (always the utterance itself) [paper III-B; nearest_cluster: SSPS, Lepage and Dehak 2025]",
+    )
     start_epoch: NonNegative = Field(90, description="plain DINO before this epoch; at or above `epochs`: never [paper V-D2]")
     every_epochs: Positive = Field(5, description="epochs between clusterings [paper V-D2]")
     clusters: Positive = Field(10000, description="K of k-means [paper VI-A, Table V]")

@@ -70,6 +70,15 @@ def test_a_plan_does_what_it_says_to_each_crop(augmenter, voice):
     np.testing.assert_allclose(out[2], wet / np.abs(wet).max(), atol=1e-4)
 
 
+def test_a_crop_can_have_both_first_the_room_then_the_noise(augmenter, voice):
+    crops = (voice[:32_000] * 32767).to(torch.int16)[None]
+    response = augmenter._rirs.samples[:4000].float().numpy() / 32768
+    wet = torch.from_numpy(scipy.signal.fftconvolve(crops[0].float().numpy() / 32768, response)[:32_000])[None]
+    noise = augmenter._noise.samples[20_000 + 17_500 :][:32_000].float() / 32768
+    expected = normalise_peak(add_noise(wet, noise[None], torch.tensor([10.0])))
+    torch.testing.assert_close(augmenter(crops, plan(noise=[1], rir=[0])), expected, atol=1e-4, rtol=0)
+
+
 def test_a_short_noise_segment_starts_again(augmenter):
     speech = torch.ones(1, 50_000, dtype=torch.int16)
     tiled = augmenter._noise_like(50_000, torch.tensor([0]), torch.tensor([0.5]))[0]
@@ -97,6 +106,20 @@ def test_drawn_plans_follow_the_settings():
     assert 5 <= snr_db.min() < 5.1 and 19.9 < snr_db.max() <= 20
     assert start.min() >= 0 and start.max() < 1
     assert set(np.unique(rir)) == set(range(-1, 50))
+
+
+@pytest.mark.parametrize("both", [0.0, 0.3, 1.0])
+def test_both_takes_its_share_and_no_draw_of_its_own(both):
+    shares = {"probability": 0.9, "reverberation": 0.25}
+    samplers = [AugmentationSampler(AugmentationSettings(**shares, both=share), np.zeros(50), rirs=50) for share in (0.0, both)]
+    generators = [np.random.default_rng(0), np.random.default_rng(0)]
+    (plain, *_), (noise, _, _, rir) = (one.draw(rng, 40_000) for one, rng in zip(samplers, generators, strict=True))
+    wet, noisy = rir != NOTHING, noise != NOTHING
+    assert np.mean(wet & noisy) == pytest.approx(0.9 * both, abs=0.01)
+    assert np.mean(wet & ~noisy) == pytest.approx(0.9 * (1 - both) * 0.25, abs=0.01)
+    assert np.mean(~wet & ~noisy) == pytest.approx(0.1, abs=0.01)
+    assert (noise == plain)[noisy & (plain != NOTHING)].all()
+    assert generators[0].random() == generators[1].random()
 
 
 def test_noise_that_ends_within_a_crop_starts_again(augmenter):

@@ -60,7 +60,11 @@ def test_too_many_clusters_are_named_with_both_keys_and_what_would_do(tmp_path, 
 
 @pytest.mark.parametrize(
     "unused",
-    [{"initial_model": "model.pt"}, {"pretrain": {"epochs": 5, "cluster_aware": {"clusters": 10_000, "start_epoch": 5}}}],
+    [
+        {"initial_model": "model.pt"},
+        {"pretrain": {"epochs": 5, "cluster_aware": {"clusters": 10_000, "start_epoch": 5}}},
+        {"pretrain": {"cluster_aware": {"clusters": 10_000, "start_epoch": 0, "partners": "none"}}},
+    ],
 )
 def test_clusters_that_are_never_made_are_not_asked_for(tmp_path, monkeypatch, unused):
     check(monkeypatch, listing(tmp_path, 36), cluster={"clusters": 10}, **unused)

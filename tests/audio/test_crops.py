@@ -63,6 +63,15 @@ def test_a_cluster_of_one_is_plain_dino():
     np.testing.assert_array_equal(partners.draw(np.random.default_rng(0), 0, 6), [0] * 6)
 
 
+def test_partners_can_come_from_another_cluster():
+    """Cluster 0 draws from 1, 1 from 2, and 2, which nothing is near to, from itself."""
+    partners, rng = ClusterPartners(np.array([0, 1, 1, 0, 2]), np.array([1, 2, 2])), np.random.default_rng(0)
+    drawn = {utterance: np.array([partners.draw(rng, utterance, 3) for _ in range(200)]) for utterance in range(5)}
+    assert all((rows[:, 0] == utterance).all() for utterance, rows in drawn.items())
+    sources = {utterance: set(rows[:, 1:].flatten()) for utterance, rows in drawn.items()}
+    assert sources == {0: {1, 2}, 1: {4}, 2: {4}, 3: {1, 2}, 4: {4}}
+
+
 def test_crops_are_the_utterances_own_samples(packed):
     corpus = PackedCorpus(*packed.paths)
     longest = int(corpus.num_samples.argmax())

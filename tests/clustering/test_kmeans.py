@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from selfsv.clustering import kmeans
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import Clustering, centred_unit, nearest_others, spherical_kmeans
 from selfsv.errors import InputError
 
 OPTIONS = {"iterations": 20, "points_per_cluster": 256, "restarts": 3, "seed": 1}
@@ -34,6 +34,24 @@ def test_similarity_is_the_cosine_with_the_mean_direction_of_the_cluster():
         members = unit[found.labels == label]
         centroid = members.sum(axis=0) / np.linalg.norm(members.sum(axis=0))
         np.testing.assert_allclose(found.similarity[found.labels == label], members @ centroid, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("angles", "labels", "expected"),
+    [
+        ([0, 10, 90, 110, 150], [0, 1, 2, 3, 4], [1, 0, 3, 2, 3]),
+        ([0, 10, 90, 110, 150], [0, 2, 3, 4, 4], [2, 1, 3, 2, 3]),  # 1 is empty: nobody's nearest, and its own
+        ([0, 180, 185], [0, 1, 2], [2, 2, 1]),
+        ([20, 20, 70], [0, 1, 2], [1, 0, None]),  # two at one place are each other's
+        ([20, 70], [1, 1], [0, 1]),  # no other
+        ([20], [0], [0]),
+    ],
+)
+def test_the_nearest_other_cluster_is_that_of_the_nearest_centroid(angles, labels, expected):
+    radians = np.radians(angles)
+    centroids = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+    nearest = nearest_others(Clustering(np.array(labels, dtype=np.int32), np.ones(len(labels), dtype=np.float32), centroids))
+    assert [one if wanted is not None else None for one, wanted in zip(nearest, expected, strict=True)] == expected
 
 
 def test_the_same_seed_gives_the_same_labels():

@@ -12,7 +12,7 @@ from torch import nn
 from selfsv.data.batches import epoch_batches
 from selfsv.methods import pretraining
 from selfsv.methods.ca_dino import DinoNetwork
-from selfsv.methods.pretraining import sgd
+from selfsv.methods.pretraining import optimiser_of
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.section import validated
@@ -57,9 +57,9 @@ def test_the_fused_step_of_the_gpu_is_the_plain_one_when_the_last_layer_starts_l
     plain = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
     fused = DinoNetwork(nn.Linear(7, 12), ProjectionHead(settings.head, 12))
     fused.load_state_dict(plain.state_dict())
-    # Off the CPU `sgd` asks for the fused step; here the fused step of the CPU stands in for it.
+    # Off the CPU `optimiser_of` asks for the fused step; here the fused step of the CPU stands in for it.
     objectives = [SimpleNamespace(trained=one, last_layer=[one.head.prototypes.weight], undecayed=[]) for one in (plain, fused)]
-    optimisers = [sgd(objective, settings.optimiser, CPU) for objective in objectives]
+    optimisers = [optimiser_of(objective, settings.optimiser, CPU) for objective in objectives]
     for group in optimisers[1].param_groups:
         group["fused"] = True
     for step in range(4):

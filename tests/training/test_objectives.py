@@ -143,6 +143,20 @@ def test_two_processes_train_as_one(name, packed, banks, packed_faces, tmp_path)
             torch.testing.assert_close(member[what], expected[what], rtol=2e-3, atol=2e-4, msg=say)
 
 
+@every_objective
+def test_partners_of_the_nearest_cluster_reach_every_objective(name, workshop, monkeypatch):
+    """What is cut besides the utterance's own first crop is of the cluster that the centroids name."""
+    method = workshop.pretraining(**OBJECTIVES[name], cluster_aware={**AWARE, "start_epoch": 0, "partners": "nearest_cluster"})
+    dataset, cut = method.begin_epoch(0), []
+    clusters, nearest = method._clusters.numpy(), method._partners.numpy()
+    assert (nearest != np.arange(6))[np.unique(clusters)].all()
+    original = workshop.corpus.crop
+    monkeypatch.setattr(workshop.corpus, "crop", lambda utterance, *where: cut.append(utterance) or original(utterance, *where))
+    dataset[BatchIndices(0, np.array([3]))]
+    assert cut[0] == 3
+    assert set(clusters[cut[1:]]) == {nearest[clusters[3]]}
+
+
 @pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [1, 5, 2, 4, 4], [9], [2, 11, 1]])
 def test_the_queue_keeps_the_newest_keys(sizes):
     """Against plain lists: also where a batch goes over the end, and where it is longer than the queue."""

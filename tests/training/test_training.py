@@ -88,6 +88,12 @@ def test_clusters_are_drawn_from_as_the_schedule_says(workshop, tmp_path, monkey
     assert [row["clusters"] for row in rows] == [0, 0, 6, 6]
 
 
+def test_without_partners_nothing_is_clustered(workshop, tmp_path):
+    """Not even where there are too few utterances for it."""
+    method = workshop.pretraining(cluster_aware={"start_epoch": 0, "every_epochs": 1, "clusters": 10_000, "partners": "none"})
+    assert [row["clusters"] for row in workshop.trained(method, tmp_path)] == [0, 0, 0]
+
+
 def test_without_ema_the_teacher_is_a_copy_of_the_student(workshop, tmp_path):
     method = workshop.pretraining(dino={"ema": "none"}, epochs=1)
     workshop.trained(method, tmp_path)

@@ -153,9 +153,11 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
 }
 AWARE = {"start_epoch": 1, "every_epochs": 1, "clusters": 6}
+NEAREST = {**AWARE, "partners": "nearest_cluster"}
 METHODS = {
     "pretraining": lambda workshop: workshop.pretraining(),
     "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE),
+    "nearest-cluster": lambda workshop: workshop.pretraining(cluster_aware=NEAREST),
     "all-but-same": lambda workshop: workshop.pretraining(
         dino={"pairing": "all_but_same", "cosine_weight": 0.0, "redundancy_weight": 0.04}
     ),

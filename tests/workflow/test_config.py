@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from selfsv.settings.data import Corpus, TrialList
-from selfsv.settings.experiment import Experiment, overlaid, resolve
+from selfsv.settings.experiment import Experiment, merged, overlaid, resolve
 from selfsv.settings.reading import read_file
 from workflow import reference, schema
 from workflow.imports import external_modules
@@ -26,6 +26,10 @@ REPOSITORY = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
 # Where a package's name for pip is not the one that it is imported by.
 DISTRIBUTIONS = {"PIL": "pillow", "facenet_pytorch": "facenet-pytorch", "yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+
+
+SYSTEMS = sorted((REPOSITORY / "systems").glob("*.yaml"))
+every_system = pytest.mark.parametrize("system", SYSTEMS, ids=lambda path: path.stem)
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -100,9 +104,27 @@ def test_later_recipe_is_the_published_one():
     assert (optimiser.weight_decay, pretrain.average_last) == (0.00005, 10)
 
 
-def test_every_value_of_the_later_recipe_has_its_source():
-    lines = (REPOSITORY / "systems" / "strong.yaml").read_text().splitlines()
-    assert not [line for line in lines if re.match(r"\s*[\w-]+: *[^\s#]", line) and not re.search(r" # .*\[(WeSpeaker|ours)", line)]
+@every_system
+def test_every_value_of_a_system_has_its_source(system):
+    lines = system.read_text().splitlines()
+    assert not [line for line in lines if re.match(r"\s*[\w-]+: *[^\s#]", line) and not re.search(r" # .*\[\w", line)]
+
+
+@every_system
+def test_a_system_can_be_laid_over_the_paper_and_under_the_demo(system):
+    """What the demo names, such as its sizes, is the demo's; all else that the system names is the system's."""
+    own = read_file(system)
+    named, demo = dict(flat(own)), read_file(REPOSITORY / "demo" / "config.yaml")
+    over_paper = dict(flat(resolve(overlaid(CONFIG, own)).model_dump(mode="json")))
+    assert {key: over_paper[key] for key in named} == named
+    under_demo = dict(flat(resolve(overlaid(CONFIG, merged(own, demo))).model_dump(mode="json")))
+    expected = named | {key: value for key, value in flat(demo) if not key.startswith("trials.")}
+    assert {key: under_demo[key] for key in expected} == expected
+
+
+def test_every_system_is_in_the_table():
+    rows = re.findall(r"^\| `systems/(\w+)\.yaml` \|", (REPOSITORY / "docs" / "systems.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == [system.stem for system in SYSTEMS]
 
 
 def test_schema_is_that_of_the_settings():

@@ -146,6 +146,18 @@ def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
     assert plan.rules["pack"] == OWN_SHARDS
 
 
+def test_a_system_is_planned_under_a_configuration_of_ones_own(fresh):
+    system = str(REPOSITORY / "systems" / "simclr.yaml")
+    fresh.configure(pretrain={"batch_size": 99})
+    assert fresh.plan("--configfile", system, "overlay.yaml").rules == fresh.plan().rules
+    done = fresh.snakemake("results/tiny/settings.json", "--configfile", system, "overlay.yaml")
+    assert done.status == 0, done.told
+    stage, arguments = fresh.calls()[-1]
+    assert stage == "record"
+    pretrain = Experiment.read(str(fresh.folder / arguments[arguments.index("--settings") + 1])).pretrain
+    assert (pretrain.method, pretrain.crops.long_seconds, pretrain.batch_size) == ("contrastive", 2.0, 99)
+
+
 def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):
     fresh.configure(rirs={"simulated_rooms": 7, "seconds": 0.5}, seed=1)
     (fresh.folder / "later.yaml").write_text(yaml.safe_dump({"rirs": {"simulated_rooms": 8}, "seed": 2}))
