@@ -14,7 +14,9 @@ from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from selfsv.losses.koleo import koleo
 from selfsv.losses.redundancy import redundancy
+from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import collapse_warning
 from selfsv.models.projection_head import ProjectionHead
@@ -33,7 +35,7 @@ class Objective:
     """DINO as an `Objective` of stage I; with cluster partners it is CA-DINO (paper III-B)."""
 
     name = "CA-DINO"
-    figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "teacher_entropy", "student_entropy")
+    figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "loss_koleo", "teacher_entropy", "student_entropy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):
         self._pretrain, self.settings, self._seed = job.pretrain, job.pretrain.dino, job.seed
@@ -66,8 +68,7 @@ class Objective:
 
         with torch.no_grad(), self._runtime.autocast():
             teacher_logits = self.teacher.head(self.teacher.encoder(long)).unflatten(0, (views, -1))
-        # Eq. 3: sharpened by the temperature, centred against one prototype for everything.
-        teacher = teacher_probabilities(teacher_logits, self.centre, self._teacher_temperature(progress))
+        teacher = self._teacher_probabilities(teacher_logits, self._teacher_temperature(progress))
         with self._runtime.autocast():
             embeddings, logits = self._student_outputs(long, short, views)
 
@@ -75,12 +76,21 @@ class Objective:
         zero = loss_dino.new_zeros(())
         loss_cosine = cosine_consistency(embeddings, views) if self._cosine_weight else zero  # Eq. 5
         loss_redundancy = redundancy(embeddings, self._group.sum) if dino.redundancy_weight else zero  # not in the paper
+        loss_koleo = koleo(embeddings, *self._group.whole(embeddings, 1)) if dino.koleo_weight else zero  # nor is this
         # The mean over pairs, not the sums of Eq. 2 (8 terms) and Eq. 5 (10): alpha = 1 weighs 8/10 of what it does there.
         loss = loss_dino + self._cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
+        loss = loss + dino.koleo_weight * loss_koleo
 
         self._count(teacher_logits, teacher, share)
         student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
-        return [loss, loss_dino, loss_cosine, loss_redundancy, entropy(teacher), entropy(student)]
+        return [loss, loss_dino, loss_cosine, loss_redundancy, loss_koleo, entropy(teacher), entropy(student)]
+
+    def _teacher_probabilities(self, logits: Tensor, temperature: float) -> Tensor:
+        """[V, B, K] from logits of that shape: sharpened by the temperature, and kept from one prototype for everything."""
+        if self.settings.centring == "centre":
+            return teacher_probabilities(logits, self.centre, temperature)  # Eq. 3
+        sharp = torch.softmax(logits.float() / temperature, dim=-1)
+        return sinkhorn(sharp, self.settings.sinkhorn_iterations, self._group.sum)
 
     def after_step(self, progress: float) -> None:
         """Eq. 4: the teacher follows the student, and the centre the teacher's outputs."""

@@ -58,6 +58,12 @@ class DinoSettings(Section):
     teacher_temperature: Temperature = Field(0.04, description="divides the teacher's logits, after its warm-up [paper V-D1]")
     teacher_temperature_start: Temperature = Field(0.04, description="at the start of its warm-up [paper: no warm-up]")
     teacher_temperature_epochs: NonNegative = Field(0, description="epochs of its linear warm-up [paper: none]")
+    centring: Literal["centre", "sinkhorn"] = Field(
+        "centre",
+        description="what keeps the teacher from one prototype for everything: centre (a moving average is subtracted) or sinkhorn "
+        "(each batch is spread over all prototypes) [paper Eq. 3; sinkhorn: DINOv2]",
+    )
+    sinkhorn_iterations: Positive = Field(3, description="of sinkhorn centring [DINOv2]")
     centre_momentum: Fraction = Field(0.9, description="of the moving average of the teacher's logits [DINO]")
     cosine_weight: float = Field(
         1.0,
@@ -68,6 +74,7 @@ class DinoSettings(Section):
     redundancy_weight: float = Field(
         0.0, ge=0, description="weight of the covariances between the embedding's dimensions [paper: none; RDINO, Chen et al. 2023]"
     )
+    koleo_weight: float = Field(0.0, ge=0, description="weight of what keeps embeddings apart [paper: none; DINOv2: 0.1]")
 
 
 class AdamSettings(Section):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist, squareform
 
 from selfsv.data.batches import BatchIndices
 from selfsv.engine.processes import Group
@@ -155,6 +156,41 @@ def test_partners_of_the_nearest_cluster_reach_every_objective(name, workshop, m
     dataset[BatchIndices(0, np.array([3]))]
     assert cut[0] == 3
     assert set(clusters[cut[1:]]) == {nearest[clusters[3]]}
+
+
+def test_sinkhorn_centring_spreads_a_teacher_that_favours_one_prototype(workshop):
+    """Against plain alternate division in float64; the centre, still 0 at the start, leaves the favourite."""
+    favour = torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0)) * 0.04
+    favour[..., 5] += 0.2
+    shares = {}
+    for centring in ("centre", "sinkhorn"):
+        method = workshop.pretraining(dino={"centring": centring, "sinkhorn_iterations": 30})
+        shares[centring] = method.objective._teacher_probabilities(favour, 0.04)
+    expected = np.exp(favour.numpy().astype(np.float64) / 0.04).reshape(48, 32)
+    for _ in range(30):
+        expected /= expected.sum(axis=0)
+        expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares["sinkhorn"].flatten(0, 1), expected, atol=1e-5)
+    np.testing.assert_allclose(shares["sinkhorn"].sum(dim=(0, 1)), 48 / 32, rtol=0.02)
+    assert shares["centre"].mean(dim=(0, 1)).argmax() == 5 and shares["centre"].mean(dim=(0, 1))[5] > 0.4
+
+
+def test_koleo_is_added_to_dino_with_its_weight(workshop):
+    """Distances to the nearest neighbour by scipy."""
+    method = workshop.pretraining(dino={"koleo_weight": 0.3, "cosine_weight": 0.5})
+    batch = method.begin_epoch(0)[BatchIndices(0, np.arange(8))]
+    figures = dict(zip(method.objective.figures, method.objective.loss(batch, 0.0, 1.0), strict=True))
+    parts = figures["loss_dino"] + 0.5 * figures["loss_cosine"] + 0.3 * figures["loss_koleo"]
+    assert figures["loss"].item() == pytest.approx(parts.item())
+    expected = 0.0
+    with torch.no_grad():
+        features = (workshop.features(crops) for crops in (batch.long, batch.short))
+        for views in (method.objective.student.encoder(part).unflatten(0, (-1, 8)).double() for part in features):
+            for view in views.numpy():
+                unit = view / np.linalg.norm(view, axis=1, keepdims=True)
+                distances = squareform(pdist(unit)) + np.diag(np.full(8, np.inf))
+                expected -= np.log(distances.min(axis=1)).mean()
+    assert figures["loss_koleo"].item() == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [1, 5, 2, 4, 4], [9], [2, 11, 1]])

@@ -139,6 +139,7 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # Every objective of stage I, with all of its terms, in sizes of a test. The queue is no multiple of the batch.
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "dino": {"method": "dino", "dino": {"redundancy_weight": 0.04}},
+    "dino with sinkhorn": {"method": "dino", "dino": {"centring": "sinkhorn", "koleo_weight": 0.1}},
     "simclr": {"method": "contrastive", "contrastive": {"margin": 0.1, "invariance_weight": 0.1}},
     "prototypical": {
         "method": "contrastive",
