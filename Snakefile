@@ -44,6 +44,21 @@ if EXPERIMENT.modality == "audio_visual":
     include: "workflow/rules/faces.smk"
 
 
+# Seconds each: on a cluster they are no jobs. Named here, as a rule does not inherit it.
+localrules:
+    all,
+    data,
+    pretrained,
+    trained,
+    check_corpus,
+    check_trials,
+    manifest,
+    baseline,
+    quality,
+    record,
+    report,
+
+
 rule data:
     input:
         expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "speakers"]),

@@ -20,7 +20,7 @@ use rule stage as listing with:
 
 # Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their
 # priority has them done before what their corpora are needed for, and when one fails no other job is started.
-use rule tiny_stage as check_corpus with:
+use rule stage as check_corpus with:
     input:
         listing="<results>/data/<train>/listing.parquet",
     output:
@@ -33,7 +33,7 @@ use rule tiny_stage as check_corpus with:
         runtime=JOBS.options("processes"),
 
 
-use rule tiny_stage as check_trials with:
+use rule stage as check_trials with:
     input:
         trials=FILES.trials,
         listing=FILES.of_test_corpus("<results>/data/{corpus}/listing.parquet"),
@@ -58,7 +58,7 @@ use rule parallel_stage as pack with:
         **script("pack", PackJob.of(EXPERIMENT), shard="{shard}"),
 
 
-use rule tiny_stage as manifest with:
+use rule stage as manifest with:
     input:
         shards=FILES.packed("<results>/data/{corpus}/manifest-{shard}.parquet"),
     output:

@@ -5,7 +5,10 @@ from selfsv.settings.pretrain import OBJECTIVES
 
 if EXPERIMENT.initial_model:
 
-    use rule tiny_stage as adopt with:
+    localrules:
+        adopt,
+
+    use rule stage as adopt with:
         input:
             initial_model=EXPERIMENT.initial_model,
         output:
@@ -28,7 +31,7 @@ else:
             **script("pretrain", PretrainJob.of(EXPERIMENT), module=OBJECTIVES[EXPERIMENT.pretrain.method]),
 
 
-use rule tiny_stage as baseline with:
+use rule stage as baseline with:
     input:
         embeddings=FILES.statistics_to_whiten,
     output:

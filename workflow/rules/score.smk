@@ -24,7 +24,7 @@ use rule stage as score with:
         **script("score", EXPERIMENT.score),
 
 
-use rule tiny_stage as quality with:
+use rule stage as quality with:
     input:
         pseudo_labels="<results>/{system}/pseudo_labels.parquet",
         speakers="<results>/data/<train>/speakers.parquet",
@@ -36,7 +36,7 @@ use rule tiny_stage as quality with:
         **script("quality"),
 
 
-use rule tiny_stage as record with:
+use rule stage as record with:
     output:
         "<results>/settings.json",
     log:
@@ -64,7 +64,7 @@ use rule parallel_stage as metrics with:
 
 
 # The script finds what there is in the experiment's folder by itself.
-use rule tiny_stage as report with:
+use rule stage as report with:
     input:
         os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
         expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),

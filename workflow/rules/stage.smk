@@ -25,10 +25,6 @@ rule stage:
         "{params.launcher} pipeline.{params.script} {params.options:q} {params.files:q} {params.runtime:q} --log {log:q} {params.terminal}"
 
 
-use rule stage as tiny_stage with:
-    localrule: True
-
-
 use rule stage as parallel_stage with:
     threads: 2
     resources:
