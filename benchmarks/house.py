@@ -1,4 +1,4 @@
-"""How easy the code is to read, in numbers: python benchmarks/house.py [ROOT]. Prints a table; ROOT is a checkout, by default this one.
+"""Count how easy the code is to read: python benchmarks/house.py [ROOT]. Prints a table; ROOT is a checkout, by default this one.
 
 Function lengths (with docstrings), short files, lines of rules, passages that stand twice; and what one batch passes on its way from
 packed audio to the update, by tracing a step of each training: files of the library, and its classes.
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def static(root: Path) -> dict[str, object]:
-    """What can be counted without running anything."""
+    """Count what needs no run."""
     sources = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")) if path.name != "__init__.py"]
     functions = [length for path in sources for length in function_lengths(path)]
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}

@@ -1,4 +1,4 @@
-"""How long the intervals of one list take, and how much memory: a list of Vox1-E's size, with made-up scores.
+"""Measure time and memory of the intervals of one list of Vox1-E's size, with made-up scores.
 
     python benchmarks/interval_speed.py --threads 2
 

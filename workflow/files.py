@@ -57,7 +57,7 @@ class Files:
 
     def corpus_without_videos(self, wildcards: Any) -> Corpus:
         """The settings of a corpus but for its videos, and its table of speakers: these must not have the audio packed anew."""
-        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None})
+        return self.corpus_with_videos(wildcards).model_copy(update={"video": None})
 
     def corpus_with_videos(self, wildcards: Any) -> Corpus:
         """The settings of a corpus but for its table of speakers."""

@@ -53,7 +53,7 @@ class PretrainBatch(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """What the contrastive objectives see in one step."""
+    """One step's input of the contrastive objectives."""
 
     utterances: Tensor  # [B] int64
     sources: Tensor  # [2, B] int64, the utterance that each crop is cut from

@@ -48,6 +48,6 @@ def reestimate(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     Args:
         inputs: what `network` takes, one batch at least.
     """
-    # Uncompiled: torch would compile each layer anew for every number of batches that it has seen.
+    # Uncompiled: torch would compile each layer again for every number of batches.
     with torch.compiler.set_stance("force_eager"):
         update_bn(inputs, network)

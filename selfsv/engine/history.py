@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Counters:
-    """Where a training is, and what the current epoch has cost so far."""
+    """The place of a training (epoch, step), and the time that the current epoch has taken."""
 
     epoch: int = 0
     step: int = 0
@@ -79,13 +79,13 @@ class EpochMeans:
         self._sums += figures
 
     def close(self) -> dict[str, float]:
-        """The means by name; the next epoch begins anew."""
+        """Return the means by name, and begin the next epoch."""
         means = dict(zip(self.names, (self._sums / max(self.steps, 1)).tolist(), strict=True))
         self.steps, self._sums = 0, torch.zeros_like(self._sums)
         return means
 
     def is_finite(self) -> bool:
-        """Whether all figures so far are finite (waits for the device)."""
+        """Check that all figures so far are finite (waits for the device)."""
         return bool(self._sums.isfinite().all())
 
     def state_dict(self) -> dict[str, Any]:

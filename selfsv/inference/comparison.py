@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +9,13 @@ import pandas as pd
 
 from selfsv.artifacts import read_table
 from selfsv.errors import InputError, SettingsError
+from selfsv.scoring.evaluation import difference_rows, measured_with_ends
 from selfsv.scoring.intervals import Units
 from selfsv.scoring.measures import MEASURES, evaluate, measures
 from selfsv.scoring.pooling import Pooled, pooled
 from selfsv.scoring.scored_lists import TRIAL_COLUMNS, check_same_trials
 from selfsv.scoring.systems import systems, title
-from selfsv.scoring.table import NORM_TITLES, aligned, caveat, resampling, with_interval
+from selfsv.scoring.table import NORM_TITLES, aligned, caveat, measure_titles, resampling, with_interval
 from selfsv.scoring.units import units_of
 from selfsv.settings.experiment import Experiment
 
@@ -114,7 +114,7 @@ def compare(runs: Sequence[Run], trials: str | None, norms: Sequence[str], p_tar
                 for number, (letter, group) in enumerate(groups.items())
             }
             figures += figure_rows(found, name, norm)
-            differences += difference_rows(found, name, norm)
+            differences += rows_with_runs(found, name, norm)
     names = {letter: described(group) for letter, group in groups.items()}
     return Comparison(names, heads, pd.DataFrame(figures), pd.DataFrame(differences, columns=DIFFERENCES), p_target)
 
@@ -176,29 +176,21 @@ def figure_rows(found: Mapping[str, Pooled], trials: str, norm: str) -> list[dic
     rows = []
     for letter, configuration in found.items():
         row = {"configuration": letter, "trials": trials, "norm": norm, "runs": configuration.runs}
-        for column, measure in enumerate(MEASURES):
-            low, high = configuration.interval(column)
-            row |= {measure: float(configuration.figures[column]), f"{measure}_low": low, f"{measure}_high": high}
-        rows.append(row)
+        rows.append(row | measured_with_ends(configuration))
     return rows
 
 
-def difference_rows(found: Mapping[str, Pooled], trials: str, norm: str) -> list[dict[str, Any]]:
-    """A row per pair of configurations and measure; negative in favour of the first."""
-    rows = []
-    for reference, letter in combinations(found, 2):
-        one, other = found[letter], found[reference]
-        for column, measure in enumerate(MEASURES):
-            difference, (low, high) = one.difference(other, column)
-            row: dict[str, Any] = {"system_a": letter, "system_b": reference, "trials": trials, "norm": norm, "measure": measure}
-            row |= {"difference": difference, "low": low, "high": high, "shown": bool(low > 0 or high < 0)}
-            rows.append({**row, "runs_a": one.runs, "runs_b": other.runs})
-    return rows
+def rows_with_runs(found: Mapping[str, Pooled], trials: str, norm: str) -> list[dict[str, Any]]:
+    """As in comparisons.parquet, a row per pair of configurations and measure; and how many runs each has."""
+    return [
+        {**row, "runs_a": found[row["system_a"]].runs, "runs_b": found[row["system_b"]].runs}
+        for row in difference_rows(found, trials, norm)
+    ]
 
 
 def figure_cells(figures: pd.DataFrame, p_target: float) -> list[list[str]]:
     """A line per configuration and norm."""
-    cells = [["", "runs", "", "EER, %", f"minDCF, p = {p_target:g}", "minDCF, p = 0.05"]]
+    cells = [["", "runs", "", *measure_titles(p_target).values()]]
     for letter, rows in figures.groupby("configuration", sort=False):
         for place, (_, row) in enumerate(rows.iterrows()):
             names = ["", ""] if place else [str(letter), str(row["runs"])]

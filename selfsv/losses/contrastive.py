@@ -1,4 +1,4 @@
-"""Contrastive losses between two views of every utterance: NT-Xent, angular prototypical, angular contrastive; and uniformity.
+"""Contrastive losses between two views of every utterance: NT-Xent, angular prototypical, angular contrastive; and their companions.
 
 Several processes may share a batch. Each compares its own utterances with those of all: `views` are its own, `whole` is everybody's,
 and `first` says where its own begin in there. A process on its own gives its views twice, and 0. The losses are means over the own
@@ -96,3 +96,17 @@ def retrieved(views: Tensor, whole: Tensor, first: int) -> Tensor:
 
 def _places(first: int, count: int, like: Tensor) -> Tensor:
     return torch.arange(first, first + count, device=like.device)
+
+
+def channel_invariance(clean: Tensor, augmented: Tensor) -> Tensor:
+    """Mean squared distance between the embeddings of crops before and after augmentation (Zhang et al., 2021).
+
+    Of embeddings of length 1, where the original has them as they are: so that shrinking them all does not lower the loss.
+
+    Args:
+        clean, augmented: [..., D], of length 1.
+
+    Returns:
+        A scalar, from 0 to 4.
+    """
+    return (clean - augmented).square().sum(dim=-1).mean()

@@ -1,6 +1,5 @@
 """CA-DINO (paper III): a student learns what a slowly moving teacher makes of other crops of the same voice."""
 
-import copy
 from typing import Any
 
 import torch
@@ -9,7 +8,6 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.averages import update_teacher
-from selfsv.engine.diagnostics import all_finite
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
@@ -19,6 +17,7 @@ from selfsv.losses.redundancy import redundancy
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import collapse_warning
+from selfsv.methods.student_teacher import StudentAndTeacher
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.jobs import PretrainJob
 
@@ -31,7 +30,7 @@ class DinoNetwork(nn.Module):
         self.encoder, self.head = encoder, head
 
 
-class Objective:
+class Objective(StudentAndTeacher[DinoNetwork]):
     """DINO as an `Objective` of stage I; with cluster partners it is CA-DINO (paper III-B)."""
 
     name = "CA-DINO"
@@ -40,26 +39,16 @@ class Objective:
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):
         self._pretrain, self.settings, self._seed = job.pretrain, job.pretrain.dino, job.seed
         self._inputs, self._features, self._runtime, self._group = inputs, inputs.features, runtime, runtime.group
-        network = DinoNetwork(encoder, ProjectionHead(job.pretrain.head, job.encoder.embedding))
-        self.student = runtime.placed(network)
-        self.teacher = copy.deepcopy(network).requires_grad_(False)
-        for module in (self.student.encoder, self.teacher.encoder):
-            runtime.prepared(module)
-        self.trained, self.encoder = self.student, self.teacher.encoder
+        super().__init__(DinoNetwork(encoder, ProjectionHead(job.pretrain.head, job.encoder.embedding)), runtime)
+        self.encoder = self.teacher.encoder
         self.last_layer = list(self.student.head.prototypes.parameters())
         self.undecayed: list[nn.Parameter] = []
         self.centre = torch.zeros(job.pretrain.head.prototypes, device=runtime.device)
-        self._cosine_weight = self.settings.cosine_weight
         self._begin_epoch()
 
     def views(self, partners: ClusterPartners | None) -> Dataset:
         """Multi-crop views: long and short ones (paper V-D1)."""
         return PretrainCrops(self._inputs.corpus, self._inputs.sampler, self._pretrain.crops, self._seed, partners)
-
-    def train(self) -> None:
-        """Both networks: the teacher's BatchNorm normalises by the batch, too."""
-        self.student.train()
-        self.teacher.train()
 
     def loss(self, batch: PretrainBatch, progress: float, share: float) -> list[Tensor]:
         """Eq. 2 on the teacher of Eq. 3, and Eq. 5; Eq. 4 is `after_step`."""
@@ -74,11 +63,11 @@ class Objective:
 
         loss_dino = dino_loss(logits, teacher, dino.student_temperature, dino.pairing)  # Eq. 2
         zero = loss_dino.new_zeros(())
-        loss_cosine = cosine_consistency(embeddings, views) if self._cosine_weight else zero  # Eq. 5
+        loss_cosine = cosine_consistency(embeddings, views) if dino.cosine_weight else zero  # Eq. 5
         loss_redundancy = redundancy(embeddings, self._group.sum) if dino.redundancy_weight else zero  # not in the paper
         loss_koleo = koleo(embeddings, *self._group.whole(embeddings, 1)) if dino.koleo_weight else zero  # nor is this
         # The mean over pairs, not the sums of Eq. 2 (8 terms) and Eq. 5 (10): alpha = 1 weighs 8/10 of what it does there.
-        loss = loss_dino + self._cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
+        loss = loss_dino + dino.cosine_weight * loss_cosine + dino.redundancy_weight * loss_redundancy
         loss = loss + dino.koleo_weight * loss_koleo
 
         self._count(teacher_logits, teacher, share)
@@ -104,7 +93,7 @@ class Objective:
         """
         everywhere = self.settings.pairing == "all_but_same"
         parts = []
-        if everywhere or self._cosine_weight:
+        if everywhere or self.settings.cosine_weight:
             parts.append(self.student.encoder(long).unflatten(0, (views, -1)))
         if len(short):
             parts.append(self.student.encoder(short).unflatten(0, (-1, len(long) // views)))
@@ -147,23 +136,12 @@ class Objective:
         schedules = {"ema_momentum": self._momentum(epoch + 0.5), "teacher_temperature": self._teacher_temperature(epoch + 0.5)}
         return {**schedules, "warning": warning}
 
-    def is_finite(self) -> bool:
-        """Whether all weights are finite."""
-        return all_finite(self.student, self.teacher)
-
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "centre": self.centre,
-            "steps": self._steps,
-            "mean_output": self._mean_output,
-        }
+        return {**super().state_dict(), "centre": self.centre, "steps": self._steps, "mean_output": self._mean_output}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
+        super().load_state_dict(state)
         self.centre, self._mean_output = (state[name].to(self._runtime.device) for name in ("centre", "mean_output"))
         self._steps = state["steps"]

@@ -12,8 +12,7 @@ from selfsv.engine.diagnostics import all_finite
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.augmentation_adversary import AugmentationAdversary
-from selfsv.losses.channel_invariance import channel_invariance
-from selfsv.losses.contrastive import angular_contrastive, angular_prototypical, nt_xent, retrieved, uniformity
+from selfsv.losses.contrastive import angular_contrastive, angular_prototypical, channel_invariance, nt_xent, retrieved, uniformity
 from selfsv.methods.inputs import Inputs
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.objectives import ContrastiveSettings

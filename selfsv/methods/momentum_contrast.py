@@ -1,6 +1,5 @@
 """Momentum contrast (paper Table IV: MoCo): negatives are what a slowly moving copy of the encoder made of earlier batches."""
 
-import copy
 from typing import Any
 
 import torch
@@ -10,11 +9,11 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PairBatch, PairCrops
 from selfsv.engine.averages import update_teacher
-from selfsv.engine.diagnostics import all_finite
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.momentum_contrast import EMPTY, momentum_contrast
 from selfsv.methods.inputs import Inputs
+from selfsv.methods.student_teacher import StudentAndTeacher
 from selfsv.settings.jobs import PretrainJob
 
 
@@ -44,8 +43,11 @@ class EncoderOnly(nn.Module):
         self.encoder = encoder
 
 
-class Objective:
-    """MoCo as an `Objective` of stage I. The encoder of the queries is exported, as in the original."""
+class Objective(StudentAndTeacher[EncoderOnly]):
+    """MoCo as an `Objective` of stage I. The encoder of the queries is exported, as in the original.
+
+    BatchNorm sees the batches of all processes, so that none need be shuffled as in the original.
+    """
 
     name = "MoCo"
     figures = ("loss", "accuracy")
@@ -53,11 +55,8 @@ class Objective:
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):
         self._pretrain, self.settings, self._seed = job.pretrain, job.pretrain.momentum_contrast, job.seed
         self._inputs, self._features, self._runtime, self._group = inputs, inputs.features, runtime, runtime.group
-        self.student = runtime.placed(EncoderOnly(encoder))
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        for module in (self.student.encoder, self.teacher.encoder):
-            runtime.prepared(module)
-        self.trained, self.encoder = self.student, self.student.encoder
+        super().__init__(EncoderOnly(encoder), runtime)
+        self.encoder = self.student.encoder
         self.last_layer: list[nn.Parameter] = []
         self.undecayed: list[nn.Parameter] = []
         self.queue = KeyQueue(self.settings.queue, job.encoder.embedding, runtime.device)
@@ -65,11 +64,6 @@ class Objective:
     def views(self, partners: ClusterPartners | None) -> Dataset:
         """Two long crops of each utterance."""
         return PairCrops(self._inputs.corpus, self._inputs.sampler, self._pretrain.crops.long_seconds, self._seed, partners)
-
-    def train(self) -> None:
-        """Both networks. Their BatchNorm sees the batches of all processes, so that none need be shuffled as in the original."""
-        self.student.train()
-        self.teacher.train()
 
     def loss(self, batch: PairBatch, progress: float, share: float) -> list[Tensor]:
         """He et al. (2020), Algorithm 1: queries of the first crops against keys of the second ones and of the queue."""
@@ -92,18 +86,13 @@ class Objective:
         """Nothing beside the figures."""
         return {"warning": ""}
 
-    def is_finite(self) -> bool:
-        """Whether all weights are finite."""
-        return all_finite(self.student, self.teacher)
-
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {"student": self.student.state_dict(), "teacher": self.teacher.state_dict(), "queue": vars(self.queue)}
+        return {**super().state_dict(), "queue": vars(self.queue)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
+        super().load_state_dict(state)
         queue = state["queue"]
         self.queue.keys.copy_(queue["keys"])
         self.queue.utterances.copy_(queue["utterances"])

@@ -77,7 +77,7 @@ def objective_of(name: Name) -> type[Objective]:
 def collapse_warning(
     pretrain: PretrainSettings, epoch: int, loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int
 ) -> str:
-    """What is wrong with outputs over prototypes after an epoch, or nothing; the warm-up is let pass.
+    """Describe a collapse of the outputs over prototypes after an epoch; empty without one, and during the warm-up.
 
     Args:
         loss, teacher_entropy, mean_entropy, prototypes: as of `collapse`.

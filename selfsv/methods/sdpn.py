@@ -1,8 +1,6 @@
 """Self-distillation prototypes network (Chen et al., 2023, 2025): DINO with few learnt prototypes that are all kept in use."""
 
-import copy
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.averages import update_teacher
-from selfsv.engine.diagnostics import all_finite
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine
@@ -22,6 +19,7 @@ from selfsv.losses.redundancy import correlation_norm
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import collapse_warning
+from selfsv.methods.student_teacher import StudentAndTeacher
 from selfsv.models.projection_head import ProjectionMlp
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.objectives import SdpnSettings
@@ -42,7 +40,7 @@ class SdpnNetwork(nn.Module):
         return F.normalize(outputs.float(), dim=-1) @ F.normalize(self.prototypes, dim=1).T
 
 
-class Objective:
+class Objective(StudentAndTeacher[SdpnNetwork]):
     """SDPN as an `Objective` of stage I."""
 
     name = "SDPN"
@@ -51,23 +49,15 @@ class Objective:
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):
         self._pretrain, self.settings, self._seed = job.pretrain, job.pretrain.sdpn, job.seed
         self._inputs, self._features, self._runtime, self._group = inputs, inputs.features, runtime, runtime.group
-        self.student = runtime.placed(SdpnNetwork(encoder, job.encoder.embedding, self.settings))
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        super().__init__(SdpnNetwork(encoder, job.encoder.embedding, self.settings), runtime)
         self.teacher.register_parameter("prototypes", None)  # it is compared with the student's
-        for module in (self.student.encoder, self.teacher.encoder):
-            runtime.prepared(module)
-        self.trained, self.encoder = self.student, self.teacher.encoder
+        self.encoder = self.teacher.encoder
         self.last_layer: list[nn.Parameter] = []
         self.undecayed = [self.student.prototypes]
 
     def views(self, partners: ClusterPartners | None) -> Dataset:
         """Multi-crop views: long ones for the teacher, short ones for the student."""
         return PretrainCrops(self._inputs.corpus, self._inputs.sampler, self._pretrain.crops, self._seed, partners)
-
-    def train(self) -> None:
-        """Both networks: the teacher's BatchNorm normalises by the batch, too."""
-        self.student.train()
-        self.teacher.train()
 
     def loss(self, batch: PretrainBatch, progress: float, share: float) -> list[Tensor]:
         """Cross-entropy against the teacher's assignment to prototypes, and what keeps prototypes and dimensions in use."""
@@ -110,16 +100,3 @@ class Objective:
         figures = means["loss_sdpn"], means["teacher_entropy"], math.log(count) - means["loss_mean_entropy"]
         warning = collapse_warning(self._pretrain, epoch, *figures, count)
         return {"ema_momentum": self._momentum(epoch + 0.5), "warning": warning}
-
-    def is_finite(self) -> bool:
-        """Whether all weights are finite."""
-        return all_finite(self.student, self.teacher)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {"student": self.student.state_dict(), "teacher": self.teacher.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s value."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.intervals import DRAWS, Statistic
 from selfsv.scoring.likelihood_ratios import actual_dcf, cllr, min_cllr
 from selfsv.scoring.measures import CURVE_GRID, MEASURES, SECOND_PRIOR, Evaluation, evaluate, measures
+from selfsv.scoring.pooling import Pooled
 from selfsv.scoring.scored_lists import CALIBRATED, NORMS, ScoredList
 from selfsv.scoring.systems import BASELINES, iteration
 from selfsv.settings.scoring import MetricSettings
@@ -150,7 +151,7 @@ def condition_subsets(condition: str, values: pd.Series, target: np.ndarray) -> 
     return found
 
 
-def measured_with_ends(found: Evaluation) -> Row:
+def measured_with_ends(found: Evaluation | Pooled) -> Row:
     """The figures of `MEASURES`, each with the ends of its interval."""
     row: Row = {}
     for column, measure in enumerate(MEASURES):
@@ -160,18 +161,25 @@ def measured_with_ends(found: Evaluation) -> Row:
 
 
 def comparison_rows(scored: ScoredList, found: Mapping[tuple[str, str], Evaluation]) -> list[Row]:
-    """Rows of `comparisons.parquet`: each pair of systems, by norm and measure; a negative difference is in favour of `system_a`.
+    """Rows of `comparisons.parquet`: each pair of systems, by norm and measure."""
+    by_norm = {norm: {system: evaluation for (system, other), evaluation in found.items() if other == norm} for norm in NORMS}
+    return [row for norm, systems in by_norm.items() for row in difference_rows(systems, scored.name, norm)]
+
+
+Compared = TypeVar("Compared", Evaluation, Pooled)
+
+
+def difference_rows(found: Mapping[str, Compared], trials: str, norm: str) -> list[Row]:
+    """A row per pair of systems and measure; a negative difference is in favour of `system_a`.
 
     It is shown where its interval leaves 0 out.
     """
     rows = []
-    systems = list(dict.fromkeys(system for system, _ in found))
-    for norm in NORMS:
-        for reference, system in combinations(systems, 2):
-            for column, measure in enumerate(MEASURES):
-                difference, (low, high) = found[system, norm].difference(found[reference, norm], column)
-                row = {"system_a": system, "system_b": reference, "trials": scored.name, "norm": norm, "measure": measure}
-                rows.append({**row, "difference": difference, "low": low, "high": high, "shown": bool(low > 0 or high < 0)})
+    for reference, system in combinations(found, 2):
+        for column, measure in enumerate(MEASURES):
+            difference, (low, high) = found[system].difference(found[reference], column)
+            row = {"system_a": system, "system_b": reference, "trials": trials, "norm": norm, "measure": measure}
+            rows.append({**row, "difference": difference, "low": low, "high": high, "shown": bool(low > 0 or high < 0)})
     return rows
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from selfsv.scoring.measures import SECOND_PRIOR
 from selfsv.scoring.systems import title
 
 NORM_TITLES = {"cosine": "cosine", "snorm": "s-norm"}
@@ -38,9 +39,18 @@ def with_interval(row: pd.Series, measure: str) -> str:
     return f"{figure} [{low}, {high}]" if pd.notna(row[f"{measure}_low"]) else figure
 
 
+def measure_titles(p_target: float) -> dict[str, str]:
+    """The heads of the columns of figures, by measure.
+
+    Args:
+        p_target: of `min_dcf`.
+    """
+    return {"eer": "EER, %", "min_dcf": f"minDCF, p = {p_target:g}", "min_dcf_p05": f"minDCF, p = {SECOND_PRIOR:g}"}
+
+
 def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
     """`metrics` as a block per trial list, a line per system and norm."""
-    heads = {"eer": "EER, %", "min_dcf": f"minDCF, p = {p_target:g}", "min_dcf_p05": "minDCF, p = 0.05"}
+    heads = measure_titles(p_target)
     blocks = []
     for name, rows in metrics.groupby("trials", sort=False):
         first = rows.iloc[0]

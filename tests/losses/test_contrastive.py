@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsv.losses.augmentation_adversary import AugmentationAdversary
-from selfsv.losses.channel_invariance import channel_invariance
-from selfsv.losses.contrastive import angular_contrastive, angular_prototypical, nt_xent, retrieved, uniformity
+from selfsv.losses.contrastive import angular_contrastive, angular_prototypical, channel_invariance, nt_xent, retrieved, uniformity
 from selfsv.losses.momentum_contrast import EMPTY, momentum_contrast
 
 VIEWS, BATCH, DIMENSIONS = 2, 7, 5
