@@ -37,11 +37,13 @@ def launched(module: str, arguments: list[str], gpus: int, nodes: int, threads: 
         InputError: several nodes are asked for outside a SLURM job.
     """
     python = [sys.executable, "-m"]
+    # Without the dashes torchrun would take --log, a stage's option, for an abbreviation of its own.
+    script = ["--module", "--", module, *arguments]
     if nodes == 1 and gpus <= 1:
         return [*python, module, *arguments]
     torchrun = [*python, "torch.distributed.run", f"--nproc-per-node={max(gpus, 1)}"]
     if nodes == 1:
-        return [*torchrun, "--standalone", "--module", module, *arguments]
+        return [*torchrun, "--standalone", *script]
     job = environment.get("SLURM_JOB_ID")
     if job is None:
         raise InputError(f"runtime.nodes is {nodes}, which needs a SLURM job: use --profile slurm, or set it to 1")
@@ -49,7 +51,7 @@ def launched(module: str, arguments: list[str], gpus: int, nodes: int, threads: 
     srun = ["srun", f"--jobid={job}", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     srun += [f"--cpus-per-task={threads}", "--cpu-bind=none", "--kill-on-bad-exit=1", *([f"--gres=gpu:{gpus}"] if gpus else [])]
     meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={socket.gethostname()}:{port_of(job)}"]
-    return [*srun, *torchrun, *meeting, "--module", module, *arguments]
+    return [*srun, *torchrun, *meeting, *script]
 
 
 def of_whole_job(environment: Mapping[str, str]) -> dict[str, str]:

@@ -32,14 +32,14 @@ def test_one_process_is_the_script_itself(gpus):
 def test_several_gpus_are_one_torchrun():
     command = launched(*SCRIPT, 4, 1, 8, {})
     assert command[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone"]
-    assert command[-4:] == ["--module", "pipeline.train", "--seed", "1 2"]
+    assert command[-5:] == ["--module", "--", "pipeline.train", "--seed", "1 2"]
 
 
 def test_several_nodes_are_one_torchrun_each_that_meet_at_the_first():
     command = launched(*SCRIPT, 2, 3, 8, {"SLURM_JOB_ID": "4711"})
     assert command[0] == "srun" and {"--jobid=4711", "--nodes=3", "--ntasks=3", "--gres=gpu:2", "--cpus-per-task=8"} <= set(command)
     assert {"--nnodes=3", "--nproc-per-node=2", "--rdzv-id=4711"} <= set(command)
-    assert command[-4:] == ["--module", "pipeline.train", "--seed", "1 2"]
+    assert command[-5:] == ["--module", "--", "pipeline.train", "--seed", "1 2"]
 
 
 def test_several_nodes_need_a_slurm_job():
@@ -72,7 +72,7 @@ def training(packed, banks, tmp_path_factory):
         command += ["--state", folder / "state", "--device", "cpu", "--threads", 2, "--workers", workers]
         for output in ("history", "gate", "losses"):
             command += [f"--{output}", folder / f"{output}.parquet"]
-        command += ["--model", folder / "model.pt"]
+        command += ["--model", folder / "model.pt", "--log", folder / "train.log"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with open(folder / "log", "a") as log:
             return subprocess.Popen(
