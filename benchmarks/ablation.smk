@@ -5,6 +5,9 @@
 
 The last overlay has a section `ablation`, which says what is compared; each row is an overlay of its own on all else. Data, and
 what pseudo labels are made of, are those of finished experiments. Like the main workflow it goes on where it was stopped.
+
+Rows are trainings of stage I (`pretraining`), one round on given labels (`rounds`), or whole systems (`systems`): a training of
+stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before.
 """
 
 import sys
@@ -21,24 +24,38 @@ from workflow.environment import prepare
 prepare(REPOSITORY)
 
 # Without a directive `configfile`, Snakemake's `config` holds the overlays alone.
-VALUES = overlaid(read_file(REPOSITORY / "config.yaml"), config)
-ABLATION = VALUES.pop("ablation")
-COMMON = resolve(VALUES)
+CONFIG, OVERLAYS = read_file(REPOSITORY / "config.yaml"), dict(config)
+ABLATION = {"pretraining": {}, "labels": {}, "rounds": [], "systems": {}, **OVERLAYS.pop("ablation")}
+COMMON = resolve(overlaid(CONFIG, OVERLAYS))
 SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]
 LISTS = list(COMMON.trials)
-# Both stages' rows by the folder that they are kept in.
+# All rows by the folder that they are kept in, with their changes.
 PRETRAINED = {f"pretraining/{row}": changes for row, changes in ABLATION["pretraining"].items()}
+PRETRAINED |= {f"systems/{row}/iter_0": changes for row, changes in ABLATION["systems"].items()}
 ROUNDS = {
     f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
 }
+ROUNDS |= {f"systems/{row}/iter_{index + 1}": changes for row, changes in ABLATION["systems"].items() for index in range(COMMON.rounds)}
 FOLDER = f"results/{COMMON.experiment}"
 ON = f"--device {COMMON.runtime.device} --precision {COMMON.runtime.precision}"
 TRAINED_ON = f"{ON} --workers {COMMON.runtime.workers}"
 
 
 def changed(changes, seed="seed_1"):
-    """The experiment with a row's changes."""
-    return resolve(merged(VALUES, {**(changes or {}), "seed": int(seed.removeprefix("seed_"))}))
+    """The experiment with a row's changes, on top of an overlay of systems/ where they name one."""
+    changes = dict(changes or {})
+    system = read_file(REPOSITORY / changes.pop("overlay")) if "overlay" in changes else {}
+    values = overlaid(CONFIG, merged(system, OVERLAYS))
+    return resolve(merged(values, {**changes, "seed": int(seed.removeprefix("seed_"))}))
+
+
+def labels_of(wildcards):
+    """What a round is trained on: given labels, or the clusters of the stage before."""
+    kind, name, iteration = wildcards.row.split("/")
+    if kind == "rounds":
+        return f"{FOLDER}/labels/{name}.parquet"
+    before = int(iteration.removeprefix("iter_")) - 1
+    return f"{FOLDER}/systems/{name}/iter_{before}/{wildcards.seed}/pseudo_labels.parquet"
 
 
 def packed(corpus):
@@ -49,7 +66,7 @@ def packed(corpus):
 wildcard_constraints:
     row="|".join(map(re.escape, [*PRETRAINED, *ROUNDS])),
     seed="|".join(SEEDS),
-    labels="|".join(ABLATION["labels"]),
+    labels="|".join(ABLATION["labels"]) or "none",
     corpus="|".join(COMMON.corpora),
 
 
@@ -117,7 +134,7 @@ rule pretrain:
 
 rule train:
     input:
-        labels=lambda wildcards: f"{FOLDER}/labels/{wildcards.row.split('/')[1]}.parquet",
+        labels=labels_of,
         manifest=rules.pretrain.input.manifest,
         audio=rules.pretrain.input.audio,
         noise=rules.pretrain.input.noise,
