@@ -200,6 +200,7 @@ rule score:
         embeddings=lambda wildcards: f"{FOLDER}/{wildcards.row}/{wildcards.seed}/embeddings/{COMMON.trials[wildcards.trials].corpus}.parquet",
         train_embeddings=rules.cluster.input[0],
         pseudo_labels=rules.cluster.output[0],
+        manifest=lambda wildcards: f"{ABLATION['data']}/{COMMON.trials[wildcards.trials].corpus}/manifest.parquet",
     output:
         f"{FOLDER}/{{row}}/{{seed}}/scores/{{trials}}.parquet",
     log:
@@ -208,4 +209,5 @@ rule score:
         settings=COMMON.score.to_json(),
     shell:
         "python -m pipeline.score --settings {params.settings:q} --trials {input.trials:q} --embeddings {input.embeddings:q}"
-        " --train-embeddings {input.train_embeddings:q} --pseudo-labels {input.pseudo_labels:q} --output {output:q} 2> {log:q}"
+        " --train-embeddings {input.train_embeddings:q} --pseudo-labels {input.pseudo_labels:q}"
+        " --manifest {input.manifest:q} --output {output:q} 2> {log:q}"

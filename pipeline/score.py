@@ -1,4 +1,4 @@
-"""Stage `score`: cosine and adaptive s-norm scores of one system on one trial list."""
+"""Rule `score`: cosine and adaptive s-norm scores of one system on one trial list, and log-likelihood ratios."""
 
 import logging
 from pathlib import Path
@@ -8,9 +8,12 @@ import pandas as pd
 
 from selfsv.artifacts import read_embeddings, read_table, write_table
 from selfsv.errors import InputError
+from selfsv.scoring.calibration import Rated, read_calibration
 from selfsv.scoring.cohort import read_cohort
-from selfsv.scoring.cosine import cosine_scores, unit_length
-from selfsv.scoring.snorm import cohort_statistics, normalised_scores
+from selfsv.scoring.conditions import SAMPLE_RATE
+from selfsv.scoring.cosine import unit_length
+from selfsv.scoring.scored_trials import TrialScores, score_trials
+from selfsv.scoring.snorm import cohort_statistics
 from selfsv.scoring.trial_checks import oddities
 from selfsv.scoring.trials import locate, read_trials
 from selfsv.settings.scoring import ScoreSettings
@@ -22,7 +25,8 @@ LOG = logging.getLogger("selfsv")
 def main() -> None:
     """Read trials and embeddings, write one row of scores per trial."""
     arguments = parser(__doc__, inputs=("trials", "embeddings", "train_embeddings", "pseudo_labels"), outputs=("output",))
-    arguments.add_argument("--manifest", type=Path, help="the test corpus's manifest, to explain why an utterance is missing")
+    arguments.add_argument("--manifest", type=Path, help="the test corpus's: why an utterance is missing, and lengths")
+    arguments.add_argument("--calibration", type=Path, help="the system's; needs the manifest; without it there are no `llr`")
     args = arguments.parse_args()
     settings = ScoreSettings.read(args.settings)
 
@@ -34,18 +38,23 @@ def main() -> None:
     used, positions = np.unique(np.concatenate([enroll, test]), return_inverse=True)
     enroll, test = positions[: len(enroll)], positions[len(enroll) :]
 
-    cohort, train_mean = read_cohort(args.train_embeddings, args.pseudo_labels)
-    if cohort.shape[1] != embeddings.shape[1]:
-        sizes = f"of {embeddings.shape[1]} dimensions, those in {args.train_embeddings} of {cohort.shape[1]}"
+    cohort = read_cohort(args.train_embeddings, args.pseudo_labels)
+    if cohort.means.shape[1] != embeddings.shape[1]:
+        sizes = f"of {embeddings.shape[1]} dimensions, those in {args.train_embeddings} of {cohort.means.shape[1]}"
         raise InputError(f"the embeddings in {args.embeddings} are {sizes}: extract both with one model")
-    mean = train_mean if settings.subtract_mean else None
-    units = unit_length(embeddings[used], mean)
-    cosine = cosine_scores(units, enroll, test)
-    statistics = cohort_statistics(units, unit_length(cohort, mean), settings.cohort_top)
-    snorm = normalised_scores(cosine, enroll, test, *statistics)
+    mean = cohort.mean if settings.subtract_mean else None
+    directions = unit_length(embeddings[used], mean)
+    statistics = cohort_statistics(directions, unit_length(cohort.means, mean), settings.cohort_top)
+    scores = score_trials(directions, enroll, test, statistics)
 
     names = utterances[used]
-    columns = {"enroll": names[enroll], "test": names[test], "target": trials.target, "cosine": cosine, "snorm": snorm}
+    columns = {"enroll": names[enroll], "test": names[test], "target": trials.target, "cosine": scores.cosine, "snorm": scores.snorm}
+    if args.calibration:
+        if not args.manifest:
+            arguments.error("--calibration needs --manifest")
+        lengths = read_table(args.manifest, ["utterance", "num_samples"]).drop_duplicates("utterance").set_index("utterance")["num_samples"]
+        seconds = lengths.reindex(names).to_numpy() / SAMPLE_RATE
+        columns["llr"] = likelihood_ratios(args.calibration, scores, np.minimum(seconds[enroll], seconds[test]))
     write_table(args.output, pd.DataFrame(columns))
 
 
@@ -56,6 +65,12 @@ def rejected_utterances(manifest: Path | None) -> dict[str, str]:
     rows = read_table(manifest, ["utterance", "status", "reason"])
     rows = rows[rows["status"] != "ok"]
     return dict(zip(rows["utterance"], rows["reason"], strict=True))
+
+
+def likelihood_ratios(calibration: Path, scores: TrialScores, seconds: np.ndarray) -> np.ndarray:
+    """[N] float32; `seconds` [N]: of the trials' shorter sides."""
+    chosen = read_calibration(calibration)
+    return chosen.llr(Rated(getattr(scores, chosen.norm), seconds, scores.cohort_means)).astype(np.float32)
 
 
 if __name__ == "__main__":

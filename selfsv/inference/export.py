@@ -65,6 +65,7 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, facts: dict[str, Any], 
         "subtract_mean": model.subtract_mean,
         "cohort_top": model.cohort_top,
         "provenance": content["provenance"],
+        "calibration": None if model.calibration is None else model.calibration._asdict(),
         "metrics": _metrics(file),
     }
     (folder / exported.WEIGHTS).write_bytes(save(_tensors(model), metadata={"format": "pt"}))

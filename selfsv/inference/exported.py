@@ -13,6 +13,7 @@ from selfsv.errors import InputError
 from selfsv.inference.speaker_model import Background, SpeakerModel
 from selfsv.models.encoders import build_encoder
 from selfsv.models.model_file import settings_of, with_weights
+from selfsv.scoring.calibration import Calibration, calibration_of
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
 
@@ -48,6 +49,7 @@ def read(folder: Path, device: torch.device) -> SpeakerModel:
         cohort_top=int(config["cohort_top"]),
         provenance=config["provenance"],
         background_of=None if background is None else lambda: background,
+        calibration=None if background is None else _calibration(folder / CONFIG, config.get("calibration")),
     )
 
 
@@ -70,6 +72,15 @@ def read_config(path: Path) -> dict[str, Any]:
         if not isinstance(config.get(key), kind):
             raise InputError(f"{path} is damaged: '{key}' is missing or of the wrong type; export the model again")
     return config
+
+
+def _calibration(path: Path, values: object) -> Calibration | None:
+    if values is None:  # also of models that were exported before there were any
+        return None
+    try:
+        return calibration_of(values)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ('calibration': {error}): export the model again") from None
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -9,12 +9,14 @@ from selfsv.errors import InputError
 from selfsv.inference import exported
 from selfsv.inference.speaker_model import Background, SpeakerModel
 from selfsv.models.model_file import load_model
+from selfsv.scoring.calibration import read_calibration
 from selfsv.scoring.cohort import read_cohort
 from selfsv.scoring.systems import iteration, order
 from selfsv.settings.experiment import Experiment, recorded
 
 MODEL = "model.pt"
 SETTINGS = "settings.json"
+CALIBRATION = "calibration.parquet"
 
 
 def load(path: str | Path, device: str = "auto") -> SpeakerModel:
@@ -35,6 +37,7 @@ def load(path: str | Path, device: str = "auto") -> SpeakerModel:
     model = load_model(file)
     settings = experiment_settings(file)
     background = partial(_background, file, settings) if settings else None
+    calibration = file.resolve().parent / CALIBRATION
     return SpeakerModel(
         name=str(path),
         encoder=model.encoder.to(place),
@@ -44,6 +47,7 @@ def load(path: str | Path, device: str = "auto") -> SpeakerModel:
         cohort_top=settings.score.cohort_top if settings else 300,
         provenance=model.provenance,
         background_of=background,
+        calibration=read_calibration(calibration) if background and calibration.is_file() else None,
     )
 
 
@@ -90,5 +94,5 @@ def experiment_settings(model: Path) -> Experiment | None:
 
 def _background(model: Path, settings: Experiment) -> Background:
     folder = model.resolve().parent
-    cohort, mean = read_cohort(folder / "embeddings" / f"{settings.train_corpus}.parquet", folder / "pseudo_labels.parquet")
-    return Background(mean.astype("float32"), cohort)
+    cohort = read_cohort(folder / "embeddings" / f"{settings.train_corpus}.parquet", folder / "pseudo_labels.parquet")
+    return Background(cohort.mean.astype("float32"), cohort.means)

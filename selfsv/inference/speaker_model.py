@@ -21,7 +21,9 @@ from selfsv.inference.failures import reason_of
 from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import RATE, load_utterance, resample
+from selfsv.scoring.calibration import Calibration, Rated
 from selfsv.scoring.cosine import unit_length
+from selfsv.scoring.scored_trials import score_trials
 from selfsv.scoring.snorm import cohort_statistics
 
 SHORTEST_SECONDS = 0.3  # a word; shorter recordings say next to nothing about a voice
@@ -71,6 +73,7 @@ class SpeakerModel:
         cohort_top: nearest members of the cohort that normalise a score.
         provenance: where the weights came from.
         background_of: reads the background when it is first needed; None where the model has none.
+        calibration: from scores to log-likelihood ratios; None where there is none.
     """
 
     name: str
@@ -81,6 +84,7 @@ class SpeakerModel:
     cohort_top: int = 300
     provenance: dict[str, Any] = field(default_factory=dict)
     background_of: Callable[[], Background] | None = None
+    calibration: Calibration | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -206,6 +210,24 @@ class SpeakerModel:
         z_norm = (cosine - means[:, None]) / deviations[:, None]
         t_norm = (cosine - other_means) / other_deviations
         return (z_norm + t_norm) / 2
+
+    def llr(self, first: Tensor | np.ndarray, second: Tensor | np.ndarray, seconds: tuple[float, float]) -> float:
+        """The natural logarithm of how much likelier two embeddings [D] are if one speaker spoke both than if two did.
+
+        Add the log-odds of your prior for the log-odds of one speaker. `calibration.doubts` says where not to trust it.
+
+        Args:
+            seconds: how long the two recordings are.
+
+        Raises:
+            InputError: the model came without a calibration, or an embedding is not one of this model's.
+        """
+        if self.calibration is None:
+            raise InputError(f"{self.name} is a model without a calibration: name an experiment's folder, or a model exported from one")
+        pair = self.directions(np.stack([np.asarray(first), np.asarray(second)]))
+        scores = score_trials(pair, np.array([0]), np.array([1]), self.statistics(pair))
+        rated = Rated(getattr(scores, self.calibration.norm), np.array([min(seconds)]), scores.cohort_means)
+        return float(self.calibration.llr(rated)[0])
 
     def directions(self, embeddings: np.ndarray) -> np.ndarray:
         """Embeddings [N, D] as they are compared: less the mean where this model wants that, and of length 1.

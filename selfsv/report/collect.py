@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from selfsv.artifacts import load_torch, read_labels, read_table
 from selfsv.errors import InputError
+from selfsv.scoring.calibration import read_calibration
 from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
 from selfsv.settings.experiment import Experiment
@@ -75,6 +76,11 @@ class Results:
     def conditions(self) -> pd.DataFrame | None:
         """A row per system, trial list, norm and value of a condition."""
         return optional_table(self.folder / "conditions.parquet")
+
+    def calibration_doubts(self, system: str) -> str:
+        """Why not to trust a system's log-likelihood ratios, reasons divided by semicolons."""
+        path = self.folder / system / "calibration.parquet"
+        return read_calibration(path).doubts if path.is_file() else ""
 
     def scores(self, system: str, trials: str, norm: str) -> tuple[np.ndarray, np.ndarray] | None:
         """A system's scores [N], and which of them are of targets, [N] bool."""

@@ -1,6 +1,6 @@
 """The error rates in the report: the table of all systems with intervals, what stands out in it, and which differences are shown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -77,6 +77,30 @@ def headline(
         said = {"resampling": resampling(first["resampled"], first["units"]), "caveat": caveat(first["resampled"], first["units"])}
         tables.append({**table, **said, "tuned_on": tuned_on})
     return tables
+
+
+def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Per trial list: the cost of each system's log-likelihood ratios beside the least that it could be, and doubts about them."""
+    if metrics is None:
+        return []
+    tables = []
+    for trials, rows in metrics[metrics["cllr"].notna()].groupby("trials", sort=False):
+        lines = []
+        for _, row in rows.iterrows():
+            pairs = (("cllr", "min_cllr"), ("act_dcf", "min_dcf"), ("act_dcf_p05", "min_dcf_p05"))
+            cells = [f"{row[column]:.3f}" for pair in pairs for column in pair]
+            lines.append({"system": title(row["system"]), "baseline": row["system"] in BASELINES, "cells": cells})
+        tables.append({"trials": trials, "rows": lines, "doubts": calibration_doubts(results, rows["system"])})
+    return tables
+
+
+def calibration_doubts(results: Results, systems: Iterable[str]) -> list[str]:
+    """Why not to trust the ratios: each reason once, with the systems that have it."""
+    found: dict[str, list[str]] = {}
+    for system in systems:
+        for doubt in filter(None, results.calibration_doubts(system).split("; ")):
+            found.setdefault(doubt, []).append(title(system))
+    return [f"{', '.join(names)}: {doubt}" for doubt, names in found.items()]
 
 
 def best_system(rows: pd.DataFrame, comparisons: pd.DataFrame | None, measure: str, norm: str) -> str | None:

@@ -15,7 +15,7 @@ from selfsv.report.clusters import agreement_panel, cluster_panels, modality_com
 from selfsv.report.collect import Results
 from selfsv.report.corpora import SHOWN_ROWS, corpus_summary, repeats
 from selfsv.report.drawing import Panel
-from selfsv.report.error_rates import conditions, differences, headline, tiles
+from selfsv.report.error_rates import calibrations, conditions, differences, headline, tiles
 from selfsv.report.faces import cluster_faces, detection
 from selfsv.report.finetuning import finetuning
 from selfsv.report.paper import TABLES
@@ -52,6 +52,7 @@ def content(results: Results) -> dict[str, Any]:
         "corpora": [corpus for corpus in corpora if corpus],
         "repeats": repeats(results),
         "tiles": tiles(metrics, comparisons),
+        "calibrations": calibrations(results, metrics),
         "headline": headline(metrics, comparisons, settings.trials),
         "differences": differences(results, comparisons),
         "conditions": conditions(results),

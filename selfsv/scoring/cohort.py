@@ -1,6 +1,7 @@
 """What an embedding is normalised with: the training corpus's mean, and its pseudo clusters' means."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,11 +10,21 @@ from selfsv.errors import InputError
 from selfsv.scoring.snorm import cluster_means
 
 
-def read_cohort(train_embeddings: Path, pseudo_labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The mean embedding of each pseudo cluster, [C, D], and that of the whole training corpus, [D].
+class Cohort(NamedTuple):
+    """A training corpus and its pseudo clusters."""
+
+    utterances: np.ndarray  # [U] names
+    embeddings: np.ndarray  # [U, D] as extracted
+    members: np.ndarray  # [U] the cluster of each, 0 … C - 1: clusters without utterances are left out
+    means: np.ndarray  # [C, D] float32, the clusters' mean embeddings
+    mean: np.ndarray  # [D] float64, of all embeddings
+
+
+def read_cohort(train_embeddings: Path, pseudo_labels: Path) -> Cohort:
+    """The training corpus in these two files.
 
     Raises:
-        InputError: the two files are not about the same utterances.
+        InputError: they are not about the same utterances.
     """
     utterances, embeddings = read_embeddings(train_embeddings)
     labels = read_labels(pseudo_labels)
@@ -21,4 +32,5 @@ def read_cohort(train_embeddings: Path, pseudo_labels: Path) -> tuple[np.ndarray
         labels = labels.set_index("utterance").reindex(utterances).reset_index()
     if labels["label"].isna().any() or not len(labels):
         raise InputError(f"{pseudo_labels} does not label every utterance of {train_embeddings}: run the stage `cluster` again")
-    return cluster_means(embeddings, labels["label"].to_numpy()), embeddings.mean(axis=0, dtype=np.float64)
+    members = np.unique(labels["label"].to_numpy(), return_inverse=True)[1]
+    return Cohort(utterances, embeddings, members, cluster_means(embeddings, members), embeddings.mean(axis=0, dtype=np.float64))

@@ -130,7 +130,7 @@ def condition_rows(scored: ScoredList, statistic: Statistic, draws: int = DRAWS,
         subsets = condition_subsets(condition, column, scored.trials["target"].to_numpy())
         for value, chosen in subsets.items() if len(subsets) > 1 else ():
             for (system, norm), scores in scored.scores.items():
-                if system not in BASELINES:
+                if system not in BASELINES and norm in NORMS:
                     target, units = scored.trials["target"].to_numpy()[chosen], scored.units.subset(chosen)
                     found = evaluate(scores[chosen], target, units, statistic, draws, threads, curve=False)
                     row = {"system": system, "iteration": iteration(system), "trials": scored.name, "norm": norm}

@@ -29,25 +29,32 @@ def cluster_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(members @ embeddings, dtype=np.float32)
 
 
-def cohort_statistics(embeddings: np.ndarray, cohort: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+def cohort_statistics(embeddings: np.ndarray, cohort: np.ndarray, top: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each utterance's scores against the cohort members nearest to it.
 
     Args:
         embeddings: [U, D], of unit length.
         cohort: [C, D], of unit length.
         top: how many nearest members count; all of them where the cohort is smaller.
+        own: [U] the member that each utterance belongs to, and is not compared with; None: they belong to none.
 
     Returns:
         Means and population standard deviations, [U] float32 each. A deviation of 0 (a cohort of one, or of copies)
-        becomes 1: the score is then only shifted.
+        becomes 1: the score is then only shifted. Where an utterance's own member is the only one, mean 0 and deviation 1
+        leave the score as it is.
     """
-    if top > len(cohort):
-        LOG.warning("the cohort has %d members, fewer than the top %d: all of them normalise a score", len(cohort), top)
-        top = len(cohort)
+    members = len(cohort) - (own is not None)
+    if top > members:
+        LOG.warning("the cohort has %d members, fewer than the top %d: all of them normalise a score", members, top)
+        top = members
+    if not top:
+        return np.zeros(len(embeddings), np.float32), np.ones(len(embeddings), np.float32)
     mean, deviation = np.empty((2, len(embeddings)), dtype=np.float32)
     rows = max(1, CHUNK_SCORES // len(cohort))
     for start in range(0, len(embeddings), rows):
         scores = embeddings[start : start + rows] @ cohort.T
+        if own is not None:
+            scores[np.arange(len(scores)), own[start : start + rows]] = -np.inf
         scores.partition(-top, axis=1)  # in place: a copy takes as long again
         nearest = scores[:, -top:]
         mean[start : start + rows] = nearest.mean(axis=1, dtype=np.float64)

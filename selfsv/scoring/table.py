@@ -56,13 +56,26 @@ def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
         first = rows.iloc[0]
         head = f"{name}: {first['targets']:,} target and {first['nontargets']:,} non-target trials; in brackets 95 % intervals, resampling "
         cells = [["", "", *heads.values()]]
-        for system, group in rows.groupby("system", sort=False):
+        for system, group in rows[rows["norm"].isin(list(NORM_TITLES))].groupby("system", sort=False):
             names = [title(str(system)), *[""] * (len(group) - 1)]
             for label, (_, row) in zip(names, group.iterrows(), strict=True):
-                cells.append([label, NORM_TITLES.get(row["norm"], row["norm"]), *(with_interval(row, measure) for measure in heads)])
+                cells.append([label, NORM_TITLES[row["norm"]], *(with_interval(row, measure) for measure in heads)])
         lines = [f"{head}{resampling(first['resampled'], first['units'])}", caveat(first["resampled"], first["units"]), aligned(cells)]
+        lines.append(calibration_lines(rows, p_target))
         blocks.append("\n".join(filter(None, lines)))
     return "\n" + "\n\n".join(blocks) + "\n"
+
+
+def calibration_lines(metrics: pd.DataFrame, p_target: float) -> str:
+    """How well log-likelihood ratios mean what they say, a line per system that has them; empty where none has."""
+    rows = metrics[metrics["cllr"].notna()]
+    if not len(rows):
+        return ""
+    costs = {"act_dcf": f"actual DCF, p = {p_target:g}", "act_dcf_p05": f"actual DCF, p = {SECOND_PRIOR:g}"}
+    cells = [["log-likelihood ratios", "Cllr", "minCllr", *costs.values()]]
+    for _, row in rows.iterrows():
+        cells.append([title(str(row["system"])), *(f"{row[column]:.3f}" for column in ("cllr", "min_cllr", *costs))])
+    return f"\n{aligned(cells)}"
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from selfsv.settings.faces import FaceSettings
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.reading import read_file
 from selfsv.settings.runtime import RuntimeSettings
-from selfsv.settings.scoring import MetricSettings, ScoreSettings
+from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Section, validated
 from selfsv.settings.train import TrainSettings
 from selfsv.settings.tuning import FinetuneSettings, LargeMarginSettings
@@ -63,6 +63,7 @@ class Experiment(Section):
     finetune: FinetuneSettings = FinetuneSettings()
     faces: FaceSettings = FaceSettings()
     score: ScoreSettings = ScoreSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     metrics: MetricSettings = MetricSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

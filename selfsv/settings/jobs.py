@@ -11,7 +11,7 @@ from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import SECTIONS, PretrainSettings
-from selfsv.settings.scoring import MetricSettings
+from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.train import AamTraining, TrainSettings
 
@@ -114,6 +114,19 @@ class TuneJob(Section):
 
 class CompleteTuneJob(TuneJob, Job):
     """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
+
+
+class CalibrationJob(Section):
+    """From the training corpus's scores to log-likelihood ratios."""
+
+    seed: NonNegative
+    score: ScoreSettings
+    calibration: CalibrationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
 
 
 class MetricJob(MetricSettings):

@@ -14,9 +14,11 @@ import pytest
 import soundfile
 import torch
 
+import selfsv
 from selfsv.__main__ import main
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
+from selfsv.scoring.calibration import Calibration
 from selfsv.settings.audio import FeatureSettings
 from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
@@ -128,6 +130,48 @@ def test_verify_without_a_threshold_decides_nothing(call, experiment):
     assert status == 4 and text.splitlines()[1].startswith("no decision:")
     status, _, messages = call("verify", same, same, "--at", "far=0.01")
     assert status == 2 and "--trials" in messages
+
+
+@pytest.fixture
+def calibrated(experiment, tmp_path) -> Path:
+    """A copy of the experiment with a calibration, of which there is a doubt."""
+    shutil.copytree(experiment.folder, tmp_path / "calibrated")
+    rows = [Calibration("cosine", -9.0, 10.0, 1.0, 0.5, "few pairs")._asdict() | {"chosen": True}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "calibrated" / "iter_1" / "calibration.parquet")
+    return tmp_path / "calibrated"
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_verify_decides_by_the_more_probable(call, experiment, calibrated, exported, tmp_path):
+    """The posterior is Bayes' rule on the ratio; the weights are those of the file, and travel with an export."""
+    model = calibrated
+    if exported:
+        call("export", calibrated, "--into", tmp_path / "exported", model=None)
+        model = tmp_path / "exported"
+    one, other = recording(experiment.utterances[0]), recording(experiment.utterances[-1])
+    status, found, _ = call("verify", one, other, "--json", model=model)
+    ours = selfsv.load(model, "cpu")
+    pair = ours.directions(np.stack([ours.embed_file(path).numpy() for path in (one, other)]))
+    seconds = [soundfile.info(path).duration for path in (one, other)]
+    expected = -9.0 + 10.0 * found["score"] + np.log(min(seconds)) + 0.5 * ours.statistics(pair)[0].mean()
+    assert found["llr"] == pytest.approx(expected, abs=1e-3)
+    for prior in (0.5, 0.01, 0.999):
+        status, found, _ = call("verify", one, other, "--prior", prior, "--json", model=model)
+        odds = np.exp(found["llr"]) * prior / (1 - prior)
+        assert found["posterior"] == pytest.approx(odds / (1 + odds), rel=1e-6)
+        assert found["same"] is bool(odds >= 1) and found["decided"] is True and status == (0 if odds >= 1 else 1)
+    status, text, _ = call("verify", one, one, "--prior", 0.9, model=model)
+    assert status == 0 and "log-likelihood ratio" in text and "not from labelled trials" in text
+    assert "do not trust the ratio: few pairs" in text
+    status, found, _ = call("verify", one, one, "--threshold", 2, "--json", model=model)
+    assert status == 1 and found["same"] is False and found["threshold"] == 2 and found["posterior"] > 0.5
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, "nan"])
+def test_a_prior_is_a_probability(call, experiment, prior):
+    voice = recording(experiment.utterances[0])
+    status, _, messages = call("verify", voice, voice, "--prior", prior)
+    assert status == 2 and "--prior" in messages and "between 0 and 1" in messages
 
 
 def test_identify_without_a_threshold_says_that_it_only_ranks(call, experiment, tmp_path):

@@ -35,6 +35,7 @@ GIVEN: dict[str, type[BaseModel]] = {
     "finetune": jobs.CompleteTuneJob,
     "cluster": ClusterSettings,
     "modalities": ClusterSettings,
+    "calibrate": jobs.CalibrationJob,
     "score": ScoreSettings,
     "metrics": jobs.MetricJob,
 }

@@ -1,8 +1,21 @@
 """Scores, error rates, the quality of the clusters, and the report. Speakers are known here, and nothing flows back (see `finetune`)."""
 
-from selfsv.settings.jobs import MetricJob
+from selfsv.settings.jobs import CalibrationJob, MetricJob
 
 METRIC_TABLES = ["metrics", "comparisons", "conditions", "det_bands"]
+
+
+use rule stage as calibrate with:
+    input:
+        embeddings="<results>/{system}/embeddings/<train>.parquet",
+        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        manifest="<results>/data/<train>/manifest.parquet",
+    output:
+        "<results>/{system}/calibration.parquet",
+    log:
+        "<logs>/calibrate-{system}.log",
+    params:
+        **script("calibrate", CalibrationJob.of(EXPERIMENT)),
 
 
 use rule stage as score with:
@@ -12,6 +25,7 @@ use rule stage as score with:
         embeddings=FILES.of_test_corpus("<results>/{system}/embeddings/{corpus}.parquet"),
         train_embeddings="<results>/{system}/embeddings/<train>.parquet",
         pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        calibration="<results>/{system}/calibration.parquet",
     output:
         "<results>/{system}/scores/{trials}.parquet",
     log:
