@@ -7,7 +7,8 @@ The last overlay has a section `ablation`, which says what is compared; each row
 what pseudo labels are made of, are those of finished experiments. Like the main workflow it goes on where it was stopped.
 
 Rows are trainings of stage I (`pretraining`), one round on given labels (`rounds`), or whole systems (`systems`): a training of
-stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before.
+stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before. `finetuned` adds what a few
+speaker labels make of the systems' stage I.
 """
 
 import sys
@@ -17,7 +18,7 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.settings.experiment import merged, overlaid, resolve
-from selfsv.settings.jobs import PretrainJob, TrainJob
+from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainJob, TuneJob
 from selfsv.settings.reading import read_file
 from workflow.environment import prepare
 
@@ -25,7 +26,7 @@ prepare(REPOSITORY)
 
 # Without a directive `configfile`, Snakemake's `config` holds the overlays alone.
 CONFIG, OVERLAYS = read_file(REPOSITORY / "config.yaml"), dict(config)
-ABLATION = {"pretraining": {}, "labels": {}, "rounds": [], "systems": {}, **OVERLAYS.pop("ablation")}
+ABLATION = {"pretraining": {}, "labels": {}, "rounds": [], "systems": {}, "finetuned": {}, **OVERLAYS.pop("ablation")}
 COMMON = resolve(overlaid(CONFIG, OVERLAYS))
 SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]
 LISTS = list(COMMON.trials)
@@ -36,6 +37,7 @@ ROUNDS = {
     f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
 }
 ROUNDS |= {f"systems/{row}/iter_{index + 1}": changes for row, changes in ABLATION["systems"].items() for index in range(COMMON.rounds)}
+FINETUNED = [f"finetuned/{start}/{part}" for start, parts in ABLATION["finetuned"].items() for part in parts]
 FOLDER = f"results/{COMMON.experiment}"
 ON = f"--device {COMMON.runtime.device} --precision {COMMON.runtime.precision}"
 TRAINED_ON = f"{ON} --workers {COMMON.runtime.workers}"
@@ -58,13 +60,19 @@ def labels_of(wildcards):
     return f"{FOLDER}/systems/{name}/iter_{before}/{wildcards.seed}/pseudo_labels.parquet"
 
 
+def start_of(wildcards):
+    """The encoder that a fine-tuning starts from; None for random weights."""
+    start = wildcards.row.split("/")[1]
+    return None if start == "random" else f"{FOLDER}/systems/{start}/iter_0/{wildcards.seed}/model.pt"
+
+
 def packed(corpus):
     """The shards of a corpus, in their order."""
     return expand("{data}/{corpus}/audio-{shard}.pt", data=ABLATION["data"], corpus=corpus, shard=range(COMMON.pack.shards))
 
 
 wildcard_constraints:
-    row="|".join(map(re.escape, [*PRETRAINED, *ROUNDS])),
+    row="|".join(map(re.escape, [*PRETRAINED, *ROUNDS, *FINETUNED])),
     seed="|".join(SEEDS),
     labels="|".join(ABLATION["labels"]) or "none",
     corpus="|".join(COMMON.corpora),
@@ -77,7 +85,7 @@ localrules:
 rule table:
     default_target: True
     input:
-        expand(f"{FOLDER}/{{row}}/{{seed}}/scores/{{trials}}.parquet", row=[*PRETRAINED, *ROUNDS], seed=SEEDS, trials=LISTS),
+        expand(f"{FOLDER}/{{row}}/{{seed}}/scores/{{trials}}.parquet", row=[*PRETRAINED, *ROUNDS, *FINETUNED], seed=SEEDS, trials=LISTS),
         expand(f"{FOLDER}/labels/{{labels}}.parquet", labels=ABLATION["labels"]),
         speakers=f"{ABLATION['data']}/{COMMON.train_corpus}/speakers.parquet",
     output:
@@ -118,7 +126,7 @@ rule pretrain:
     log:
         f"{FOLDER}/{{row}}/{{seed}}/train.log",
     wildcard_constraints:
-        row="|".join(map(re.escape, PRETRAINED)),
+        row="|".join(map(re.escape, PRETRAINED)) or "none",
     threads: COMMON.runtime.threads
     resources:
         gpu=int(COMMON.runtime.device != "cpu"),
@@ -147,7 +155,7 @@ rule train:
     log:
         f"{FOLDER}/{{row}}/{{seed}}/train.log",
     wildcard_constraints:
-        row="|".join(map(re.escape, ROUNDS)),
+        row="|".join(map(re.escape, ROUNDS)) or "none",
     threads: COMMON.runtime.threads
     resources:
         gpu=int(COMMON.runtime.device != "cpu"),
@@ -159,6 +167,37 @@ rule train:
         "python -m pipeline.train --settings {params.settings:q} --iteration 1 --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
+        " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+rule finetune:
+    input:
+        start=lambda wildcards: start_of(wildcards) or [],
+        speakers=f"{ABLATION['data']}/{COMMON.train_corpus}/speakers.parquet",
+        manifest=rules.pretrain.input.manifest,
+        audio=rules.pretrain.input.audio,
+        noise=rules.pretrain.input.noise,
+        rirs=rules.pretrain.input.rirs,
+    output:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+        history=f"{FOLDER}/{{row}}/{{seed}}/history.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/train.log",
+    wildcard_constraints:
+        row="|".join(map(re.escape, FINETUNED)) or "none",
+    threads: COMMON.runtime.threads
+    resources:
+        gpu=int(COMMON.runtime.device != "cpu"),
+    params:
+        settings=lambda wildcards: (TuneJob if start_of(wildcards) else CompleteTuneJob).on_labels(changed({}, wildcards.seed)).to_json(),
+        start=lambda wildcards, input: ["--start", input.start] if input.start else [],
+        percent=lambda wildcards: wildcards.row.split("/")[2],
+        state=f"{FOLDER}/state",
+        on=TRAINED_ON,
+    shell:
+        "python -m pipeline.finetune --settings {params.settings:q} {params.start:q} --percent {params.percent} --speakers {input.speakers:q}"
+        " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
+        " --model {output.model:q} --history {output.history:q}"
         " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
 
 

@@ -16,12 +16,14 @@ from benchmarks.shuffle_labels import shuffled
 from tests.benchmarks.command_lines import assert_understood
 
 REPOSITORY = Path(__file__).parents[2]
-TABLE = REPOSITORY / "benchmarks" / "ablation.yaml"
 
 
-def test_every_row_is_trained_with_every_seed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["ablation", "systems"])
+def test_every_row_is_trained_with_every_seed(name, tmp_path, monkeypatch):
     """A dry run on finished experiments, of which only the files' names are there; all rows are valid settings."""
-    plan = yaml.safe_load(TABLE.read_text())["ablation"]
+    table = REPOSITORY / "benchmarks" / f"{name}.yaml"
+    values = yaml.safe_load(table.read_text())
+    plan = {"pretraining": {}, "labels": {}, "rounds": [], "systems": {}, "finetuned": {}, **values["ablation"]}
     data = tmp_path / plan["data"]
     names = [f"{corpus}/{name}" for corpus in ("train", "test") for name in ("audio-0.pt", "audio-1.pt", "manifest.parquet")]
     sources = [tmp_path / labels["embeddings"] for labels in plan["labels"].values()]
@@ -29,19 +31,23 @@ def test_every_row_is_trained_with_every_seed(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "demo").symlink_to(REPOSITORY / "demo")
-    overlays = [REPOSITORY / "demo" / "config.yaml", TABLE]
+    overlays = [REPOSITORY / "demo" / "config.yaml", table]
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds"]
     command += ["--snakefile", REPOSITORY / "benchmarks" / "ablation.smk"]
     done = subprocess.run([*command, "--cores", "2", "--configfile", *overlays], cwd=tmp_path, capture_output=True, text=True, check=True)
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)}
-    seeds, pretrained = len(plan["seeds"]), len(plan["pretraining"])
+    seeds, systems = len(plan["seeds"]), len(plan["systems"])
+    pretrained = len(plan["pretraining"]) + systems
     rounds = len({(labels, row) for part in plan["rounds"] for labels in part["labels"] for row in part["rows"]})
-    assert jobs["pretrain"] == seeds * pretrained
-    assert jobs["train"] == seeds * rounds
-    assert jobs["labels"] == len(plan["labels"])
-    assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2 == seeds * (pretrained + rounds)
+    rounds += systems * values.get("rounds", 0)
+    finetuned = sum(map(len, plan["finetuned"].values()))
+    expected = {"pretrain": pretrained, "train": rounds, "finetune": finetuned, "score": pretrained + rounds + finetuned}
+    assert {rule: jobs.get(rule, 0) for rule in expected} == {rule: seeds * count for rule, count in expected.items()}
+    assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2
+    assert jobs.get("labels", 0) == len(plan["labels"])
     calls = dict(re.findall(r"python -m (pipeline\.\w+) (.*?)(?: 2>| &&)", done.stdout + done.stderr))
-    assert {"pipeline.pretrain", "pipeline.train", "pipeline.extract", "pipeline.cluster", "pipeline.score"} == set(calls)
+    stages = {"pretrain", "train", "extract", "cluster", "score"} | ({"finetune"} if finetuned else set())
+    assert set(calls) == {f"pipeline.{stage}" for stage in stages}
     for module, options in calls.items():
         assert_understood(module, shlex.split(options), monkeypatch)
 

@@ -32,6 +32,7 @@ OUTPUTS = {
     "train": ["model", "history", "gate", "losses"],
     "large_margin": ["model", "history"],
     "finetune": ["model", "history"],
+    "calibrate": ["output"],
     "score": ["output"],
     "quality": ["output"],
     "metrics": ["output", "comparisons", "det-bands", "conditions"],

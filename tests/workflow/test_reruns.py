@@ -6,7 +6,17 @@ import pytest
 
 from tests.workflow.conftest import TABLES
 
-AFTER_CLUSTERING = {"cluster", "quality", "train", "extract", "score", "metrics", "report", "record"}  # the last two tell all settings
+AFTER_CLUSTERING = {
+    "cluster",
+    "quality",
+    "calibrate",
+    "train",
+    "extract",
+    "score",
+    "metrics",
+    "report",
+    "record",
+}  # the last two tell all settings
 
 
 def test_nothing_is_left_to_do(workshop):
@@ -63,7 +73,17 @@ def test_one_more_round_runs_that_round_alone(workshop):
     workshop.configure(rounds=3)
     plan = workshop.plan()
     assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", *TABLES, "report.html", "settings.json"}
-    assert plan.rules == {"train": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
+    assert plan.rules == {
+        "train": 1,
+        "extract": 2,
+        "cluster": 1,
+        "quality": 1,
+        "calibrate": 1,
+        "score": 1,
+        "metrics": 1,
+        "report": 1,
+        "record": 1,
+    }
 
 
 def test_pretraining_rate_reruns_pretraining_and_what_follows(workshop):
@@ -92,7 +112,8 @@ def test_another_test_corpus_spares_training(workshop):
     [
         ("pipeline/cluster.py", {"cluster"}, {"pretrain"}),
         ("pipeline/score.py", {"score"}, {"cluster"}),
-        ("selfsv/scoring/snorm.py", {"score"}, {"cluster", "extract", "train"}),
+        ("selfsv/scoring/calibration_fit.py", {"calibrate", "score"}, {"cluster", "extract", "train"}),
+        ("selfsv/scoring/snorm.py", {"calibrate", "score"}, {"cluster", "extract", "train"}),
         ("selfsv/clustering/kmeans.py", {"pretrain", "cluster"}, {"pack", "baseline", "noise"}),
         ("selfsv/losses/aam.py", {"train"}, {"pretrain", "pack"}),
         ("workflow/report/report.html.j2", {"report"}, {"metrics", "score"}),

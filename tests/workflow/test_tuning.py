@@ -94,7 +94,17 @@ def test_a_change_reruns_nothing_of_what_knows_no_labels(tuned, tmp_path, change
 def test_a_large_margin_adds_one_system(workshop):
     workshop.configure(large_margin={"enabled": True})
     plan = workshop.plan()
-    assert plan.rules == {"large_margin": 1, "extract": 2, "cluster": 1, "quality": 1, "score": 1, "metrics": 1, "report": 1, "record": 1}
+    assert plan.rules == {
+        "large_margin": 1,
+        "extract": 2,
+        "cluster": 1,
+        "quality": 1,
+        "calibrate": 1,
+        "score": 1,
+        "metrics": 1,
+        "report": 1,
+        "record": 1,
+    }
     assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", *TABLES, "report.html", "settings.json"}
 
 
