@@ -61,7 +61,7 @@ def test_number_of_clusters_reruns_from_clustering_on(workshop):
 
 def test_scoring_key_reruns_scoring_alone(workshop):
     workshop.configure(score={"cohort_top": 7})
-    assert workshop.plan().made_by("score", "metrics", "report", "record")
+    assert workshop.plan().made_by("calibrate", "score", "metrics", "report", "record")
 
 
 def test_operating_point_reruns_metrics_alone(workshop):

@@ -48,7 +48,17 @@ def test_systems_are_made_beside_the_others(workshop):
     tuning(workshop)
     plan = workshop.plan()
     data = {"listing": 1, "pack": 2, "manifest": 1}
-    assert plan.rules == {**data, "finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1, "record": 1}
+    assert plan.rules == {
+        **data,
+        "finetune": 6,
+        "extract": 12,
+        "cluster": 6,
+        "calibrate": 6,
+        "score": 6,
+        "metrics": 1,
+        "report": 1,
+        "record": 1,
+    }
     assert not {file for file in plan.outputs if file.startswith(("iter_", "baseline_"))}
 
 
@@ -77,8 +87,11 @@ def test_labels_go_to_fine_tuning_and_no_further(tuned):
 @pytest.mark.parametrize(
     ("changes", "rules"),
     [
-        ({"epochs": 7}, {"finetune": 6, "extract": 12, "cluster": 6, "score": 6, "metrics": 1, "report": 1, "record": 1}),
-        ({"percent": [10, 50, 100]}, {"finetune": 3, "extract": 6, "cluster": 3, "score": 3, "metrics": 1, "report": 1, "record": 1}),
+        ({"epochs": 7}, {"finetune": 6, "extract": 12, "cluster": 6, "calibrate": 6, "score": 6, "metrics": 1, "report": 1, "record": 1}),
+        (
+            {"percent": [10, 50, 100]},
+            {"finetune": 3, "extract": 6, "cluster": 3, "calibrate": 3, "score": 3, "metrics": 1, "report": 1, "record": 1},
+        ),
         ({"starts": ["random"]}, {"metrics": 1, "report": 1, "record": 1}),
     ],
     ids=["a setting of the training", "another part", "fewer starts"],
