@@ -15,11 +15,12 @@ from sklearn.decomposition import PCA
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also where the project is not installed
 
 from selfsv.artifacts import read_embeddings, read_labels, read_table
+from selfsv.cluster_means import cluster_means
 from selfsv.clustering.kmeans import SMALLEST_VARIANCE, centred_unit, spherical_kmeans
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.scoring.cosine import cosine_scores, unit_length
 from selfsv.scoring.error_rates import equal_error_rate, operating_points
-from selfsv.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 from selfsv.scoring.systems import order, title
 from selfsv.settings.experiment import Experiment, recorded
 

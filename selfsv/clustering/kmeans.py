@@ -31,7 +31,7 @@ def centred_unit(embeddings: np.ndarray, subtract_mean: bool, whitening: float =
     mean = _mean(embeddings) if subtract_mean or whitening else None
     turn = _turn(embeddings, mean, whitening) if mean is not None and whitening else None
     unit = np.empty(embeddings.shape, dtype=np.float32)
-    for rows in _chunks(len(embeddings)):  # each step of the whole corpus at once would be one more copy of it
+    for rows in chunks(len(embeddings)):  # each step of the whole corpus at once would be one more copy of it
         shifted = embeddings[rows] if mean is None else embeddings[rows] - mean
         shifted = shifted if turn is None else shifted @ turn
         lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
@@ -42,7 +42,7 @@ def centred_unit(embeddings: np.ndarray, subtract_mean: bool, whitening: float =
 def _mean(embeddings: np.ndarray) -> np.ndarray:
     """[D] the mean of the rows that are not NaN."""
     total, count = np.zeros(embeddings.shape[1]), np.zeros(embeddings.shape[1])
-    for rows in _chunks(len(embeddings)):
+    for rows in chunks(len(embeddings)):
         total += np.nansum(embeddings[rows], axis=0)
         count += np.count_nonzero(~np.isnan(embeddings[rows]), axis=0)
     return (total / count).astype(embeddings.dtype)
@@ -51,7 +51,7 @@ def _mean(embeddings: np.ndarray) -> np.ndarray:
 def _turn(embeddings: np.ndarray, mean: np.ndarray, whitening: float) -> np.ndarray:
     """[D, D] what whitens the centred rows when they are multiplied by it: their principal directions, each with its scale."""
     scatter = np.zeros((len(mean), len(mean)))
-    for rows in _chunks(len(embeddings)):
+    for rows in chunks(len(embeddings)):
         centred = embeddings[rows] - mean
         centred = centred[~np.isnan(centred).any(axis=1)].astype(np.float64)
         scatter += centred.T @ centred
@@ -60,7 +60,8 @@ def _turn(embeddings: np.ndarray, mean: np.ndarray, whitening: float) -> np.ndar
     return (directions * scales).astype(embeddings.dtype)
 
 
-def _chunks(rows: int) -> Iterator[slice]:
+def chunks(rows: int) -> Iterator[slice]:
+    """Slices of so many rows that a step of one is no further copy of a corpus."""
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 

@@ -17,12 +17,12 @@ ALIKE = 1e-4  # embeddings of one recording differ by less in each dimension, wh
 
 def cluster(embeddings: np.ndarray, settings: ClusterSettings, seed: int) -> Clustering:
     """Cluster [N, D] embeddings after what the settings do to them first."""
-    return _kmeans(settings, seed)(_prepared(embeddings, settings))
+    return _clustering(settings, seed)(_prepared(embeddings, settings))
 
 
 def cluster_jointly(voices: np.ndarray, faces: np.ndarray, settings: ClusterSettings, seed: int) -> Clustering:
     """Cluster both embeddings of each utterance together; faces [N, F] are NaN where there is none."""
-    return joint_clustering(_prepared(voices, settings), _prepared(faces, settings), _kmeans(settings, seed))
+    return joint_clustering(_prepared(voices, settings), _prepared(faces, settings), _clustering(settings, seed))
 
 
 def label_table(utterances: np.ndarray, clustering: Clustering, clusters: int, embeddings: np.ndarray) -> pd.DataFrame:
@@ -42,15 +42,26 @@ def _prepared(embeddings: np.ndarray, settings: ClusterSettings) -> np.ndarray:
     return centred_unit(embeddings, subtract_mean=settings.subtract_mean, whitening=settings.whitening)
 
 
-def _kmeans(settings: ClusterSettings, seed: int) -> Callable[[np.ndarray], Clustering]:
-    return partial(
+def _clustering(settings: ClusterSettings, seed: int) -> Callable[[np.ndarray], Clustering]:
+    """What clusters unit vectors: k-means, or k-means into cells that are then merged."""
+    kmeans = partial(
         spherical_kmeans,
-        clusters=settings.clusters,
         iterations=settings.iterations,
         points_per_cluster=settings.points_per_cluster,
         restarts=settings.restarts,
         seed=seed,
     )
+    finer, linkage = settings.agglomerative.centroids, settings.agglomerative.linkage
+    if finer is None:
+        return partial(kmeans, clusters=settings.clusters)
+
+    from selfsv.clustering.agglomerative import agglomerative_clustering, each_alone  # torch takes seconds to load
+
+    def merged(unit: np.ndarray) -> Clustering:
+        cells = each_alone(unit) if len(unit) <= finer else kmeans(unit, clusters=finer)
+        return agglomerative_clustering(unit, cells, settings.clusters, linkage)
+
+    return merged
 
 
 def _empty_clusters(used: int, clusters: int, embeddings: np.ndarray) -> str:

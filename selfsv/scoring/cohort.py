@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from selfsv.artifacts import read_embeddings, read_labels
+from selfsv.cluster_means import cluster_means
 from selfsv.errors import InputError
-from selfsv.scoring.snorm import cluster_means
 
 
 class Cohort(NamedTuple):

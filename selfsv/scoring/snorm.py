@@ -3,30 +3,11 @@
 import logging
 
 import numpy as np
-from scipy import sparse
 
 LOG = logging.getLogger(__name__)
 
 CHUNK_SCORES = 1 << 24  # cohort scores held at once: 64 MiB of float32
 SMALLEST_DEVIATION = 1e-6
-
-
-def cluster_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The mean embedding of each pseudo cluster that has members, in the order of the labels.
-
-    Speaker labels must not be used, so pseudo clusters of the training set stand in for the usual cohort of speakers.
-
-    Args:
-        embeddings: [N, D], as extracted.
-        labels: [N] integers.
-
-    Returns:
-        [C, D] float32.
-    """
-    _, clusters, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    weights = (1 / counts[clusters]).astype(np.float32)
-    members = sparse.csr_array((weights, (clusters, np.arange(len(labels)))), shape=(len(counts), len(labels)))
-    return np.asarray(members @ embeddings, dtype=np.float32)
 
 
 def cohort_statistics(embeddings: np.ndarray, cohort: np.ndarray, top: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

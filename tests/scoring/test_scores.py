@@ -11,8 +11,9 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 from selfsv.artifacts import write_embeddings
+from selfsv.cluster_means import cluster_means
 from selfsv.scoring.cosine import cosine_scores, unit_length
-from selfsv.scoring.snorm import cluster_means, cohort_statistics, normalised_scores
+from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 
 UTTERANCES, TRIALS, DIMENSIONS, COHORT = 40, 200, 16, 30
 

@@ -15,7 +15,7 @@ import yaml
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import CalibrationJob, BaselineJob, CorpusCheck, MetricJob, PackJob, PretrainJob, TrainJob
+from selfsv.settings.jobs import BaselineJob, CalibrationJob, CorpusCheck, MetricJob, PackJob, PretrainJob, TrainJob
 from selfsv.settings.scoring import ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
