@@ -52,7 +52,8 @@ from benchmarks.speed_trainings import (
 )
 from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.data.batches import ClusterPartners, PretrainCrops, TrainCrops, loaded
 from selfsv.data.face_batches import AudioVisualCrops
 from selfsv.data.features import LogMel

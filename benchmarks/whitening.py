@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `pipeline`, also
 
 from selfsv.artifacts import read_embeddings, read_labels, read_table
 from selfsv.cluster_means import cluster_means
-from selfsv.clustering.kmeans import SMALLEST_VARIANCE, centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import SMALLEST_VARIANCE, centred_unit
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.scoring.cosine import cosine_scores, unit_length
 from selfsv.scoring.error_rates import equal_error_rate, operating_points

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from selfsv.cluster_means import cluster_means
-from selfsv.clustering.kmeans import Clustering, chunks
+from selfsv.clustering.kmeans import Clustering
+from selfsv.clustering.preparation import chunks
 
 Linkage = Literal["ward", "average"]
 

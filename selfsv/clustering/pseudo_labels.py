@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from selfsv.clustering.joint import joint_clustering
-from selfsv.clustering.kmeans import Clustering, centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import Clustering, spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.settings.clustering import ClusterSettings
 
 log = logging.getLogger("selfsv")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfsv.clustering.kmeans import centred_unit, nearest_others, spherical_kmeans
+from selfsv.clustering.kmeans import nearest_others, spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.data.batches import ClusterPartners
 from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
 from selfsv.clustering.joint import joint_clustering
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.errors import InputError
 
 PEOPLE, EACH = 12, 40

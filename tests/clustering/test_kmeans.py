@@ -5,8 +5,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from selfsv.clustering import kmeans
-from selfsv.clustering.kmeans import Clustering, centred_unit, nearest_others, spherical_kmeans
+from selfsv.clustering import preparation
+from selfsv.clustering.kmeans import Clustering, nearest_others, spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.errors import InputError
 
 OPTIONS = {"iterations": 20, "points_per_cluster": 256, "restarts": 3, "seed": 1}
@@ -92,7 +93,7 @@ def test_chunks_make_no_difference(monkeypatch, subtract_mean, whitening):
     points = directions(5)[0] + 1
     points[::7] = np.nan  # rows without a face
     whole = centred_unit(points, subtract_mean, whitening)
-    monkeypatch.setattr(kmeans, "CHUNK", 9)
+    monkeypatch.setattr(preparation, "CHUNK", 9)
     again = centred_unit(points, subtract_mean, whitening)
     np.testing.assert_allclose(again @ again[1], whole @ whole[1], atol=1e-6)  # cosines: axes may be turned
     np.testing.assert_array_equal(np.isnan(whole).all(axis=1), np.arange(len(points)) % 7 == 0)

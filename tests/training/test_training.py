@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.data.batches import ClusterPartners, TrainCrops, epoch_batches
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import TERMINATED, StateFile
