@@ -165,7 +165,7 @@ def map_shards(paths: Iterable[Path], dtype: Any) -> list[np.ndarray]:
 def check_places(
     index: Path, shards: list[Path], maps: list[np.ndarray], places: pd.DataFrame, advice: str, used: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
-    """Where each item lies, if all lie inside their shards.
+    """The place of each item, if all are inside their shards.
 
     Args:
         index: the file that `places` was read from.

@@ -1,4 +1,4 @@
-"""Where a script computes: options, device, threads."""
+"""The device of a script: options, set-up, threads."""
 
 import argparse
 import ctypes
@@ -12,7 +12,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where a script computes."""
+    """Options of the device and its threads."""
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
@@ -34,7 +34,7 @@ def device_from(args: argparse.Namespace) -> torch.device:
 
 
 def image_layout(device: torch.device) -> torch.memory_format:
-    """How images, and the weights that convolve them, lie in memory on `device`: the same for both, and for every batch.
+    """The memory format of images, and of the weights that convolve them, on `device`: the same for both, and for every batch.
 
     Channels last on a GPU, whose bfloat16 convolutions copy whatever comes otherwise. Channels first on the CPU: there oneDNN's
     backward pass of a strided 1 x 1 convolution of eight channels with channels last ends the process (float32, AVX-512,

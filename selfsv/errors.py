@@ -18,7 +18,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cudaMalloc", "CUBLAS
 
 
 def lasting(error: BaseException) -> str | None:
-    """What to tell of a failure that would repeat itself with the same settings and data; None for all others.
+    """The message of a failure that would repeat itself with the same settings and data; None for all others.
 
     These are a training's own failures, memory that does not suffice, numbers that are not finite, and what faiss refuses.
     """

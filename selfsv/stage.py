@@ -1,4 +1,4 @@
-"""How every stage's script is called: options in, messages to the terminal and to a log file, one clear error out."""
+"""The frame of every stage's script: options in, messages to the terminal and to a log file, one clear error out."""
 
 import argparse
 import logging

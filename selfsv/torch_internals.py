@@ -1,4 +1,4 @@
-"""What this project uses of torch that torch does not promise to keep: here alone, each with a test (tests/training/test_internals.py)."""
+"""Private interfaces of torch that this project uses: all here, each with a test (tests/training/test_internals.py)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What the stages' processes find around them."""
+"""The environment of the stages' processes."""
 
 import os
 import sys

@@ -33,7 +33,7 @@ class Files:
         return lambda wildcards: pattern.format(corpus=self.experiment.trials[wildcards.trials].corpus, **wildcards)
 
     def training_data(self, corpus: str) -> dict[str, Any]:
-        """What every training reads."""
+        """The inputs of every training."""
         return {
             "manifest": f"<results>/data/{corpus}/manifest.parquet",
             "audio": self.packed("<results>/data/{corpus}/audio-{shard}.pt", corpus),
@@ -42,12 +42,12 @@ class Files:
         }
 
     def of_training(self, folder: str, *tables: str) -> dict[str, str]:
-        """What every training writes, and further tables."""
+        """The outputs of every training, and further tables."""
         names = ("history", *tables)
         return {"model": f"{folder}/model.pt", **{name: f"{folder}/{name}.parquet" for name in names}}
 
     def labels_of_round_before(self, wildcards: Any) -> str:
-        """What a round is trained on."""
+        """The pseudo labels that a round is trained on."""
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
 
     def listing(self, wildcards: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How jobs are carried out: GPUs, cores, and the options that say so."""
+"""GPUs and cores of jobs, and the options that name them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "che
 
 @dataclass(frozen=True)
 class Jobs:
-    """What the settings `runtime` mean for a rule. Snakemake compares none of it: another way to carry out a job reruns nothing."""
+    """The settings `runtime` as resources and options of rules. Snakemake compares none of them: changing them reruns nothing."""
 
     runtime: RuntimeSettings
 
@@ -28,7 +28,7 @@ class Jobs:
 
     @property
     def training_resources(self) -> dict[str, Any]:
-        """What SLURM is asked for: GPUs of one node, or GPUs of each of several nodes; and cores of a node, not of each GPU."""
+        """The resources to ask SLURM for: GPUs of one node, or of each of several nodes; and cores of a node, not of each GPU."""
         several = self.gpus and self.runtime.nodes > 1
         return {
             "nodes": self.runtime.nodes,
@@ -38,7 +38,7 @@ class Jobs:
         }
 
     def launcher(self, wildcards: Any, threads: int) -> str:
-        """What starts a training's processes."""
+        """The command that starts a training's processes."""
         return f"python -m selfsv.engine.launch --gpus {self.gpus} --nodes {self.runtime.nodes} --threads {threads}"
 
     def options(self, *names: str, **others: str) -> Callable[..., list[str]]:

@@ -1,4 +1,4 @@
-"""How a rule becomes the command line of its script."""
+"""From a rule to the command line of its script."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""The message at the end of a run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from selfsv.scoring.systems import title
 
 
 def summary(results: Path, systems: Iterable[str], scored: bool) -> str:
-    """What to look at: the table of error rates or, where nothing was scored, the models; and the report.
+    """The results to look at: the table of error rates or, where nothing was scored, the models; and the report.
 
     Args:
         results: the experiment's folder.

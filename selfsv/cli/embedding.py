@@ -1,4 +1,4 @@
-"""What the commands do with recordings: embed them, and say which could not be used."""
+"""Embed recordings for a command, and report those that cannot be used."""
 
 import sys
 from typing import NamedTuple
@@ -59,5 +59,5 @@ def all_embedded(model: SpeakerModel, recordings: list[Recording], threads: int)
 
 
 def reasons(rejected: list[tuple[Recording, str]]) -> list[dict[str, str]]:
-    """What could not be used, for JSON."""
+    """The recordings that could not be used, for JSON."""
     return [{"recording": printable(recording.shown), "reason": reason} for recording, reason in rejected]

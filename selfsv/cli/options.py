@@ -17,7 +17,7 @@ HOW_TO_DECIDE = "decide with --threshold SCORE, or with --trials FILE, which cho
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Which model, and where it computes."""
+    """Options of the model and its device."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -42,7 +42,7 @@ def add_norm(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """Where the line is drawn."""
+    """Options of the threshold."""
     line = parser.add_mutually_exclusive_group()
     line.add_argument("--threshold", type=float, metavar="SCORE", help="scores from this on count as the same speaker")
     line.add_argument(

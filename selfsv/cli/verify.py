@@ -87,7 +87,7 @@ def decision(score: float, rated: dict[str, Any], threshold: Threshold | None) -
 
 
 def lines(score: float, norm: str, rated: dict[str, Any], same: bool | None, meaning: str) -> list[str]:
-    """What is printed."""
+    """The lines to print."""
     found = [f"score {score:.4f} ({norm})"]
     if rated["llr"] is not None:
         found.append(

@@ -1,4 +1,4 @@
-"""What is done to embeddings before they are clustered: mean subtraction, whitening, length 1."""
+"""Embeddings are prepared before they are clustered: mean subtraction, whitening, length 1."""
 
 from collections.abc import Iterator
 

@@ -44,7 +44,7 @@ def _prepared(embeddings: np.ndarray, settings: ClusterSettings) -> np.ndarray:
 
 
 def _clustering(settings: ClusterSettings, seed: int) -> Callable[[np.ndarray], Clustering]:
-    """What clusters unit vectors: k-means, or k-means into cells that are then merged."""
+    """The clustering of unit vectors: k-means, or k-means into cells that are then merged."""
     kmeans = partial(
         spherical_kmeans,
         iterations=settings.iterations,

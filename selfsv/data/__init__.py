@@ -1,1 +1,1 @@
-"""What a training reads: the packed corpus, crops, augmentation, features, batches."""
+"""Inputs of a training: the packed corpus, crops, augmentation, features, batches."""

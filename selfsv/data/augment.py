@@ -19,7 +19,7 @@ NOTHING = -1
 
 
 class AugmentationParams(NamedTuple):
-    """What happens to each crop; all of one shape, one entry per crop."""
+    """The augmentation of each crop; all of one shape, one entry per crop."""
 
     noise: Tensor  # int64, segment of the noise bank, or NOTHING
     start: Tensor  # float32 in [0, 1), where in that segment
@@ -109,7 +109,7 @@ class Augmenter:
 
 
 def number_type(bank: Bank) -> torch.dtype:
-    """What numbers the samples of a bank, and of a crop beyond its end: half as wide where that is enough, for speed."""
+    """The type that numbers the samples of a bank, and of a crop beyond its end: half as wide where that is enough, for speed."""
     return torch.int32 if len(bank.samples) < 2**30 else torch.int64
 
 

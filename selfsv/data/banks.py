@@ -46,7 +46,7 @@ class Bank:
         return type(self)(self.samples.to(device), self.start.to(device), self.length.to(device), self.kind.to(device), self.kinds)
 
     def counts(self) -> str:
-        """How much there is of each kind, for a log."""
+        """The amount of each kind, for a log."""
         minutes = torch.zeros(len(self.kinds)).index_add(0, self.kind.cpu(), self.length.cpu() / 16000 / 60)
         numbers = torch.bincount(self.kind.cpu(), minlength=len(self.kinds))
         return ", ".join(f"{n} {kind} ({m:.1f} min)" for kind, n, m in zip(self.kinds, numbers.tolist(), minutes.tolist(), strict=True))

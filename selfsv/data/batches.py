@@ -45,7 +45,7 @@ class Crops(NamedTuple):
 
 
 class PretrainBatch(NamedTuple):
-    """What CA-DINO sees in one step."""
+    """A batch of CA-DINO."""
 
     utterances: Tensor  # [B] int64
     long: Crops
@@ -61,7 +61,7 @@ class PairBatch(NamedTuple):
 
 
 class TrainBatch(NamedTuple):
-    """What DLG-LC sees in one step: a clean and an augmented segment of each utterance."""
+    """A batch of DLG-LC: a clean and an augmented segment of each utterance."""
 
     utterances: Tensor  # [B] int64
     clean: Crops
@@ -69,7 +69,7 @@ class TrainBatch(NamedTuple):
 
 
 class TuneBatch(NamedTuple):
-    """What fine-tuning sees in one step."""
+    """A batch of fine-tuning."""
 
     utterances: Tensor  # [B] int64
     augmented: Crops

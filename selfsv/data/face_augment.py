@@ -20,7 +20,7 @@ BLUR_RADIUS = 4  # two standard deviations of the widest blur, pixels
 
 
 class FaceAugmentationParams(NamedTuple):
-    """What happens to each face; all of one shape [B]."""
+    """The augmentation of each face; all of one shape [B]."""
 
     flip: Tensor  # bool
     brightness: Tensor  # float32, factor

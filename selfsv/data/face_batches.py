@@ -25,7 +25,7 @@ class FacePairs(NamedTuple):
 
 
 class AudioVisualBatch(NamedTuple):
-    """What audio-visual DLG-LC sees in one step."""
+    """A batch of audio-visual DLG-LC."""
 
     utterances: Tensor  # [B] int64
     clean: Crops

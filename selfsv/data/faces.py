@@ -43,7 +43,7 @@ class PackedFaces:
         return len(self.count)
 
     def fingerprint(self) -> str:
-        """What tells these faces from others: whose they are, and the size of every single image."""
+        """The identity of these faces: whose they are, and the size of every single image."""
         counts = hashlib.sha256(self.count.tobytes()).hexdigest()
         return counts + hashlib.sha256(self._num_bytes.tobytes()).hexdigest()
 

@@ -36,7 +36,7 @@ def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> 
 
 
 def obstacle(device: torch.device) -> str:
-    """What keeps torch from compiling for `device`, in a line; empty where nothing does.
+    """The reason why torch cannot compile for `device`, in a line; empty where it can.
 
     It is tried out on a sum, which takes some seconds: a C compiler, Python's headers, a GPU that Triton has code for, and a folder
     that libraries may be loaded from must all be there.

@@ -17,7 +17,7 @@ def all_finite(*modules: nn.Module) -> bool:
 
 
 def collapse(loss: float, teacher_entropy: float, mean_entropy: float, prototypes: int) -> str:
-    """What is wrong with outputs over prototypes, or nothing.
+    """Describe what is wrong with outputs over prototypes; empty where nothing is.
 
     Args:
         loss: mean cross-entropy of the epoch, nats.
@@ -38,7 +38,7 @@ def collapse(loss: float, teacher_entropy: float, mean_entropy: float, prototype
 
 
 def extreme_gate(reliable: float, corrected: float) -> str:
-    """What is suspicious about a gate that keeps or drops nearly everything, or nothing.
+    """Describe a gate that keeps or drops nearly everything; empty for others.
 
     Args:
         reliable, corrected: fractions of the utterances.
@@ -51,5 +51,5 @@ def extreme_gate(reliable: float, corrected: float) -> str:
 
 
 def few_classes(classes: int) -> str:
-    """What is wrong with labels that tell nothing apart, or nothing."""
+    """Describe what is wrong with labels of one class; empty for others."""
     return "all labels are of one class: there is nothing to tell apart, and nothing is learnt" if classes < 2 else ""

@@ -60,7 +60,7 @@ def of_whole_job(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def port_of(job: str) -> int:
-    """Where a job's nodes meet: a port that other jobs on the same node hardly ever have."""
+    """The port at which a job's nodes meet; other jobs on the same node hardly ever have the same."""
     return 20_000 + int(job) % 10_000
 
 

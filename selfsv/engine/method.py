@@ -1,4 +1,4 @@
-"""What the loop asks of a training method."""
+"""The interface between the loop and a training method."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
@@ -10,7 +10,7 @@ from selfsv.engine.history import Row
 
 
 class UtteranceBatch(Protocol):
-    """What every method's batches have."""
+    """The part that every method's batches have."""
 
     @property
     def utterances(self) -> Tensor:
@@ -22,7 +22,7 @@ Taken = TypeVar("Taken", bound=UtteranceBatch, contravariant=True)
 
 
 class Method(Protocol[Taken]):
-    """What is trained: stage I, a round of stage II, or a tuning. Its state is all that a restart needs beside the loop's counters."""
+    """A training: stage I, a round of stage II, or a tuning. Its state is all that a restart needs beside the loop's counters."""
 
     name: str  # of the stage, for files and logs
     stage: int  # 0: stage I, i: round i; part of every random draw

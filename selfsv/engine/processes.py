@@ -91,7 +91,7 @@ class Group:
         return self.sum(placed), first
 
     def on_first_rank(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, in all of them."""
+        """Call `make` in the first process, and return its result in all of them."""
         if self.size == 1:
             return make()
         result = [make() if self.first else None]
@@ -120,7 +120,7 @@ class _Sum(torch.autograd.Function):
 
 
 def local_processes() -> int:
-    """How many of the job's processes share this machine."""
+    """The number of the job's processes that share this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
 
 

@@ -1,4 +1,4 @@
-"""How a training or extraction job is carried out: device, workers, precision. Never what it computes."""
+"""The device, workers and precision of a training or extraction job. Nothing here changes what it computes."""
 
 import argparse
 import logging
@@ -24,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a job runs."""
+    """The device of a job and how it computes there."""
 
     device: torch.device
     workers: int
@@ -38,7 +38,7 @@ class Runtime:
         code_version()  # the one that the job begins with: a long training may outlive edits of its code
 
     def provenance(self) -> dict[str, Any]:
-        """What computes, for the files that a training leaves."""
+        """The device and precision, for the files that a training leaves."""
         gpu = self.device.type == "cuda"
         return {
             "code_version": code_version(),

@@ -1,4 +1,4 @@
-"""How learning rates, momenta, temperatures and margins change over training: plain functions of progress."""
+"""Schedules of learning rates, momenta, temperatures and margins: plain functions of progress."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What an iteration changed: clusters matched with those before, utterances that moved, and labels that the gate distrusts."""
+"""Changes between iterations: clusters matched with those before, utterances that moved, and labels that the gate distrusts."""
 
 import numpy as np
 import pandas as pd

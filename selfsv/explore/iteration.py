@@ -17,7 +17,7 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True)
 class Iteration:
-    """What iteration `number` left behind. Arrays over utterances share one order, that of its embeddings."""
+    """The artifacts of iteration `number`. Arrays over utterances share one order, that of its embeddings."""
 
     number: int
     settings: Experiment
@@ -91,7 +91,7 @@ def last_iteration(folder: Path, settings: Experiment) -> int:
 
 
 def labels_of(folder: Path, number: int) -> Path:
-    """Where the pseudo labels of an iteration are."""
+    """The file of an iteration's pseudo labels."""
     return folder / f"iter_{number}" / "pseudo_labels.parquet"
 
 

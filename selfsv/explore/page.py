@@ -26,7 +26,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Options:
-    """What the page may hold."""
+    """Limits of the page."""
 
     per_cluster: int = 5  # utterances of each cluster to play
     per_list: int = 50  # utterances of each list to play
@@ -90,7 +90,7 @@ def drawn_rows(count: int, first: Iterable[int], limit: int, seed: int) -> np.nd
 
 
 def page_data(iteration: Iteration, drawn: np.ndarray, projection: Projection, lists: dict[str, pd.DataFrame | None]) -> dict[str, Any]:
-    """What the script reads; a point's number is its place among `drawn`."""
+    """The data for the page's script; a point's number is its place among `drawn`."""
     codes, names = pd.factorize(iteration.sessions[drawn], sort=True)
     points = {int(row): point for point, row in enumerate(drawn)}
     return {

@@ -24,7 +24,7 @@ OGG = {"page_duration": "100000", "fflags": "+bitexact"}
 
 
 class Sounds(NamedTuple):
-    """What can be played."""
+    """Sounds that can be played."""
 
     uris: dict[int, str]  # row of the iteration to data URI
     left_out: int  # chosen utterances for which the budget had no room

@@ -1,1 +1,1 @@
-"""What one does with a trained model."""
+"""The use of a trained model."""

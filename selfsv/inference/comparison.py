@@ -35,7 +35,7 @@ class Run(NamedTuple):
     settings: Experiment
 
     def scores(self, trials: str) -> Path:
-        """Where its scores on a list are."""
+        """The file of its scores on a list."""
         return self.folder / self.system / "scores" / f"{trials}.parquet"
 
 
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def read_experiments(folders: Sequence[Path], system: str | None) -> list[Run]:
-    """What to compare: `system`, or the last round, of each experiment.
+    """The runs to compare: `system`, or the last round, of each experiment.
 
     Raises:
         InputError: a folder holds no experiment that was scored, is named twice, or has no such system.

@@ -85,7 +85,7 @@ def _tensors(model: SpeakerModel) -> dict[str, torch.Tensor]:
 
 
 def _metrics(file: Path) -> list[dict[str, Any]]:
-    """What the experiment measured of this model."""
+    """The error rates that the experiment measured for this model."""
     path = file.resolve().parents[1] / "metrics.parquet"
     if experiment_settings(file) is None or not path.is_file():
         return []
@@ -95,7 +95,7 @@ def _metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def _of_experiment(file: Path) -> dict[str, Any]:
-    """What the card says of the experiment that the model lies in. No path is part of it."""
+    """Facts for the card about the experiment that the model is in. No path is part of them."""
     settings = experiment_settings(file)
     if settings is None:
         return {}

@@ -1,4 +1,4 @@
-"""What went wrong, in one line, also where nobody foresaw it."""
+"""Failures in one line each, also those that nobody foresaw."""
 
 import traceback
 from pathlib import Path

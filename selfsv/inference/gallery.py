@@ -100,7 +100,7 @@ class Gallery:
         return sorted({row.speaker for row in self._rows})
 
     def counts(self) -> dict[str, int]:
-        """How many recordings each speaker has."""
+        """The number of recordings of each speaker."""
         return dict(sorted(Counter(row.speaker for row in self._rows).items()))
 
     def scores(self, embeddings: np.ndarray, norm: Norm = "cosine") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is in an experiment, a model file or an exported folder: plain values, and text for a person."""
+"""The content of an experiment, a model file or an exported folder: plain values, and text for a person."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SHOWN_SETTINGS = ("modality", "seed", "rounds", "initial_model", "train_corpus")
 
 
 def described(path: Path) -> dict[str, Any]:
-    """What `path` holds: `model`, and where there are such things `experiment`, `systems`, `metrics`, `settings`.
+    """The content of `path`: `model`, and where there are such things `experiment`, `systems`, `metrics`, `settings`.
 
     Raises:
         InputError: nothing of this project is there.
@@ -85,7 +85,7 @@ def _model(model: SpeakerModel, file: str) -> dict[str, Any]:
 
 
 def text(description: dict[str, Any]) -> str:
-    """What `described` found, for a terminal."""
+    """The result of `described` as text for a terminal."""
     parts = [_model_text(description["model"])] if "model" in description else []
     if settings := description.get("settings"):
         corpora = ", ".join(settings["corpora"])

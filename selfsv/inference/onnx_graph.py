@@ -26,7 +26,7 @@ EXAMPLES = ((1, 100.0), (2, 257.7), (3, 1.0))  # batch, and length in frames, of
 
 
 class WaveformEncoder(nn.Module):
-    """What the graph computes: [B, N] float32 at 16 kHz, full scale 1, to embeddings [B, D]."""
+    """The graph as a module: [B, N] float32 at 16 kHz, full scale 1, to embeddings [B, D]."""
 
     def __init__(self, model: SpeakerModel):
         super().__init__()

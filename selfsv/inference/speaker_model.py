@@ -36,14 +36,14 @@ Norm = Literal["cosine", "snorm"]
 
 
 class Background(NamedTuple):
-    """What a score is seen against: a model's own training corpus."""
+    """A model's own training corpus, which scores are normalised against."""
 
     mean: np.ndarray  # [D] float32, of the corpus's embeddings
     cohort: np.ndarray  # [C, D] float32, mean embeddings of its pseudo clusters
 
 
 class Embedded(NamedTuple):
-    """What became of one recording."""
+    """The result for one recording."""
 
     path: str
     seconds: float
@@ -154,7 +154,7 @@ class SpeakerModel:
         return torch.from_numpy(embedded.embedding)
 
     def embed_files(self, paths: Iterable[str], threads: int = 1) -> Iterator[Embedded]:
-        """What becomes of each recording, in order: decoded on threads, batched by length.
+        """The result for each recording, in order: decoded on threads, batched by length.
 
         A recording that cannot be used, or that there is not enough memory for, is left out with the reason. Memory grows neither with
         the number of recordings nor, beyond their samples, with their length: see `selfsv.engine.extraction`.

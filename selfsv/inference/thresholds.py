@@ -1,4 +1,4 @@
-"""Where to draw the line between one speaker and two, and what that line means."""
+"""Thresholds between one speaker and two, and how often they err."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,1 +1,1 @@
-"""What is minimised, and which utterances are trusted to be part of it: tensors in, tensors out."""
+"""Losses, and the gate that chooses the utterances they are computed on: tensors in, tensors out."""

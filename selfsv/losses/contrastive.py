@@ -68,7 +68,7 @@ def angular_contrastive(views: Tensor, whole: Tensor, first: int, scale: Tensor)
 
 
 def uniformity(whole: Tensor, sharpness: float = 2.0) -> Tensor:
-    """How unevenly utterances are spread over the sphere: ln of the mean of exp(-t * squared distance) over all pairs of them.
+    """Uniformity of the utterances on the sphere: ln of the mean of exp(-t * squared distance) over all pairs of them.
 
     Wang and Isola (2020); with t = 2 one half of contrastive equilibrium learning (Mun et al., 2020).
 

@@ -9,7 +9,7 @@ from selfsv.losses.label_correction import AGREED, RELIABLE, CleanOutputs, Gate,
 
 
 class JointDecision(NamedTuple):
-    """What becomes of each utterance."""
+    """The decision over each utterance."""
 
     voice: Tensor  # [B] RELIABLE, AGREED, CORRECTED or DROPPED
     face: Tensor  # [B] likewise

@@ -11,7 +11,7 @@ DECISIONS = ("reliable", "corrected", "dropped", "agreed")  # the last one with 
 
 
 class Gate(NamedTuple):
-    """What decides over an utterance. An infinite `threshold` trusts every label; a `confidence` of 1 corrects none."""
+    """The thresholds that decide over an utterance. An infinite `threshold` trusts every label; a `confidence` of 1 corrects none."""
 
     threshold: float  # tau_1, on the clean loss
     confidence: float  # tau_2, on the greatest clean probability
@@ -19,7 +19,7 @@ class Gate(NamedTuple):
 
 
 class CleanOutputs(NamedTuple):
-    """What one modality's network makes of the clean segments."""
+    """The outputs of one modality's network on the clean segments."""
 
     loss: Tensor  # [B] AAM losses against the pseudo labels
     cosines: Tensor  # [B, C] without margin

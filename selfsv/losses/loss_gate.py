@@ -81,7 +81,7 @@ def _pair(values: np.ndarray | list[float]) -> tuple[float, float]:
 
 
 def crossing(mixture: Mixture) -> float | None:
-    """Where the two weighted densities are equal, between their means (Eq. 8), on the log scale; None where they are not.
+    """The loss at which the two weighted densities are equal, between their means (Eq. 8), on the log scale; None where there is none.
 
     log of (weight times density) is a parabola for each component, so equality is a quadratic equation. Of its roots
     the one between the means separates the groups; with two roots there the upper one does, above which the component

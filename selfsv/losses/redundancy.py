@@ -9,7 +9,7 @@ SMALLEST_POWER = 1e-8
 
 
 def redundancy(embeddings: Tensor, add_up: Callable[[Tensor], Tensor] = lambda part: part) -> Tensor:
-    """How much the embedding's dimensions say the same: their squared covariances, summed over all pairs of two and divided by D.
+    """Redundancy of the embedding's dimensions: their squared covariances, summed over all pairs of two and divided by D.
 
     As in RDINO (Chen et al., 2023) and VICReg (Bardes et al., 2022, Eq. 3 and 4). Self-distillation on a small corpus, and the
     cosine loss, are content with the few directions in which utterances differ most; this keeps the others in use.

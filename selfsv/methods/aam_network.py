@@ -53,7 +53,7 @@ class AamNetwork:
 
     @property
     def warning(self) -> str:
-        """What is suspicious about the labels, or nothing."""
+        """Describe what is suspicious about the labels; empty where nothing is."""
         return few_classes(len(self.classifier.weight))
 
     def is_finite(self) -> bool:

@@ -29,7 +29,7 @@ INPUTS_FOR_STATISTICS = 400  # from which BatchNorm takes its statistics anew: o
 
 
 class Modality:
-    """What is trained on one kind of input: its network, its gate, the average of its last weights, its figures.
+    """The learner of one modality: its network, its gate, the average of its last weights, its figures.
 
     Args:
         name: `audio` or `face`.
@@ -67,7 +67,7 @@ class Modality:
 
 
 class Segments(NamedTuple):
-    """What a modality has of a batch of B utterances. The encoder's inputs are made when they are asked for: they are large."""
+    """A modality's part of a batch of B utterances. The encoder's inputs are made when they are asked for: they are large."""
 
     modality: Modality
     places: Tensor  # [M] int64, which of the batch's utterances
@@ -77,7 +77,7 @@ class Segments(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What becomes of each of M utterances."""
+    """The decisions over M utterances."""
 
     decisions: Tensor  # [M] RELIABLE, CORRECTED, DROPPED or AGREED
     labels: Tensor  # [M] int64, what it is trained as: the pseudo label, or the class that two modalities agree on
@@ -148,7 +148,7 @@ class DlgLc:
             means.add(torch.cat([sums / part.total, torch.stack(clipped)]))
 
     def _segments(self, batch: Any) -> list[Segments]:
-        """What each modality has of a batch: the voice, of every utterance."""
+        """Each modality's part of a batch: the voice, of every utterance."""
         everyone = torch.arange(len(batch.utterances), device=self._labels.device)
         total = self._runtime.group.total(len(everyone))
         clean, augmented = (partial(self._features, crops) for crops in (batch.clean, batch.augmented))
@@ -196,7 +196,7 @@ class DlgLc:
                 reestimate(encoder, islice(self._inputs(batches, modality), INPUTS_FOR_STATISTICS))
 
     def _inputs(self, batches: Iterable[Any], modality: Modality) -> Iterator[Tensor]:
-        """What a modality's encoder takes: of each batch that has any, the clean inputs, then the augmented ones."""
+        """The inputs of a modality's encoder: of each batch that has any, the clean inputs, then the augmented ones."""
         for batch in batches:
             for part in self._segments(batch):
                 if part.modality is modality:

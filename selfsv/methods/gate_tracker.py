@@ -1,4 +1,4 @@
-"""What one modality's loss-gate remembers of an epoch, and the threshold that follows from it (paper IV-A, Algorithm 1 lines 5 and 18)."""
+"""One modality's loss-gate: the losses of an epoch, and the threshold that follows from them (paper IV-A, Algorithm 1 lines 5 and 18)."""
 
 import math
 from dataclasses import asdict

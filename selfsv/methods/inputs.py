@@ -1,4 +1,4 @@
-"""What the training scripts read: the packed corpus, the augmentation banks, the options."""
+"""Inputs of the training scripts: the packed corpus, the augmentation banks, the options."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What stage I asks of an objective: DINO, or any other way to train an encoder on crops alone.
+"""The interface of an objective of stage I: DINO, or any other way to train an encoder on crops alone.
 
 Everything else (clusters, optimiser, schedules, clipping, processes, averages, state) is `pretraining.py`'s. A new objective is a
 new file with a class of this interface, and a line in `OBJECTIVES`
@@ -49,7 +49,7 @@ class Objective(Protocol):
         """
 
     def after_step(self, progress: float) -> None:
-        """What follows an update of `trained`: moving averages, queues."""
+        """Update moving averages and queues after an update of `trained`."""
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> Row:
         """Its own columns of the history, and a `warning`.

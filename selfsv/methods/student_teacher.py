@@ -1,4 +1,4 @@
-"""What the objectives with a student and a slowly moving teacher have in common: two networks alike, and their state."""
+"""The base of objectives with a student and a slowly moving teacher: two networks alike, and their state."""
 
 import copy
 from typing import Any, Generic, TypeVar, cast

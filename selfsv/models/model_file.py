@@ -19,7 +19,7 @@ from selfsv.settings.section import Section, validated
 
 
 class Model(NamedTuple):
-    """What turns a waveform into an embedding."""
+    """An encoder and the features that it takes."""
 
     encoder: nn.Module
     log_mel: LogMel

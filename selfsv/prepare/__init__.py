@@ -1,1 +1,1 @@
-"""What runs once: listing, decoding and packing recordings, banks of noise and rooms, faces from videos."""
+"""Preparation, which runs once: listing, decoding and packing recordings, banks of noise and rooms, faces from videos."""

@@ -160,7 +160,7 @@ class Mix:
 
 
 class Levels:
-    """How much sound channels hold, and how much of it is left in their mean."""
+    """The energy of the channels, and how much of it is left in their mean."""
 
     def __init__(self) -> None:
         self._count = 0

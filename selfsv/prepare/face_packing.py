@@ -60,7 +60,7 @@ class Face(NamedTuple):
 
 
 class Track(NamedTuple):
-    """What one video holds."""
+    """The faces of one video."""
 
     frames: int  # looked at
     detected: int  # of these, with any face

@@ -47,7 +47,7 @@ def main_track(frames: Sequence[Faces]) -> list[int | None]:
 
 
 def _jumps(boxes: np.ndarray, sizes: np.ndarray, earlier: np.ndarray, node: int) -> np.ndarray:
-    """How far the face `node` is from each of `earlier`: shift of the centre in face sizes, plus change of size in octaves."""
+    """Distance of the face `node` from each of `earlier`: shift of the centre in face sizes, plus change of size in octaves."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     shift = np.linalg.norm(centres[earlier] - centres[node], axis=1) / np.sqrt(sizes[earlier] * sizes[node])
     return shift + np.abs(np.log2(sizes[earlier] / sizes[node]))

@@ -291,7 +291,7 @@ def listing_table(path: str) -> pd.DataFrame:
 
 
 def _separator(file: BinaryIO) -> str:
-    """What stands between the columns, by the header: a comma, a tab or a semicolon."""
+    """The separator of the columns, by the header: a comma, a tab or a semicolon."""
     header = file.readline(LONGEST_HEADER)
     file.seek(0)
     return next((mark for mark in ",\t;" if mark.encode() in header), ",")
@@ -324,5 +324,5 @@ def _unusable(name: str) -> str:
 
 
 def count_reasons(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """How often each kind of rejection occurs (a reason up to its colon), the most frequent first."""
+    """Counts of each kind of rejection (a reason up to its colon), the most frequent first."""
     return Counter(reason.partition(":")[0] for reason in reasons).most_common()

@@ -34,7 +34,7 @@ MANIFEST = pa.schema(
 
 
 class Packed(NamedTuple):
-    """What became of one file: its length and place in the shard, in samples, or the reason why it is not there."""
+    """The result for one file: its length and place in the shard, in samples, or the reason why it is not there."""
 
     num_samples: int
     offset: int

@@ -37,7 +37,7 @@ class Rated(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What turns scores of one kind into log-likelihood ratios."""
+    """The weights that turn scores of one kind into log-likelihood ratios."""
 
     norm: str  # of the scores: cosine or snorm
     offset: float

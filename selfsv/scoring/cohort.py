@@ -1,4 +1,4 @@
-"""What an embedding is normalised with: the training corpus's mean, and its pseudo clusters' means."""
+"""The training corpus's mean and its pseudo clusters' means, which scores are normalised with."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -41,7 +41,7 @@ def decision_thresholds(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def equal_error_rate(miss: np.ndarray, false_alarm: np.ndarray) -> float:
-    """Where the miss rate equals the false-alarm rate, on the straight lines between `operating_points`, as a fraction.
+    """The rate at which misses equal false alarms, on the straight lines between `operating_points`, as a fraction.
 
     The lines are those of the ROC curve as measured, not of its convex hull, which would be lower on short lists.
     """

@@ -31,7 +31,7 @@ Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Units:
-    """What is resampled on one trial list: its speakers or, where these are unknown, its sessions or its recordings."""
+    """The units that are resampled on one trial list: its speakers or, where these are unknown, its sessions or its recordings."""
 
     kind: Kind
     count: int  # of different units in the list
@@ -44,7 +44,7 @@ class Units:
 
     @property
     def present(self) -> int:
-        """How many of the units are in these trials: all, but for a subset."""
+        """The number of units in these trials: all, but for a subset."""
         return len(np.union1d(self.enroll, self.test))
 
 
@@ -56,7 +56,7 @@ class Interval(NamedTuple):
 
 
 def draw_counts(units: int, draw: int, seed: int = SEED) -> np.ndarray:
-    """How often each unit is in the draw of this number, [units] int64 with the sum `units`. It depends on nothing else."""
+    """The count of each unit in the draw of this number, [units] int64 with the sum `units`. It depends on nothing else."""
     generator = np.random.default_rng([seed, draw])
     return np.bincount(generator.integers(units, size=units), minlength=units)
 

@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
 
 
 def measures(p_target: float, c_miss: float = 1.0, c_false_alarm: float = 1.0) -> Statistic:
-    """What turns miss and false-alarm rates into `MEASURES`: EER, minDCF at `p_target` and at 0.05, with the same costs."""
+    """A function from miss and false-alarm rates to `MEASURES`: EER, minDCF at `p_target` and at 0.05, with the same costs."""
 
     def of(miss: np.ndarray, false_alarm: np.ndarray) -> np.ndarray:
         costs = (min_dcf(miss, false_alarm, prior, c_miss, c_false_alarm) for prior in (p_target, SECOND_PRIOR))

@@ -1,4 +1,4 @@
-"""What is known about one trial list: its trials, every system's scores, what is resampled, and the conditions of each trial."""
+"""One trial list: its trials, every system's scores, the units that are resampled, and the conditions of each trial."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -21,7 +21,7 @@ TRIAL_COLUMNS = ["enroll", "test", "target"]
 
 
 class Known(NamedTuple):
-    """What is known about the utterances of a corpus; None: nothing."""
+    """Tables about the utterances of a corpus; None where there is none."""
 
     manifest: pd.DataFrame | None = None  # utterance, session, num_samples
     speakers: pd.DataFrame | None = None  # utterance, speaker
@@ -46,7 +46,7 @@ def by_list(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
 
 
 def known_about(corpus: str, manifests: Iterable[Path], speakers: Iterable[Path], tables: Mapping[str, str]) -> Known:
-    """What files `data/{corpus}/manifest.parquet` and `speakers.parquet`, and a table of speakers, say about a corpus.
+    """Read `data/{corpus}/manifest.parquet`, `speakers.parquet` and a table of speakers.
 
     Args:
         tables: the tables' files by corpus.

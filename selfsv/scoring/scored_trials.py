@@ -1,4 +1,4 @@
-"""What one system says of each trial: cosine, adaptive s-norm, and how near both sides are to the cohort."""
+"""One system's scores of each trial: cosine, adaptive s-norm, and how near both sides are to the cohort."""
 
 from typing import NamedTuple
 

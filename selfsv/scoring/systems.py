@@ -15,7 +15,7 @@ FINETUNED = re.compile(r"finetuned_(random|iter_\d+)_(\d+)")
 
 
 class Labelled(NamedTuple):
-    """What an encoder was tuned on."""
+    """The labelled utterances that an encoder was tuned on."""
 
     start: str  # random, or the system whose encoder it was
     percent: int  # of the labelled utterances
@@ -38,13 +38,13 @@ def iteration(system: str) -> int | None:
 
 
 def labelled(system: str) -> Labelled | None:
-    """What `system` was told of who speaks; None for all that were told nothing."""
+    """The labels that `system` was tuned on; None for systems without labels."""
     match = FINETUNED.fullmatch(system)
     return Labelled(match[1], int(match[2])) if match else None
 
 
 def title(system: str) -> str:
-    """What a table or a legend calls `system`."""
+    """The name of `system` in tables and legends."""
     index, told = iteration(system), labelled(system)
     if told:
         return f"{start_title(told.start)}, {told.percent} % labelled"
@@ -54,7 +54,7 @@ def title(system: str) -> str:
 
 
 def start_title(start: str) -> str:
-    """What people call the encoder that a fine-tuning starts from."""
+    """The name of the encoder that a fine-tuning starts from."""
     return "random weights" if start == "random" else title(start)
 
 

@@ -59,7 +59,7 @@ def read_trials(path: Path) -> Trials:
 
 
 def locate(trials: Trials, utterances: np.ndarray, rejected: Mapping[str, str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Where the trials' two sides stand in `utterances`.
+    """The positions of the trials' two sides in `utterances`.
 
     A name counts as it stands, or else without its audio extension: VoxCeleb's `id10270/x6uYqmx31kE/00001.wav` is the
     utterance `id10270/x6uYqmx31kE/00001`.

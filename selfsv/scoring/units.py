@@ -1,4 +1,4 @@
-"""What is resampled for the interval of an error rate: speakers where they are known, else sessions, else recordings."""
+"""The units that are resampled for the interval of an error rate: speakers where they are known, else sessions, else recordings."""
 
 import numpy as np
 import pandas as pd

@@ -78,7 +78,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _finetuning_is_possible(self) -> "Experiment":
-        """Where there is any: its encoders exist, and its corpus is there, and not tested on."""
+        """If there is fine-tuning: its encoders exist, its corpus exists, and no trial list draws on it."""
         tuning = self.finetune
         if not tuning.starts:
             return self

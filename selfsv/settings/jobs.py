@@ -26,7 +26,7 @@ class PackJob(DecodingSettings):
 
 
 class Job(Section):
-    """What every job on an encoder depends on."""
+    """The settings that every job on an encoder depends on."""
 
     seed: NonNegative
     features: FeatureSettings
@@ -79,7 +79,7 @@ class TrainAvJob(TrainJob):
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
-        """How faces were found is no part of it: that shows in the faces."""
+        """Without the settings of face detection: these show in the faces."""
         faces = experiment.faces
         return cls(
             **TrainJob.of(experiment).model_dump(),
@@ -145,7 +145,7 @@ class MetricJob(MetricSettings):
 
 
 class CorpusCheck(Section):
-    """What the settings ask of the size of the training corpus, each value under its config key."""
+    """Values that the training corpus must be large enough for, each under its config key."""
 
     clusters: dict[str, Positive]
     batch_sizes: dict[str, Positive]

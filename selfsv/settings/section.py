@@ -1,4 +1,4 @@
-"""What all groups of settings have in common."""
+"""The base of all groups of settings."""
 
 import json
 import reprlib
@@ -67,7 +67,7 @@ def _complaint(finding: Mapping[str, Any]) -> str:
 
 
 def _advice(finding: Mapping[str, Any]) -> str:
-    """What to do about a key that is left empty, and how a text is written that YAML takes for something else."""
+    """Advice on a key that is left empty, and on a text that YAML takes for something else."""
     value = finding.get("input")
     if value is None:
         return ": the key is empty; write a value, or remove the key"
