@@ -18,7 +18,7 @@ from selfsv.cli.status import BROKEN_PIPE, ERROR, INTERRUPTED
 from selfsv.errors import InputError, printable
 from selfsv.inference.failures import reason_of
 
-COMMANDS = ("embed", "verify", "enroll", "identify", "score", "compare", "explore", "export", "inspect")
+COMMANDS = ("init", "embed", "verify", "enroll", "identify", "score", "compare", "explore", "export", "inspect")
 
 
 def main(arguments: list[str] | None = None) -> int:

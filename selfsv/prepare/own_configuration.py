@@ -1,0 +1,108 @@
+"""The configuration of somebody's own recordings: settings that follow from them, as a file in which each line has its reason."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from selfsv.errors import InputError
+from selfsv.extensions import described
+from selfsv.prepare.sizes import Choice
+from selfsv.prepare.survey import Survey
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.section import Section
+
+FEWEST = 100  # recordings: with fewer there is next to nothing to learn
+FEW_SPEAKERS = 10
+LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers
+COLUMN = 44  # of the comments
+
+
+class Names(NamedTuple):
+    """What the user names: the beginning of the file."""
+
+    experiment: str
+    corpora: dict[str, dict[str, str]]
+    trials: dict[str, dict[str, str]]
+
+
+def remarks(found: Survey, speakers: int | None) -> list[str]:
+    """Whatever a person should know about the recordings, a sentence each.
+
+    Args:
+        speakers: how many there are, where somebody said so.
+
+    Raises:
+        InputError: they are too few, or none of the sample can be used.
+    """
+    looked_at = found.rejected.total() + len(found.seconds)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.rejected.most_common(5))
+    if not len(found.seconds):
+        raise InputError(f"none of {looked_at} recordings that were tried can be used ({reasons})")
+    if found.usable < FEWEST:
+        raise InputError(
+            f"{found.usable} recordings can be used. With fewer than {FEWEST} there is next to nothing to learn: add recordings"
+        )
+    notes = []
+    if found.left_out:
+        notes.append(f"{described(found.left_out)} were left out")
+    if found.rejected:
+        notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
+    if found.sessions < 2:
+        notes.append("nothing tells sessions apart: a folder for each would make calibration better")
+    if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
+        notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: cut them into utterances, each of one talker")
+    if speakers and speakers < FEW_SPEAKERS:
+        notes.append(f"{speakers} speakers teach little of what separates voices: expect other voices to be confused")
+    return notes
+
+
+def rejections(found: Survey) -> list[Choice]:
+    """How much may be rejected, where the sample shows that something will be."""
+    if not found.rejected:
+        return []
+    share = found.rejected.total() / (found.rejected.total() + len(found.seconds))
+    return [Choice("rejection.max_rejected", round(min(1.0, 2 * share + 0.01), 3), "twice what a sample has, and a little more")]
+
+
+def values_of(names: Names, choices: Sequence[Choice]) -> dict[str, Any]:
+    """The configuration as the workflow reads it."""
+    values: dict[str, Any] = {"experiment": names.experiment, "corpora": names.corpora}
+    if names.trials:
+        values["trials"] = names.trials
+    for choice in choices:
+        *groups, key = choice.key.split(".")
+        place = values
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[key] = choice.value
+    return values
+
+
+def configuration(names: Names, choices: Sequence[Choice], head: Sequence[str]) -> str:
+    """The file: `head` as comments, then the settings with their reasons."""
+    ordered = sorted(choices, key=lambda choice: place_of(choice.key, Experiment))
+    reasons = {choice.key: choice.reason for choice in choices}
+    return "\n".join([*(f"# {line}".rstrip() for line in head), *_lines(values_of(names, ordered), reasons)]) + "\n"
+
+
+def place_of(key: str, section: type[Section]) -> list[int]:
+    """Where config.yaml has a key, so that keys can be sorted by it."""
+    name, _, rest = key.partition(".")
+    fields = section.model_fields
+    inner = fields[name].annotation
+    return [list(fields).index(name), *(place_of(rest, inner) if isinstance(inner, type) and issubclass(inner, Section) else [])]
+
+
+def _lines(values: dict[str, Any], reasons: dict[str, str], path: str = "", depth: int = 0) -> Iterator[str]:
+    """YAML with a comment on each key that has a reason; single keys first, and a blank line before each section."""
+    indent = "  " * depth
+    for key, value in sorted(values.items(), key=lambda entry: isinstance(entry[1], dict) and not depth):
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            yield from ([] if depth else [""])
+            yield f"{indent}{key}:"
+            yield from _lines(value, reasons, name, depth + 1)
+        else:
+            written = indent + yaml.safe_dump({key: value}, allow_unicode=True, width=10_000).rstrip("\n")
+            yield f"{written.ljust(COLUMN)}  # {reasons[name]}" if name in reasons else written

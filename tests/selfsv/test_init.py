@@ -1,0 +1,175 @@
+"""`selfsv init`: from a folder to a configuration that the workflow accepts, by the rules of docs/corpus-size.md."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from selfsv.__main__ import main
+from selfsv.engine.runtime import Runtime
+from selfsv.errors import InputError
+from selfsv.methods.probe import measured_speed
+from selfsv.prepare.own_configuration import Names, configuration, remarks, values_of
+from selfsv.prepare.sizes import (
+    ALWAYS,
+    Choice,
+    Speed,
+    encoder_choices,
+    learning_rate,
+    runtime_choices,
+    size_choices,
+    speaker_choices,
+    time_choices,
+)
+from selfsv.prepare.survey import Survey, survey
+from selfsv.settings.data import Corpus, DecodingSettings
+from selfsv.settings.experiment import overlaid, resolve
+from selfsv.settings.reading import read_file
+from tests.conftest import REPOSITORY, SPEECH
+
+VOICES = SPEECH / "dev" / "wav"
+NAMES = Names("mine", {"train": {"layout": "folder", "path": "/data"}}, {})
+FAST = Speed(1000.0, 2000.0)
+EIGHT_SECONDS = np.full(200, 8.0)
+
+
+def choices(utterances: int, hours: float, speakers: int, speed: Speed = FAST) -> list[Choice]:
+    by_size = [*size_choices(utterances, EIGHT_SECONDS), *speaker_choices(utterances, speakers)]
+    return [*ALWAYS, *by_size, *encoder_choices(512), *runtime_choices(8, on_gpu=True), *time_choices(utterances, hours, speed)]
+
+
+def named(found: list[Choice]) -> dict[str, object]:
+    return {choice.key: choice.value for choice in found}
+
+
+@pytest.mark.parametrize("utterances", [100, 137, 1_225, 20_000, 1_091_251, 30_000_000])
+@pytest.mark.parametrize("hours", [0.01, 1.0, 10_000.0])
+@pytest.mark.parametrize("speakers", [2, 38, 5_994])
+def test_any_size_is_a_valid_configuration(utterances, hours, speakers):
+    """Of which every clustering has fewer clusters than there are utterances, and whose rounds reach their gate."""
+    config = overlaid(read_file(REPOSITORY / "config.yaml"), values_of(NAMES, choices(utterances, hours, speakers)))
+    experiment = resolve(config)
+    assert experiment.cluster.clusters <= utterances and experiment.pretrain.cluster_aware.clusters <= utterances
+    assert experiment.pretrain.head.prototypes <= utterances
+    assert experiment.pretrain.cluster_aware.start_epoch < experiment.pretrain.epochs
+    assert experiment.train.gate.gate_start_epoch < experiment.train.epochs
+    assert experiment.pretrain.optimiser.warmup_epochs < experiment.pretrain.epochs
+    assert experiment.score.cohort_top <= experiment.cluster.clusters
+    assert not experiment.trials
+
+
+def test_a_corpus_like_voxceleb2_comes_to_the_papers_settings():
+    found = named(choices(1_091_251, 10_000.0, 5_994, Speed(4_000.0, 10_000.0)))
+    assert (found["pretrain.epochs"], found["train.epochs"]) == (150, 100)
+    assert (found["pretrain.batch_size"], found["train.batch_size"]) == (256, 256)
+    assert found["pretrain.head.prototypes"] == 65_536
+    assert found["pretrain.dino.ema_start"] == 0.996
+    assert found["pretrain.optimiser.learning_rate"] == 0.2
+    assert found["pretrain.optimiser.warmup_epochs"] == 20
+    assert (found["pretrain.cluster_aware.start_epoch"], found["pretrain.cluster_aware.every_epochs"]) == (90, 5)
+    assert found["train.optimiser.learning_rate"] == 0.1
+    assert found["score.cohort_top"] == 300
+    assert found["cluster.clusters"] == 8_991
+
+
+def test_a_corpus_like_the_demos_comes_to_its_settings():
+    """As demo/config.yaml has them; what it has otherwise, its comments explain."""
+    demo = yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text())
+    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0))])
+    for group, keys in {
+        "pretrain": ["epochs", "batch_size", "average_last"],
+        "train": ["batch_size"],
+        "cluster": ["subtract_mean", "restarts"],
+        "score": ["subtract_mean"],
+    }.items():
+        assert {key: found[group][key] for key in keys} == {key: demo[group][key] for key in keys}
+    assert found["pretrain"]["head"]["prototypes"] == demo["pretrain"]["head"]["prototypes"]
+    assert found["pretrain"]["optimiser"]["learning_rate"] == demo["pretrain"]["optimiser"]["learning_rate"]
+    assert found["pretrain"]["dino"]["ema_start"] == pytest.approx(demo["pretrain"]["dino"]["ema_start"], abs=0.005)
+
+
+def test_the_learning_rate_falls_from_few_updates_to_many():
+    rates = [learning_rate(updates) for updates in (10, 500, 1_000, 5_000, 20_000, 640_000)]
+    assert rates[:2] == [1.0, 1.0] and rates[-2:] == [0.2, 0.2]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_every_line_has_its_reason_and_the_file_is_the_configuration():
+    found = choices(1_225, 1.0, 38)
+    text = configuration(NAMES, found, ["head", ""])
+    assert yaml.safe_load(text) == values_of(NAMES, found)
+    assert text.startswith("# head\n#\nexperiment: mine\n")
+    for choice in found:
+        key = choice.key.rpartition(".")[2]
+        assert any(line.strip().startswith(f"{key}: ") and line.endswith(f"  # {choice.reason}") for line in text.splitlines())
+
+
+def seen(**changes: object) -> Survey:
+    return Survey(**{"recordings": 500, "sessions": 40, "speakers": 0, "seconds": EIGHT_SECONDS, "samples": [], "rejected": Counter(),
+                     "left_out": Counter(), **changes})  # fmt: skip
+
+
+def test_remarks():
+    assert remarks(seen(), None) == []
+    notes = " ".join(remarks(seen(sessions=1, seconds=np.full(200, 1800.0), left_out=Counter({".txt": 3}), rejected=Counter(silent=2)), 3))
+    for words in ("sessions apart", "100 % of the recordings are longer", "3 files with other endings", "2 silent", "3 speakers teach"):
+        assert words in notes
+
+
+@pytest.mark.parametrize(("changes", "message"), [({"recordings": 99}, "fewer than 100"), ({"seconds": np.empty(0)}, "none of 0")])
+def test_too_little_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        remarks(seen(**changes), None)
+
+
+def test_a_survey_of_real_recordings(tmp_path):
+    """What was broken, silent or too short is counted with its reason."""
+    corpus = Corpus(layout="voxceleb", path=str(VOICES))
+    found = survey(corpus, DecodingSettings(), threads=2)
+    assert found.recordings == found.usable == len(list(VOICES.rglob("*.opus")))
+    assert found.speakers == len(list(VOICES.iterdir()))
+    assert 1.0 < found.hours < 3.0 and len(found.samples) == 200
+    for number, path in enumerate(sorted(VOICES.rglob("*.opus"))[:30]):
+        (tmp_path / f"{number}.opus").write_bytes(path.read_bytes() if number % 3 else b"no audio")
+    found = survey(Corpus(layout="folder", path=str(tmp_path)), DecodingSettings(), threads=2)
+    assert found.recordings == 30 and found.usable == 20 and found.rejected.total() == 10 and found.sessions == 1
+
+
+def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):
+    into = tmp_path / "mine.yaml"
+    command = ["init", str(VOICES), "--layout", "voxceleb", "--into", str(into), "--hours", "0.5", "--threads", "2"]
+    assert main([*command, "--probe-seconds", "0", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recordings"] == 1225 and said["settings"]["cluster.clusters"] == 57
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    assert experiment.experiment == "mine" and experiment.corpora["train"].path == str(VOICES.resolve())
+    assert main(command) == 2 and "--replace" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["no such folder"], "does not exist"),
+        ([str(VOICES), "--hours", "0"], "--hours 0"),
+        ([str(VOICES), "--speakers", "1"], "--speakers 1"),
+        ([str(VOICES), "--test", str(VOICES)], "--trials FILE"),
+        ([str(VOICES), "--trials", "no such list"], "does not exist"),
+    ],
+)
+def test_mistakes_are_said_at_once(options, message, tmp_path, capsys):
+    assert main(["init", *options, "--into", str(tmp_path / "mine.yaml")]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_probe_trains_both_stages(tmp_path):
+    """On real voices: a speed for each, of steps that were really made."""
+    found = survey(Corpus(layout="voxceleb", path=str(VOICES)), DecodingSettings(), threads=2)
+    small = {"encoder": {"channels": 8, "mfa_channels": 24, "bottleneck": 8, "embedding": 12}}
+    values = overlaid(values_of(NAMES, choices(1_225, 1.0, 38)), {**small, "pretrain": {"batch_size": 4}, "train": {"batch_size": 4}})
+    runtime = Runtime(torch.device("cpu"), 0, False, False, 600.0)
+    speed = measured_speed(resolve(values), found.samples[:5], runtime, seconds=0.5)
+    assert speed.pretrain > 0 and speed.train > 0
