@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import field_serializer
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
-from selfsv.settings.clustering import PreparationSettings
+from selfsv.settings.clustering import ClusterSettings, PreparationSettings
 from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
@@ -122,6 +122,18 @@ class CalibrationJob(Section):
     seed: NonNegative
     score: ScoreSettings
     calibration: CalibrationSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
+
+
+class DiagnoseJob(Section):
+    """Quality without labels: embeddings are clustered and compared as pseudo labels are made and trials are scored."""
+
+    cluster: ClusterSettings
+    score: ScoreSettings
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
