@@ -81,9 +81,8 @@ def geometry(embeddings: np.ndarray, labels: np.ndarray, settings: ClusterSettin
     rng = np.random.default_rng(SEED)
     unit = centred_unit(embeddings, subtract_mean=settings.subtract_mean, whitening=settings.whitening)
     chosen = np.arange(len(unit)) if len(unit) <= MOST_UTTERANCES else np.sort(rng.choice(len(unit), MOST_UTTERANCES, replace=False))
-    clusters = round(settings.clusters * len(chosen) / len(unit))  # as many utterances to a cluster as in the whole corpus
     return {
-        "resampling_ari": resampling_stability(unit[chosen], settings, clusters, HALVINGS, rng),
+        "resampling_ari": resampling_stability(unit, labels, settings, MOST_UTTERANCES, HALVINGS, rng),
         "silhouette": float(silhouettes(unit, labels, chosen).mean()),
         "effective_dimensions": effective_dimensions(embeddings[chosen]),
     }

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.settings.clustering import ClusterSettings
 
@@ -52,29 +52,55 @@ def whole_sessions(sessions: np.ndarray, most: int, rng: np.random.Generator) ->
     return np.flatnonzero(np.isin(sessions, names[order[:fitting]]))
 
 
-def resampling_stability(unit: np.ndarray, settings: ClusterSettings, clusters: int, repeats: int, rng: np.random.Generator) -> float:
-    """The mean adjusted Rand index of two clusterings of all embeddings, whose centroids come from two random halves of them.
+def resampling_stability(
+    unit: np.ndarray, labels: np.ndarray, settings: ClusterSettings, most: int, repeats: int, rng: np.random.Generator
+) -> float:
+    """The mean adjusted Rand index of two clusterings of the same embeddings, whose centroids come from two random halves of them.
 
-    1: the same clusters whichever half is seen; 0: what chance gives. After Lange et al. (Neural Computation 2004).
+    1: the same clusters whichever half is seen; 0: what chance gives. After Lange et al. (Neural Computation 2004). There are as many
+    clusters as pseudo labels. Each pair of halves is of a neighbourhood, if the corpus is larger than that.
 
     Args:
         unit: [N, D] of length 1.
-        clusters: K; NaN where a half has fewer embeddings, or for a single cluster.
+        labels: [N] integers, the pseudo labels.
+        most: utterances of a neighbourhood.
         repeats: how many pairs of halves.
+
+    Returns:
+        NaN where a half has fewer embeddings than clusters, or for a single cluster.
     """
+    regions = [neighbourhood(unit, labels, most, rng) for _ in range(repeats)]
+    return float(np.mean([_agreement_of_halves(unit[region], len(np.unique(labels[region])), settings, rng) for region in regions]))
+
+
+def _agreement_of_halves(unit: np.ndarray, clusters: int, settings: ClusterSettings, rng: np.random.Generator) -> float:
     if not 1 < clusters <= len(unit) // 2:
         return float("nan")
     effort = {"iterations": settings.iterations, "points_per_cluster": settings.points_per_cluster, "restarts": settings.restarts}
-    agreement = []
-    for _ in range(repeats):
-        halves = np.array_split(rng.permutation(len(unit)), 2)
-        seeds = rng.integers(1 << 30, size=2)
-        pair = [
-            np.argmax(unit @ spherical_kmeans(unit[half], clusters, seed=int(seed), **effort).centroids.T, axis=1)
-            for half, seed in zip(halves, seeds, strict=True)
-        ]
-        agreement.append(adjusted_rand_score(*pair))
-    return float(np.mean(agreement))
+    halves, seeds = np.array_split(rng.permutation(len(unit)), 2), rng.integers(1 << 30, size=2)
+    found = [spherical_kmeans(unit[half], clusters, seed=int(seed), **effort) for half, seed in zip(halves, seeds, strict=True)]
+    return float(adjusted_rand_score(*(np.argmax(unit @ clustering.centroids.T, axis=1) for clustering in found)))
+
+
+def neighbourhood(unit: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """[M] positions of all members of a cluster drawn at random and of those nearest to it, as many as fit into `most`, two at least.
+
+    Utterances drawn at random would be too few to a cluster. Clusters drawn at random would lack those that they are confused with.
+    """
+    if len(unit) <= most:
+        return np.arange(len(unit))
+    cluster, size, sums = _clusters(unit, labels)
+    centroids = centred_unit(sums, subtract_mean=False)
+    nearest = np.argsort(-(centroids @ centroids[rng.integers(len(size))]), kind="stable")
+    fitting = max(int(np.searchsorted(np.cumsum(size[nearest]), most, side="right")), 2)
+    return np.flatnonzero(np.isin(cluster, nearest[:fitting]))
+
+
+def _clusters(unit: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cluster of each embedding, numbered without gaps, [N]; of each cluster its size, [K], and the sum of its members, [K, D]."""
+    _, cluster, size = np.unique(labels, return_inverse=True, return_counts=True)
+    ones, places = np.ones(len(cluster), np.float32), (cluster, np.arange(len(cluster)))
+    return cluster, size, np.asarray(sparse.csr_array((ones, places), shape=(len(size), len(cluster))) @ unit)
 
 
 def effective_dimensions(embeddings: np.ndarray) -> float:
@@ -95,11 +121,9 @@ def silhouettes(unit: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> np.
         labels: [N] integers.
         chosen: [M] positions of those to measure.
     """
-    _, cluster, size = np.unique(labels, return_inverse=True, return_counts=True)
+    cluster, size, sums = _clusters(unit, labels)
     if len(size) < 2:
         return np.full(len(chosen), np.nan)
-    members = sparse.csr_array((np.ones(len(cluster), np.float32), (cluster, np.arange(len(cluster)))), shape=(len(size), len(cluster)))
-    sums = np.asarray(members @ unit)
     own, rows = cluster[chosen], np.arange(len(chosen))
     similarity = unit[chosen].astype(np.float64) @ sums.T.astype(np.float64)
     others = size[own] - 1

@@ -6,9 +6,16 @@ from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
-from selfsv.clustering.kmeans import centred_unit
+from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
 from selfsv.diagnosis.measures import agreement_with_round_before, geometry
-from selfsv.diagnosis.validation import effective_dimensions, resampling_stability, session_agreement, silhouettes, whole_sessions
+from selfsv.diagnosis.validation import (
+    effective_dimensions,
+    neighbourhood,
+    resampling_stability,
+    session_agreement,
+    silhouettes,
+    whole_sessions,
+)
 from selfsv.settings.clustering import ClusterSettings
 
 SETTINGS = ClusterSettings(clusters=10, restarts=60)  # k-means must find the best of its optima
@@ -54,16 +61,36 @@ def blobs(spread: float, dimensions: int = 40) -> tuple[np.ndarray, np.ndarray]:
     return centred_unit(points.astype(np.float32), subtract_mean=False), names
 
 
+def stability(unit: np.ndarray, labels: np.ndarray, most: int = 1000) -> float:
+    return resampling_stability(unit, labels, SETTINGS, most, 3, rng())
+
+
 def test_separated_blobs_are_stable_and_noise_is_not():
-    separated, _ = blobs(0.02)
-    assert resampling_stability(separated, SETTINGS, 10, 3, rng()) == pytest.approx(1)
+    separated, names = blobs(0.02)
+    assert stability(separated, names) == pytest.approx(1)
     noise = centred_unit(rng().normal(size=(600, 200)).astype(np.float32), subtract_mean=False)
-    assert resampling_stability(noise, SETTINGS, 10, 3, rng()) == pytest.approx(0, abs=0.05)
+    labels = spherical_kmeans(noise, 10, iterations=25, points_per_cluster=256, restarts=1, seed=1).labels
+    assert stability(noise, labels) == pytest.approx(0, abs=0.05)
+    assert stability(noise, labels, most=300) == pytest.approx(0, abs=0.1)
 
 
-@pytest.mark.parametrize("clusters", [1, 301])
-def test_halves_that_cannot_be_clustered_have_no_stability(clusters):
-    assert np.isnan(resampling_stability(blobs(0.1)[0], SETTINGS, clusters, 3, rng()))
+def test_a_large_corpus_is_as_stable_as_its_neighbourhoods():
+    separated, names = blobs(0.02)
+    assert stability(separated, names, most=250) == pytest.approx(1)
+
+
+def test_a_neighbourhood_is_of_whole_clusters_the_nearest_to_one():
+    angles = np.repeat([0, 10, 25, 45, 70, 100], [3, 5, 4, 6, 2, 5])  # degrees
+    unit = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1).astype(np.float32)
+    found = {tuple(np.unique(angles[neighbourhood(unit, angles, 12, np.random.default_rng(seed))])) for seed in range(60)}
+    # By hand: from each of the six on, the nearest others, until the next would make more than 12 utterances.
+    assert found == {(0, 10, 25), (10, 25), (25, 45, 70), (45, 70), (70, 100)}
+    np.testing.assert_array_equal(neighbourhood(unit, angles, 25, rng()), np.arange(25))
+
+
+@pytest.mark.parametrize("labels", [np.zeros(600, int), np.arange(600) % 301])
+def test_halves_that_cannot_be_clustered_have_no_stability(labels):
+    assert np.isnan(stability(blobs(0.1)[0], labels))
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.3])
