@@ -24,7 +24,7 @@ MEASURES = (
         "EER on parts of recordings, %",
         "part_eer",
         2,
-        "Lower is better. A target is the first and the last third of one recording: the shared channel makes it optimistic, short parts do not.",
+        "Lower is better. A target is the first and the last third of one recording: the shared channel makes the rate optimistic.",
         (("s-norm", "part_eer_snorm"),),
         100,
     ),

@@ -28,9 +28,11 @@ ASKED = {
     "rirs": (2, 16000, 240, 0),
     "pretrain": (THREADS, 64000, 2880, 1),
     "extract": (THREADS, 32000, 720, 1),
+    "extract_parts": (THREADS, 32000, 720, 1),
     "cluster": (THREADS, 32000, 480, 0),
     "train": (THREADS, 64000, 2880, 1),
     "score": (2, 16000, 60, 0),
+    "diagnose": (2, 16000, 240, 0),
     "metrics": (2, 16000, 240, 0),
 }
 
