@@ -121,7 +121,8 @@ def run(request) -> Run:
 
 def rule_of(job: dict[str, str]) -> str:
     """The rule that a job carried out: the executor notes it in the comment."""
-    found = re.match(rf"rule_({'|'.join(ASKED)})(?:_|$)", job.get("Comment", ""))
+    longest_first = sorted(ASKED, key=len, reverse=True)  # `extract` begins another rule's name
+    found = re.match(rf"rule_({'|'.join(longest_first)})(?:_|$)", job.get("Comment", ""))
     return found[1] if found else job.get("Comment", "")
 
 
