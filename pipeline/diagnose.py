@@ -40,16 +40,17 @@ def main() -> None:
     manifest = read_table(args.manifest, ["utterance", "session"])
     sessions = pd.factorize(looked_up(args.manifest, manifest, "session", utterances))[0]
     names, parts = read_parts(args.parts, embeddings.shape[1])
-    corpus = pd.DataFrame({"utterance": utterances, "session": sessions})
-    of_parts = looked_up(args.embeddings, corpus, "session", names)
+    everywhere = np.arange(len(utterances))
+    corpus = pd.DataFrame({"utterance": utterances, "position": everywhere})
+    recordings = looked_up(args.embeddings, corpus, "position", names)
     scorer = PseudoScorer(embeddings, labels, settings.score)
     row = {
         "system": args.pseudo_labels.resolve().parent.name,
         "utterances": len(utterances),
         "sessions": len(np.unique(sessions)),
         "clusters": len(np.unique(labels)),
-        **scorer.row("part", trials_of_parts(of_parts), parts),
-        **scorer.row("session", trials_of_sessions(sessions), embeddings),
+        **scorer.row("part", trials_of_parts(sessions[recordings]), parts, np.tile(recordings, 2)),
+        **scorer.row("session", trials_of_sessions(sessions), embeddings, everywhere),
         **agreement_with_sessions(labels, sessions),
         **agreement_with_round_before(labels, before),
         **geometry(embeddings, labels, settings.cluster),

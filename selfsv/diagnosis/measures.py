@@ -37,12 +37,19 @@ class PseudoScorer:
 
     def __init__(self, embeddings: np.ndarray, labels: np.ndarray, settings: ScoreSettings):
         self._mean = embeddings.mean(axis=0, dtype=np.float64) if settings.subtract_mean else None
+        self._clusters = np.unique(labels, return_inverse=True)[1]
         self._cohort = unit_length(cluster_means(embeddings, labels), self._mean)
         self._top = settings.cohort_top
 
-    def row(self, kind: str, trials: PseudoTrials, embeddings: np.ndarray) -> Row:
-        """The error rates of `trials`, whose positions are of `embeddings` ([U, D]), and how many trials there are."""
-        by_cosine, by_snorm = pseudo_error_rates(trials, unit_length(embeddings, self._mean), self._cohort, self._top)
+    def row(self, kind: str, trials: PseudoTrials, embeddings: np.ndarray, utterances: np.ndarray) -> Row:
+        """The error rates of `trials`, and how many there are.
+
+        Args:
+            embeddings: [U, D], which the trials' positions are of.
+            utterances: [U] the position in the training corpus of each.
+        """
+        directions, clusters = unit_length(embeddings, self._mean), self._clusters[utterances]
+        by_cosine, by_snorm = pseudo_error_rates(trials, directions, clusters, self._cohort, self._top)
         targets = int(trials.target.sum())
         counts = {f"{kind}_targets": targets, f"{kind}_nontargets": len(trials.target) - targets}
         return {f"{kind}_eer": by_cosine, f"{kind}_eer_snorm": by_snorm, **counts}

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsv.scoring.cosine import cosine_scores
 from selfsv.scoring.error_rates import equal_error_rate, operating_points
-from selfsv.scoring.snorm import cohort_statistics, normalised_scores
+from selfsv.scoring.scored_trials import score_trials
+from selfsv.scoring.snorm import cohort_statistics
 
 
 class PseudoTrials(NamedTuple):
@@ -78,20 +78,24 @@ def _without_repeats(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(np.stack([one, other], axis=1), axis=1), axis=0)
 
 
-def pseudo_error_rates(trials: PseudoTrials, units: np.ndarray, cohort: np.ndarray, top: int) -> tuple[float, float]:
+def pseudo_error_rates(
+    trials: PseudoTrials, directions: np.ndarray, clusters: np.ndarray, cohort: np.ndarray, top: int
+) -> tuple[float, float]:
     """The EER by cosine and with adaptive s-norm, as fractions; NaN where there are no targets or no non-targets.
 
+    A test speaker is in no cluster of the cohort, so an utterance's own cluster does not count, either.
+
     Args:
-        units: [U, D] embeddings of length 1, which the trials' positions are of.
+        directions: [U, D] embeddings of length 1, which the trials' positions are of.
+        clusters: [U] the place in the cohort of each one's cluster.
         cohort: [C, D] means of pseudo clusters, of length 1.
-        top: how many nearest cohort members normalise a score.
+        top: how many nearest cohort members normalise a score; all others where the cohort is smaller.
     """
     if trials.target.all() or not trials.target.any():
         return float("nan"), float("nan")
     used, positions = np.unique(np.concatenate([trials.enroll, trials.test]), return_inverse=True)
+    statistics = cohort_statistics(directions[used], cohort, min(top, len(cohort) - 1), own=clusters[used])
     enroll, test = np.split(positions, 2)
-    cosine = cosine_scores(units[used], enroll, test)
-    statistics = cohort_statistics(units[used], cohort, min(top, len(cohort)))
-    snorm = normalised_scores(cosine, enroll, test, *statistics)
-    by_cosine, by_snorm = (equal_error_rate(*operating_points(scores, trials.target)) for scores in (cosine, snorm))
+    scores = score_trials(directions[used], enroll, test, statistics)
+    by_cosine, by_snorm = (equal_error_rate(*operating_points(values, trials.target)) for values in (scores.cosine, scores.snorm))
     return by_cosine, by_snorm

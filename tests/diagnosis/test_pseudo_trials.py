@@ -71,9 +71,10 @@ def eer(scores: np.ndarray, target: np.ndarray) -> float:
     return float(brentq(lambda x: 1 - x - interp1d(false_alarm, hit)(x), 0, 1))
 
 
-def plain_snorm(units: np.ndarray, cohort: np.ndarray, top: int, one: int, other: int) -> float:
+def plain_snorm(units: np.ndarray, clusters: np.ndarray, cohort: np.ndarray, top: int, one: int, other: int) -> float:
+    """With the nearest members of the cohort but for the utterance's own cluster."""
     score = float(units[one] @ units[other])
-    sides = [np.sort(cohort @ units[side])[-top:].astype(float) for side in (one, other)]
+    sides = [np.sort(np.delete(cohort @ units[side], clusters[side]))[-top:].astype(float) for side in (one, other)]
     return float(np.mean([(score - side.mean()) / side.std() for side in sides]))
 
 
@@ -84,16 +85,19 @@ def test_error_rates_are_those_of_a_plain_loop():
     cohort = unit(rng.normal(size=(15, 8)))
     trials = session_trials(sessions, 400, rng)
     pairs = list(zip(trials.enroll.tolist(), trials.test.tolist(), strict=True))
-    by_cosine, by_snorm = pseudo_error_rates(trials, units, cohort, 5)
+    clusters = rng.integers(15, size=120)
+    by_cosine, by_snorm = pseudo_error_rates(trials, units, clusters, cohort, 5)
     assert by_cosine == pytest.approx(eer(np.array([units[i] @ units[j] for i, j in pairs]), trials.target), abs=2e-3)
-    assert by_snorm == pytest.approx(eer(np.array([plain_snorm(units, cohort, 5, i, j) for i, j in pairs]), trials.target), abs=2e-3)
+    assert by_snorm == pytest.approx(
+        eer(np.array([plain_snorm(units, clusters, cohort, 5, i, j) for i, j in pairs]), trials.target), abs=2e-3
+    )
     assert 0.02 < by_cosine < 0.4
 
 
 @pytest.mark.parametrize("target", [[True, True], [False, False], []])
 def test_without_targets_or_non_targets_there_is_no_rate(target):
     trials = PseudoTrials(np.arange(len(target)), np.arange(len(target)), np.array(target, bool))
-    assert np.isnan(pseudo_error_rates(trials, np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 1)).all()
+    assert np.isnan(pseudo_error_rates(trials, np.eye(2, dtype=np.float32), np.zeros(2, int), np.eye(2, dtype=np.float32), 1)).all()
 
 
 def test_the_mean_is_subtracted_as_the_scores_have_it():
@@ -104,7 +108,9 @@ def test_the_mean_is_subtracted_as_the_scores_have_it():
     voices -= voices.mean(axis=0)
     trials = session_trials(sessions, 200, rng)
     rows = {
-        (offset, subtract): PseudoScorer(voices + offset, sessions, ScoreSettings(subtract_mean=subtract)).row("x", trials, voices + offset)
+        (offset, subtract): PseudoScorer(voices + offset, sessions, ScoreSettings(subtract_mean=subtract)).row(
+            "x", trials, voices + offset, np.arange(60)
+        )
         for offset in (np.float32(0), np.float32(3))
         for subtract in (True, False)
     }
