@@ -16,7 +16,7 @@ from selfsv.diagnosis.validation import (
 )
 from selfsv.scoring.cosine import unit_length
 from selfsv.scoring.snorm import cluster_means
-from selfsv.settings.clustering import ClusterSettings
+from selfsv.settings.jobs import ReclusteringSettings
 from selfsv.settings.scoring import ScoreSettings
 
 Row = dict[str, float]
@@ -80,7 +80,7 @@ def agreement_with_round_before(labels: np.ndarray, before: np.ndarray | None) -
     return {"previous_ari": float(adjusted_rand_score(before, labels)), "previous_nmi": normalised_mutual_information(before, labels)}
 
 
-def geometry(embeddings: np.ndarray, labels: np.ndarray, settings: ClusterSettings) -> Row:
+def geometry(embeddings: np.ndarray, labels: np.ndarray, settings: ReclusteringSettings) -> Row:
     """Stability under resampling, silhouette and effective dimensions of a sample of the embeddings, [N, D].
 
     The first two are of embeddings that are prepared as for clustering.

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
 from selfsv.clustering.quality import normalised_mutual_information
-from selfsv.settings.clustering import ClusterSettings
+from selfsv.settings.jobs import ReclusteringSettings
 
 PERMUTATIONS = 10
 
@@ -53,7 +53,7 @@ def whole_sessions(sessions: np.ndarray, most: int, rng: np.random.Generator) ->
 
 
 def resampling_stability(
-    unit: np.ndarray, labels: np.ndarray, settings: ClusterSettings, most: int, repeats: int, rng: np.random.Generator
+    unit: np.ndarray, labels: np.ndarray, settings: ReclusteringSettings, most: int, repeats: int, rng: np.random.Generator
 ) -> float:
     """The mean adjusted Rand index of two clusterings of the same embeddings, whose centroids come from two random halves of them.
 
@@ -73,7 +73,7 @@ def resampling_stability(
     return float(np.mean([_agreement_of_halves(unit[region], len(np.unique(labels[region])), settings, rng) for region in regions]))
 
 
-def _agreement_of_halves(unit: np.ndarray, clusters: int, settings: ClusterSettings, rng: np.random.Generator) -> float:
+def _agreement_of_halves(unit: np.ndarray, clusters: int, settings: ReclusteringSettings, rng: np.random.Generator) -> float:
     if not 1 < clusters <= len(unit) // 2:
         return float("nan")
     effort = {"iterations": settings.iterations, "points_per_cluster": settings.points_per_cluster, "restarts": settings.restarts}

@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import field_serializer
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
-from selfsv.settings.clustering import ClusterSettings, PreparationSettings
+from selfsv.settings.clustering import PreparationSettings
 from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
@@ -129,16 +129,25 @@ class CalibrationJob(Section):
         return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
 
 
+class ReclusteringSettings(PreparationSettings):
+    """How embeddings are clustered once more, in as many clusters as there are."""
+
+    iterations: Positive
+    restarts: Positive
+    points_per_cluster: Positive
+
+
 class DiagnoseJob(Section):
     """Quality without labels: embeddings are clustered and compared as pseudo labels are made and trials are scored."""
 
-    cluster: ClusterSettings
+    cluster: ReclusteringSettings
     score: ScoreSettings
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
         """The part of an experiment's settings that this job depends on."""
-        return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
+        cluster = experiment.cluster.model_dump(include=set(ReclusteringSettings.model_fields))
+        return cls(cluster=ReclusteringSettings(**cluster), score=experiment.score)
 
 
 class MetricJob(MetricSettings):

@@ -15,7 +15,7 @@ from selfsv.errors import InputError
 SPEAKERS, EACH, DIMENSIONS = 4, 12, 16
 NAMES = np.array([f"s{number // EACH}/{number:03d}" for number in range(SPEAKERS * EACH)], object)
 LABELS = np.repeat(np.arange(SPEAKERS), EACH)
-SETTINGS = '{"cluster": {"clusters": 4, "restarts": 60}, "score": {"cohort_top": 4}}'
+SETTINGS = '{"cluster": {"iterations": 25, "restarts": 60, "points_per_cluster": 256}, "score": {"cohort_top": 4}}'
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from selfsv.diagnosis.validation import (
     silhouettes,
     whole_sessions,
 )
-from selfsv.settings.clustering import ClusterSettings
+from selfsv.settings.jobs import ReclusteringSettings
 
-SETTINGS = ClusterSettings(clusters=10, restarts=60)  # k-means must find the best of its optima
+SETTINGS = ReclusteringSettings(iterations=25, restarts=60, points_per_cluster=256)  # k-means must find the best of its optima
 
 
 def rng() -> np.random.Generator:
