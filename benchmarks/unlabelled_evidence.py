@@ -29,7 +29,7 @@ from selfsv.errors import InputError
 from selfsv.scoring.systems import iteration
 from selfsv.stage import run
 
-DRAWS, SEED = 2000, 1
+DRAWS, SEED = 1000, 1
 NO_PART_OF_A_SYSTEM = ("experiment", "seed", "runtime")
 # Measure, and the sign of its correlation with the error rate if it is good for something; 0: nothing is expected.
 MEASURES = {
