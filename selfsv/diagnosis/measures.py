@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from selfsv.clustering.kmeans import centred_unit
+from selfsv.cluster_means import cluster_means
+from selfsv.clustering.preparation import centred_unit
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.diagnosis.pseudo_trials import PseudoTrials, part_trials, pseudo_error_rates, session_trials
 from selfsv.diagnosis.validation import (
@@ -15,7 +16,6 @@ from selfsv.diagnosis.validation import (
     whole_sessions,
 )
 from selfsv.scoring.cosine import unit_length
-from selfsv.scoring.snorm import cluster_means
 from selfsv.settings.jobs import ReclusteringSettings
 from selfsv.settings.scoring import ScoreSettings
 

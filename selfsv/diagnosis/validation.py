@@ -6,7 +6,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.settings.jobs import ReclusteringSettings
 

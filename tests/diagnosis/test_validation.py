@@ -6,7 +6,8 @@ from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
-from selfsv.clustering.kmeans import centred_unit, spherical_kmeans
+from selfsv.clustering.kmeans import spherical_kmeans
+from selfsv.clustering.preparation import centred_unit
 from selfsv.diagnosis.measures import agreement_with_round_before, geometry
 from selfsv.diagnosis.validation import (
     effective_dimensions,
