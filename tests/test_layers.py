@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 # From the top. What is on one line may use what is on lines below, and its own folder; files beside the folders are the bottom.
 LAYERS = [
     {"cli"},
-    {"methods", "report", "explore", "inference"},
+    {"methods", "report", "explore", "inference", "diagnosis"},
     {"engine", "prepare"},
     {"models", "scoring", "clustering"},
     {"losses", "data"},

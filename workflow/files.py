@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import expand
 
 from selfsv.errors import printable
+from selfsv.scoring.systems import LARGE_MARGIN, iteration
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.jobs import MetricJob
@@ -49,6 +50,17 @@ class Files:
     def labels_of_round_before(self, wildcards: Any) -> str:
         """The pseudo labels that a round is trained on."""
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+    def labels_trained_on(self, wildcards: Any) -> str | list[str]:
+        """The pseudo labels that a system was trained on; none of stage I and of baselines."""
+        last = {LARGE_MARGIN: f"iter_{self.experiment.rounds}"}
+        index = iteration(wildcards.system)
+        before = f"iter_{index - 1}" if index else last.get(wildcards.system)
+        return f"<results>/{before}/pseudo_labels.parquet" if before else []
+
+    def gate(self, wildcards: Any) -> str | list[str]:
+        """The gate of a round; no other system has one."""
+        return f"<results>/{wildcards.system}/gate.parquet" if iteration(wildcards.system) else []
 
     def listing(self, wildcards: Any) -> Any:
         """The user's listing, where the corpus is one. The workflow does not look at the folders of the other layouts."""

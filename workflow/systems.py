@@ -39,6 +39,11 @@ class Systems:
         return self.unlabelled if self.experiment.trials else self.rounds + self.tuned
 
     @property
+    def diagnosed(self) -> list[str]:
+        """The report says how good these are without labels."""
+        return self.rounds + self.tuned
+
+    @property
     def models(self) -> list[str]:
         """All but the baselines."""
         return self.rounds + self.tuned + self.finetuned

@@ -130,6 +130,11 @@ class Results:
         table = optional_table(self.folder / system / "cluster_quality.parquet")
         return None if table is None else table.iloc[0]
 
+    def diagnosis(self, system: str) -> pd.Series | None:
+        """What is known of the system's quality without labels."""
+        table = optional_table(self.folder / system / "diagnosis.parquet")
+        return None if table is None else table.iloc[0]
+
     def modality_quality(self, system: str) -> pd.DataFrame | None:
         """How clusters of voices alone, of faces alone and of both agree with speakers: a row each."""
         return optional_table(self.folder / system / "modality_quality.parquet")

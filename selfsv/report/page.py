@@ -20,6 +20,7 @@ from selfsv.report.faces import cluster_faces, detection
 from selfsv.report.finetuning import finetuning
 from selfsv.report.paper import TABLES
 from selfsv.report.trainings import gates, training_panels, warnings
+from selfsv.report.unlabelled import unlabelled
 from selfsv.scoring.systems import title
 from selfsv.scoring.table import NORM_TITLES
 
@@ -65,6 +66,7 @@ def content(results: Results) -> dict[str, Any]:
         "quality": quality_rows(results),
         "agreement": agreement_panel(results),
         "modalities": modality_comparison(results),
+        "unlabelled": unlabelled(results),
         "faces": {"detection": detection(results), "clusters": cluster_faces(results)} if results.audio_visual else None,
         "training": [training for system in trainings if (training := training_panels(results, system))],
         "provenance": [(title(name), found) for name in models if (found := results.provenance(name))],

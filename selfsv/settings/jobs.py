@@ -129,6 +129,27 @@ class CalibrationJob(Section):
         return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
 
 
+class ReclusteringSettings(PreparationSettings):
+    """How embeddings are clustered once more, in as many clusters as there are."""
+
+    iterations: Positive
+    restarts: Positive
+    points_per_cluster: Positive
+
+
+class DiagnoseJob(Section):
+    """Quality without labels: embeddings are clustered and compared as pseudo labels are made and trials are scored."""
+
+    cluster: ReclusteringSettings
+    score: ScoreSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        cluster = experiment.cluster.model_dump(include=set(ReclusteringSettings.model_fields))
+        return cls(cluster=ReclusteringSettings(**cluster), score=experiment.score)
+
+
 class MetricJob(MetricSettings):
     """Error rates of all trial lists: the operating point, which corpus each list is about, and what is known of its speakers."""
 

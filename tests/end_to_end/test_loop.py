@@ -36,6 +36,14 @@ COLUMNS = {
     "iter_0/embeddings/train.parquet": ["utterance", "embedding"],
     "iter_0/pseudo_labels.parquet": ["utterance", "label", "similarity"],
     "iter_2/losses.parquet": ["utterance", "loss_clean", "decision"],
+    "iter_2/part_embeddings.parquet": ["utterance", "part", "embedding"],
+    "iter_2/diagnosis.parquet": [
+        *("system", "utterances", "sessions", "clusters"),
+        *("part_eer", "part_eer_snorm", "part_targets", "part_nontargets"),
+        *("session_eer", "session_eer_snorm", "session_targets", "session_nontargets"),
+        *("session_ami", "session_nmi", "session_nmi_chance", "previous_ari", "previous_nmi"),
+        *("resampling_ari", "silhouette", "effective_dimensions", "gate_reliable", "gate_corrected", "gate_dropped"),
+    ],
     "iter_2/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
     "finetuned_random_50/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
 }

@@ -18,6 +18,7 @@ from selfsv.settings.scoring import MetricSettings
 
 UTTERANCES, CLUSTERS, SPEAKERS, EPOCHS = 3000, 60, 38, 24
 REPOSITORY = Path(__file__).parents[2]
+GATE, PREVIOUS = ("gate_reliable", "gate_corrected", "gate_dropped"), ("previous_ari", "previous_nmi")
 SPEAKER_NAME = "<script>alert('talker')<script>"
 REASON = "cannot be decoded: <script>alert('reason')</script><img src=x onerror=alert()>"
 LEFT_OUT_NOTHING = pd.DataFrame({"ending": pd.Series([], dtype=str), "files": pd.Series([], dtype="int64")})
@@ -127,6 +128,17 @@ def scores(separation: float, trials: int = 1200) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def diagnosis(index: int) -> pd.DataFrame:
+    gate = {"gate_reliable": 0.8, "gate_corrected": 0.15, "gate_dropped": 0.05} if index else dict.fromkeys(GATE, np.nan)
+    before = {"previous_ari": 0.4 + 0.1 * index, "previous_nmi": 0.6 + 0.1 * index} if index else dict.fromkeys(PREVIOUS, np.nan)
+    counts = {"utterances": UTTERANCES, "sessions": 90, "clusters": CLUSTERS}
+    trials = {"part_targets": 2000, "part_nontargets": 19876, "session_targets": 12345, "session_nontargets": 19912}
+    rates = {f"{kind}_eer{norm}": 0.2 - 0.0123 * index for kind in ("part", "session") for norm in ("", "_snorm")}
+    others = {"session_ami": 0.7, "session_nmi": 0.8, "session_nmi_chance": 0.25, "resampling_ari": 0.5, "silhouette": 0.1}
+    row = {"system": f"iter_{index}", **counts, **trials, **rates, **others, "effective_dimensions": 9.5, **before, **gate}
+    return pd.DataFrame([row])
+
+
 def write_experiment(folder: Path, experiment: Experiment, warning: str = "") -> Results:
     """Fill `folder` with everything that `experiment` would have made."""
     generator = np.random.default_rng(4)
@@ -153,6 +165,7 @@ def write_experiment(folder: Path, experiment: Experiment, warning: str = "") ->
     for index in range(experiment.rounds + 1):
         system = folder / f"iter_{index}"
         write_table(system / "history.parquet", history(index, warning if index == 1 else ""))
+        write_table(system / "diagnosis.parquet", diagnosis(index))
         if index:
             write_table(system / "gate.parquet", gate())
             write_table(system / "losses.parquet", losses())

@@ -84,7 +84,7 @@ def pictures(page: str) -> list[bytes]:
 
 def test_the_page_has_the_section_and_says_what_was_trained_on(seen_page):
     sections = re.findall(r'<section id="(\w+)"', seen_page)
-    assert sections == [*SECTIONS[:5], "faces", *SECTIONS[5:]]
+    assert sections == [*SECTIONS[:6], "faces", *SECTIONS[6:]]
     assert '<a href="#faces">Faces</a>' in seen_page
     assert "<span>voices and faces</span>" in seen_page
     ids = re.findall(r'\bid="([^"]+)"', seen_page)

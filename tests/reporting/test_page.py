@@ -24,7 +24,7 @@ from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.systems import title
 from tests.reporting.conftest import REASON, SPEAKERS, UTTERANCES, settings, write_experiment
 
-SECTIONS = ("results", "rounds", "det", "gate", "clusters", "training", "data", "labels", "config")
+SECTIONS = ("results", "rounds", "det", "gate", "clusters", "unlabelled", "training", "data", "labels", "config")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
 FLAGS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *(f"--disable-{part}" for part in OFF))
@@ -127,6 +127,19 @@ def test_conditions_are_shown_as_their_file_has_them(results, page):
     women = rows[(rows["value"] == "f") & (rows["norm"] == "cosine")].iloc[0]
     shown = f"<td>{100 * women['eer']:.2f}<small>{100 * women['eer_low']:.2f} to {100 * women['eer_high']:.2f}</small></td>"
     assert f">f</td><td>{women['targets']}</td><td>{women['nontargets']}</td><td>{women['units']}</td>{shown}" in text
+
+
+def test_quality_without_labels_has_a_column_per_iteration(page):
+    section = page[page.index('<section id="unlabelled"') : page.index('<section id="training"')]
+    [head] = re.findall(r"<thead>(.*?)</thead>", section)
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', head) == ["measure", "CA-DINO", "round 1", "round 2", "round 3", "how to read it"]
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', section))
+    cells = {name: re.findall(r"<td>(.*?)</td>", row) for name, row in rows.items()}
+    assert cells["EER on parts of recordings, %"][1] == "18.77<small>s-norm 18.77</small>"
+    assert cells["Stability between rounds, ARI"][:2] == ["–", "0.500<small>NMI 0.700</small>"]
+    assert cells["Labels that the gate trusts, %"][3] == "80.0<small>corrected 15.0</small>"
+    assert all(len(row) == 4 for row in cells.values()) and all('<td class="wrap aside">' in row for row in rows.values())
+    assert "2,000 target and 19,876 non-target trials" in section
 
 
 def test_intervals_of_few_talkers_come_with_a_warning():
@@ -247,6 +260,7 @@ def test_a_run_that_has_not_begun_has_a_page(tmp_path):
         "have not been scored yet",
         "Nothing has been trained yet",
         "Nothing has been clustered yet",
+        "Nothing has been measured without labels yet",
         "No corpus has been read yet",
     ):
         assert text in page

@@ -37,6 +37,7 @@ GIVEN: dict[str, type[BaseModel]] = {
     "modalities": ClusterSettings,
     "calibrate": jobs.CalibrationJob,
     "score": ScoreSettings,
+    "diagnose": jobs.DiagnoseJob,
     "metrics": jobs.MetricJob,
 }
 WHOLE = {"record", "report"}  # they show all settings

@@ -28,9 +28,11 @@ ASKED = {
     "rirs": (2, 16000, 240, 0),
     "pretrain": (THREADS, 64000, 2880, 1),
     "extract": (THREADS, 32000, 720, 1),
+    "extract_parts": (THREADS, 32000, 720, 1),
     "cluster": (THREADS, 32000, 480, 0),
     "train": (THREADS, 64000, 2880, 1),
     "score": (2, 16000, 60, 0),
+    "diagnose": (2, 16000, 240, 0),
     "metrics": (2, 16000, 240, 0),
 }
 
@@ -119,7 +121,8 @@ def run(request) -> Run:
 
 def rule_of(job: dict[str, str]) -> str:
     """The rule that a job carried out: the executor notes it in the comment."""
-    found = re.match(rf"rule_({'|'.join(ASKED)})(?:_|$)", job.get("Comment", ""))
+    longest_first = sorted(ASKED, key=len, reverse=True)  # `extract` begins another rule's name
+    found = re.match(rf"rule_({'|'.join(longest_first)})(?:_|$)", job.get("Comment", ""))
     return found[1] if found else job.get("Comment", "")
 
 

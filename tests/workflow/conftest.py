@@ -35,6 +35,8 @@ OUTPUTS = {
     "calibrate": ["output"],
     "score": ["output"],
     "quality": ["output"],
+    "extract_parts": ["output"],
+    "diagnose": ["output"],
     "metrics": ["output", "comparisons", "det-bands", "conditions"],
     "report": ["output"],
     "adopt": ["model"],

@@ -15,7 +15,10 @@ from tests.workflow.conftest import Workshop, build
 from workflow.imports import external_modules, source_files
 
 VISUAL = {"adopt", "videos", "faces", "face_manifest", "train_av", "extract_av", "modalities"}
-AUDIO_STAGES = ("listing", "pack", "manifest", "pretrain", "train", "extract", "cluster", "score", "quality", "metrics")
+AUDIO_STAGES = (
+    *("listing", "pack", "manifest", "pretrain", "train", "extract", "cluster", "score", "quality", "metrics"),
+    *("extract_parts", "diagnose"),
+)
 
 
 def seeing(workshop: Workshop, **changes: object) -> None:

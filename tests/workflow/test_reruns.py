@@ -7,16 +7,9 @@ import pytest
 from tests.workflow.conftest import TABLES
 
 AFTER_CLUSTERING = {
-    "cluster",
-    "quality",
-    "calibrate",
-    "train",
-    "extract",
-    "score",
-    "metrics",
-    "report",
-    "record",
-}  # the last two tell all settings
+    *("cluster", "quality", "calibrate", "train", "extract", "extract_parts", "diagnose", "score", "metrics"),
+    *("report", "record"),  # these tell all settings
+}
 
 
 def test_nothing_is_left_to_do(workshop):
@@ -61,7 +54,7 @@ def test_number_of_clusters_reruns_from_clustering_on(workshop):
 
 def test_scoring_key_reruns_scoring_alone(workshop):
     workshop.configure(score={"cohort_top": 7})
-    assert workshop.plan().made_by("calibrate", "score", "metrics", "report", "record")
+    assert workshop.plan().made_by("calibrate", "score", "diagnose", "metrics", "report", "record")
 
 
 def test_operating_point_reruns_metrics_alone(workshop):
@@ -73,17 +66,8 @@ def test_one_more_round_runs_that_round_alone(workshop):
     workshop.configure(rounds=3)
     plan = workshop.plan()
     assert {file.split("/")[0] for file in plan.outputs} == {"iter_3", *TABLES, "report.html", "settings.json"}
-    assert plan.rules == {
-        "train": 1,
-        "extract": 2,
-        "cluster": 1,
-        "quality": 1,
-        "calibrate": 1,
-        "score": 1,
-        "metrics": 1,
-        "report": 1,
-        "record": 1,
-    }
+    once = ("train", "cluster", "quality", "calibrate", "extract_parts", "diagnose", "score", "metrics", "report", "record")
+    assert plan.rules == {"extract": 2, **dict.fromkeys(once, 1)}
 
 
 def test_pretraining_rate_reruns_pretraining_and_what_follows(workshop):
@@ -112,8 +96,9 @@ def test_another_test_corpus_spares_training(workshop):
     [
         ("pipeline/cluster.py", {"cluster"}, {"pretrain"}),
         ("pipeline/score.py", {"score"}, {"cluster"}),
-        ("selfsv/scoring/calibration_fit.py", {"calibrate", "score"}, {"cluster", "extract", "train"}),
-        ("selfsv/scoring/snorm.py", {"calibrate", "score"}, {"cluster", "extract", "train"}),
+        ("selfsv/scoring/calibration_fit.py", {"calibrate", "score"}, {"cluster", "extract", "train", "diagnose"}),
+        ("selfsv/scoring/snorm.py", {"calibrate", "score", "diagnose"}, {"cluster", "extract", "train"}),
+        ("selfsv/diagnosis/validation.py", {"diagnose", "report"}, {"quality", "cluster", "train", "extract_parts", "calibrate"}),
         ("selfsv/clustering/kmeans.py", {"pretrain", "cluster"}, {"pack", "baseline", "noise"}),
         ("selfsv/losses/aam.py", {"train"}, {"pretrain", "pack"}),
         ("workflow/report/report.html.j2", {"report"}, {"metrics", "score"}),

@@ -15,7 +15,7 @@ import yaml
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import BaselineJob, CalibrationJob, CorpusCheck, MetricJob, PackJob, PretrainJob, TrainJob
+from selfsv.settings.jobs import BaselineJob, CalibrationJob, CorpusCheck, DiagnoseJob, MetricJob, PackJob, PretrainJob, TrainJob
 from selfsv.settings.scoring import ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
@@ -32,6 +32,7 @@ SECTIONS = {
     "train": TrainJob,
     "calibrate": CalibrationJob,
     "score": ScoreSettings,
+    "diagnose": DiagnoseJob,
     "metrics": MetricJob,
     "report": Experiment,
 }
@@ -142,7 +143,7 @@ def test_own_corpora_without_trials_are_planned_without_scores(fresh, way):
     (fresh.folder / "profile").mkdir()
     (fresh.folder / "profile" / "config.yaml").write_text(yaml.safe_dump(FROM_PROFILE))
     plan = fresh.plan(*options)
-    assert {"pretrain", "train", "cluster", "report"} <= set(plan.rules)
+    assert {"pretrain", "train", "cluster", "diagnose", "report"} <= set(plan.rules)
     assert not {"score", "metrics", "baseline"} & set(plan.rules)
     assert plan.rules["pack"] == OWN_SHARDS
 

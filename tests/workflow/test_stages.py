@@ -45,7 +45,7 @@ def test_another_config_leaves_the_files_of_the_first(workshop):
     workshop.run()
     after = contents(folder)
     assert after.items() > before.items()
-    assert {name.partition("-")[0] for name in after.keys() - before} == {"score", "report", "record"}
+    assert {name.partition("-")[0] for name in after.keys() - before} == {"calibrate", "score", "diagnose", "report", "record"}
 
 
 def test_deleted_files_come_back_and_rerun_nothing(workshop):

@@ -107,17 +107,8 @@ def test_a_change_reruns_nothing_of_what_knows_no_labels(tuned, tmp_path, change
 def test_a_large_margin_adds_one_system(workshop):
     workshop.configure(large_margin={"enabled": True})
     plan = workshop.plan()
-    assert plan.rules == {
-        "large_margin": 1,
-        "extract": 2,
-        "cluster": 1,
-        "quality": 1,
-        "calibrate": 1,
-        "score": 1,
-        "metrics": 1,
-        "report": 1,
-        "record": 1,
-    }
+    once = ("large_margin", "cluster", "quality", "calibrate", "extract_parts", "diagnose", "score", "metrics", "report", "record")
+    assert plan.rules == {"extract": 2, **dict.fromkeys(once, 1)}
     assert {file.split("/")[0] for file in plan.outputs} == {"large_margin", *TABLES, "report.html", "settings.json"}
 
 
@@ -127,6 +118,8 @@ def test_a_large_margin_goes_on_from_the_last_round_and_its_labels(tuned):
     assert (options["--start"], options["--labels"]) == (f"{last}/model.pt", f"{last}/pseudo_labels.parquet")
     assert options["--embeddings"] == f"{last}/embeddings/train.parquet"
     TuneJob.read(str(tuned.folder / options["--settings"]))
+    [options] = [options for stage, options, _ in calls(tuned) if stage == "diagnose" and "large_margin" in options["--output"]]
+    assert options["--previous-labels"] == f"{last}/pseudo_labels.parquet" and "--gate" not in options
 
 
 @pytest.mark.parametrize(

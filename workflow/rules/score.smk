@@ -1,6 +1,6 @@
-"""Scores, error rates, the quality of the clusters, and the report. Speakers are known here, and nothing flows back (see `finetune`)."""
+"""Scores, error rates, quality with and without labels, the report. Speakers are known here, and nothing flows back (see `finetune`)."""
 
-from selfsv.settings.jobs import CalibrationJob, MetricJob
+from selfsv.settings.jobs import CalibrationJob, DiagnoseJob, MetricJob
 
 METRIC_TABLES = ["metrics", "comparisons", "conditions", "det_bands"]
 
@@ -50,6 +50,36 @@ use rule stage as quality with:
         **script("quality"),
 
 
+# Quality without labels: two parts of one recording are of one speaker. Neither rule may be given speakers or trials.
+use rule extract as extract_parts with:
+    input:
+        model="<results>/{system}/model.pt",
+        manifest="<results>/data/<train>/manifest.parquet",
+        audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
+    output:
+        "<results>/{system}/part_embeddings.parquet",
+    log:
+        "<logs>/extract_parts-{system}.log",
+    params:
+        **script("extract_parts"),
+
+
+use rule parallel_stage as diagnose with:
+    input:
+        embeddings="<results>/{system}/embeddings/<train>.parquet",
+        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        manifest="<results>/data/<train>/manifest.parquet",
+        parts="<results>/{system}/part_embeddings.parquet",
+        previous_labels=FILES.labels_trained_on,
+        gate=FILES.gate,
+    output:
+        "<results>/{system}/diagnosis.parquet",
+    log:
+        "<logs>/diagnose-{system}.log",
+    params:
+        **script("diagnose", DiagnoseJob.of(EXPERIMENT)),
+
+
 use rule stage as record with:
     output:
         "<results>/settings.json",
@@ -86,6 +116,7 @@ use rule stage as report with:
         [f"<results>/{table}.parquet" for table in METRIC_TABLES] if EXPERIMENT.trials else [],
         FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS.unlabelled),
         FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.described, table=["pseudo_labels", "cluster_quality"]),
+        FILES.of_systems("<results>/{system}/diagnosis.parquet", SYSTEMS.diagnosed),
         FILES.of_systems("<results>/{system}/history.parquet", SYSTEMS.trained),
         FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.rounds[1:], table=["gate", "losses"]),
         FILES.of_systems("<results>/{system}/modality_quality.parquet", SYSTEMS.compared),

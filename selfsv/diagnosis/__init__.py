@@ -1,0 +1,1 @@
+"""Quality of embeddings and clusters without a speaker label: figures for a person, which nothing is trained on."""
