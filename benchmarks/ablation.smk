@@ -18,7 +18,7 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.settings.experiment import merged, overlaid, resolve
-from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainJob, TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, DiagnoseJob, PretrainJob, TrainJob, TuneJob
 from selfsv.settings.reading import read_file
 from workflow.environment import prepare
 
@@ -231,6 +231,45 @@ rule cluster:
         settings=COMMON.cluster.to_json(),
     shell:
         "python -m pipeline.cluster --settings {params.settings:q} --seed 1 --embeddings {input:q} --output {output:q} --threads 1 2> {log:q}"
+
+
+rule extract_parts:
+    input:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+        manifest=rules.pretrain.input.manifest,
+        audio=rules.pretrain.input.audio,
+    output:
+        f"{FOLDER}/{{row}}/{{seed}}/part_embeddings.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/extract_parts.log",
+    threads: COMMON.runtime.threads
+    params:
+        on=ON,
+    shell:
+        "python -m pipeline.extract_parts --model {input.model:q} --manifest {input.manifest:q} --audio {input.audio:q}"
+        " --output {output:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+# Not asked for by `table`: what benchmarks/unlabelled_evidence.py reads.
+rule diagnose:
+    input:
+        embeddings=rules.cluster.input[0],
+        pseudo_labels=rules.cluster.output[0],
+        manifest=rules.pretrain.input.manifest,
+        parts=rules.extract_parts.output[0],
+    output:
+        f"{FOLDER}/{{row}}/{{seed}}/diagnosis.parquet",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/diagnose.log",
+    threads: COMMON.runtime.threads
+    params:
+        settings=DiagnoseJob.of(COMMON).to_json(),
+        before=lambda wildcards: ["--previous-labels", labels_of(wildcards)] if wildcards.row in ROUNDS else [],
+        gate=lambda wildcards: ["--gate", f"{FOLDER}/{wildcards.row}/{wildcards.seed}/gate.parquet"] if wildcards.row in ROUNDS else [],
+    shell:
+        "python -m pipeline.diagnose --settings {params.settings:q} --embeddings {input.embeddings:q} --pseudo-labels {input.pseudo_labels:q}"
+        " --manifest {input.manifest:q} --parts {input.parts:q} {params.before:q} {params.gate:q} --output {output:q} --threads {threads}"
+        " 2> {log:q}"
 
 
 rule score:

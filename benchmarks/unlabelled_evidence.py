@@ -2,9 +2,9 @@
 
     python benchmarks/unlabelled_evidence.py results --trials demo --output evidence.parquet
 
-Walks folders for experiments with `metrics.parquet` and `iter_*/diagnosis.parquet`. A point is an iteration of an experiment. Runs whose
-settings differ in the seed alone are one system. An interval resamples systems, as the rounds and seeds of one go up and down together.
-Prints a table in Markdown.
+Walks folders for experiments with `metrics.parquet` and `iter_*/diagnosis.parquet`, and for the systems of benchmarks/ablation.smk,
+`iter_*/seed_*/diagnosis.parquet` beside `scores/`. A point is an iteration of an experiment. Runs whose settings differ in the seed alone
+are one system. An interval resamples systems, as the rounds and seeds of one go up and down together. Prints a table in Markdown.
 
 An experiment from before the stage existed gets its diagnoses from its models, embeddings, pseudo labels and packed audio. Nothing else is
 made again, whatever has changed since:
@@ -26,10 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `selfsv`, also w
 
 from selfsv.artifacts import read_table, write_table
 from selfsv.errors import InputError
+from selfsv.scoring.evaluation import measured
+from selfsv.scoring.measures import measures as measures_at
 from selfsv.scoring.systems import iteration
 from selfsv.stage import run
 
 DRAWS, SEED = 1000, 1
+P_TARGET = 0.01  # of minDCF, which is not looked at
 NO_PART_OF_A_SYSTEM = ("experiment", "seed", "runtime")
 # Measure, and the sign of its correlation with the error rate if it is good for something; 0: nothing is expected.
 MEASURES = {
@@ -74,7 +77,9 @@ def points(roots: Iterable[Path], trials: str | None, norm: str) -> pd.DataFrame
         InputError: there is none, or it is not clear which trial list is meant.
     """
     experiments = sorted({file.parents[1] for root in roots for file in root.rglob("iter_*/diagnosis.parquet")})
-    rows = pd.DataFrame([row for folder in experiments for row in of_experiment(folder, norm)])
+    ablations = sorted({file.parent for root in roots for file in root.rglob("iter_*/seed_*/diagnosis.parquet")})
+    found = [row for folder in experiments for row in of_experiment(folder, norm)]
+    rows = pd.DataFrame(found + [row for folder in ablations for row in of_ablation(folder, norm)])
     if rows.empty:
         raise InputError(f"no experiment with metrics.parquet and diagnosis.parquet in {', '.join(map(str, roots))}")
     lists = sorted(rows["trials"].unique())
@@ -99,6 +104,16 @@ def of_experiment(folder: Path, norm: str) -> Iterator[dict[str, object]]:
         if quality.exists():
             measures[WITH_LABELS] = read_table(quality, [WITH_LABELS])[WITH_LABELS].iloc[0]
         names = {"run": str(folder), "group": system_of(folder), "iteration": iteration(system), "trials": trials}
+        yield {**names, "eer": eer, **measures}
+
+
+def of_ablation(folder: Path, norm: str) -> Iterator[dict[str, object]]:
+    """The points of one seed of a system of benchmarks/ablation.smk, `{system}/iter_{k}/{seed}`, for each of its trial lists."""
+    system = folder.parents[1]
+    measures = read_table(folder / "diagnosis.parquet").iloc[0].reindex(MEASURES).to_dict()
+    for path in sorted(folder.glob("scores/*.parquet")):
+        (eer,) = (row["eer"] for row in measured(path, measures_at(P_TARGET)) if row["norm"] == norm)
+        names = {"run": f"{system}/{folder.name}", "group": str(system), "iteration": iteration(folder.parent.name), "trials": path.stem}
         yield {**names, "eer": eer, **measures}
 
 
