@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from selfsv.settings import jobs
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
+from selfsv.settings.encoder import KEYS
 from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
@@ -85,3 +86,20 @@ def test_settings_of_other_objectives_do_not_reach_a_pretraining(method):
         assert (job(**{section: change}).to_json() == job().to_json()) == (section not in SECTIONS[method])
     read = jobs.PretrainJob.read(job(**changed).to_json())
     assert read.to_json() == job(**changed).to_json()
+
+
+@pytest.mark.parametrize("architecture", KEYS)
+def test_settings_of_other_encoders_do_not_reach_a_job(architecture):
+    """Nor do they change what its rule and its state are told apart by. The demo's channels are ECAPA-TDNN's."""
+
+    def job(**keys: Any) -> jobs.TrainJob:
+        return jobs.TrainJob.of(resolve({**MINIMAL, "encoder": {"architecture": architecture, **keys}}))
+
+    changed: dict[str, Any] = {"channels": 64, "dilations": [2], "mfa_channels": 192, "bottleneck": 32}
+    changed |= {"resnet34": {"channels": 8}, "res2net50": {"scale": 4}, "fast_resnet34": {"channels": 32}, "campplus": {"growth": 16}}
+    assert changed.keys() == set().union(*KEYS.values())
+    for key, change in changed.items():
+        assert (job(**{key: change}).to_json() == job().to_json()) == (key not in KEYS[architecture])
+    read = jobs.TrainJob.read(job(**changed).to_json())
+    assert read.to_json() == job(**changed).to_json()
+    assert job(embedding=7).to_json() != job().to_json()
