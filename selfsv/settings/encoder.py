@@ -1,10 +1,11 @@
 """Settings of the speaker encoder."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from selfsv.settings.section import Positive, Section
+from selfsv.errors import SettingsError
+from selfsv.settings.section import Positive, Section, merged, validated
 
 Architecture = Literal["ecapa_tdnn", "resnet34", "res2net50", "fast_resnet34", "campplus"]
 # The keys of each: those of the others have no meaning for it.
@@ -74,9 +75,34 @@ class EncoderSettings(Section):
     res2net50: Res2Net50Settings = Res2Net50Settings()
     fast_resnet34: FastResNet34Settings = FastResNet34Settings()
     campplus: CamPlusPlusSettings = CamPlusPlusSettings()
+    last_round: dict[str, Any] = Field(
+        {}, description="keys of this section that differ in the last round, `{architecture: res2net50}` [ours; a larger one: IDLab, JHU]"
+    )
+
+    @model_validator(mode="after")
+    def _last_round_is_an_encoder(self) -> Self:
+        if "last_round" in self.last_round:
+            raise ValueError("last_round: there is no last round of the last round")
+        try:
+            self.in_last_round()
+        except SettingsError as error:
+            raise ValueError(f"last_round: {error}") from None
+        return self
+
+    def in_last_round(self) -> "EncoderSettings":
+        """The encoder of the last round."""
+        if not self.last_round:
+            return self
+        every_key = {key: value.model_dump() if isinstance(value, Section) else value for key, value in self.before_last_round()}
+        return validated(EncoderSettings, merged(every_key, self.last_round))
+
+    def before_last_round(self) -> "EncoderSettings":
+        """The encoder of stage I and of all rounds but the last."""
+        return self.model_copy(update={"last_round": {}})
 
     @model_serializer(mode="wrap")
     def _without_other_architectures(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Else a key without effect would rerun trainings, and a model file would name sizes that its network does not have."""
-        unused = set[str]().union(*KEYS.values()) - KEYS[self.architecture]
+        used = KEYS[self.architecture] | KEYS[self.in_last_round().architecture]
+        unused = set[str]().union(*KEYS.values()) - used | (set() if self.last_round else {"last_round"})
         return {key: value for key, value in dumped(self).items() if key not in unused}

@@ -10,6 +10,7 @@ from selfsv.artifacts import load_torch, save_torch
 from selfsv.data.features import LogMel
 from selfsv.inference.onnx_graph import write_graph
 from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.models import campplus, residual
 from selfsv.models.encoders import ARCHITECTURES, build_encoder, title_of, untrained
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings
@@ -128,7 +129,19 @@ def test_random_weights_depend_on_seed_and_stage_alone(architecture):
     assert {"embed.weight", "embed.0.weight"} & {*different} and len(different) > 20
 
 
-@every
+@pytest.fixture
+def shallow(monkeypatch):
+    """Few blocks of each kind: a compiler or an exporter goes through every layer."""
+    monkeypatch.setattr(residual, "DEPTHS", (2, 2, 1, 1))
+    monkeypatch.setattr(campplus, "BLOCKS", ((2, 1), (2, 2)))
+
+
+# ECAPA-TDNN's: tests/training/test_compilation.py and tests/selfsv/test_export.py.
+others = pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "ecapa_tdnn"])
+
+
+@others
+@pytest.mark.usefixtures("shallow")
 def test_it_compiles_as_a_whole(architecture):
     torch._dynamo.reset()
     encoder, counted = trained(architecture), CompileCounterWithBackend("eager")
@@ -153,7 +166,8 @@ def test_a_model_comes_back_from_its_file(architecture, tmp_path):
     assert saved.keys() == {"architecture", "embedding", "embedding_batchnorm"} | KEYS[architecture]
 
 
-@every
+@others
+@pytest.mark.usefixtures("shallow")
 def test_the_graph_is_the_model_s(architecture, tmp_path):
     """`write_graph` compares embeddings of waveforms of three lengths with PyTorch's, and refuses a graph with others."""
     onnxruntime = pytest.importorskip("onnxruntime")

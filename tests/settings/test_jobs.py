@@ -43,6 +43,8 @@ GIVEN: dict[str, type[BaseModel]] = {
 WHOLE = {"record", "report"}  # they show all settings
 # By the rules, so that naming videos, or a table about speakers, does not list the audio again.
 EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table"}}
+# By the jobs: each has the one encoder that it trains.
+EMPTIED |= {stage: {"last_round"} for stage, model in GIVEN.items() if "encoder" in model.model_fields}
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
@@ -103,3 +105,18 @@ def test_settings_of_other_encoders_do_not_reach_a_job(architecture):
     read = jobs.TrainJob.read(job(**changed).to_json())
     assert read.to_json() == job(**changed).to_json()
     assert job(embedding=7).to_json() != job().to_json()
+
+
+def test_the_last_round_may_have_an_encoder_of_its_own():
+    encoder = {"channels": 64, "res2net50": {"scale": 4}, "last_round": {"architecture": "res2net50", "res2net50": {"width": 13}}}
+    experiment, plain = (resolve({**MINIMAL, "rounds": 2, "encoder": keys}) for keys in (encoder, {"channels": 64}))
+    last = jobs.TrainJob.of_round(experiment, 2)
+    assert last.encoder.architecture == "res2net50" and (last.encoder.res2net50.scale, last.encoder.res2net50.width) == (4, 13)
+    assert not last.encoder.last_round and jobs.TrainJob.read(last.to_json()).to_json() == last.to_json()
+    for job in (jobs.PretrainJob, jobs.BaselineJob, jobs.CompleteTuneJob.on_labels, jobs.TrainJob):
+        of = getattr(job, "of", job)
+        assert of(experiment).to_json() == of(plain).to_json()
+    assert jobs.TrainJob.of_round(experiment, 1).to_json() == jobs.TrainJob.of_round(plain, 1).to_json()
+    assert jobs.TrainJob.of_round(plain, 2).to_json() == jobs.TrainJob.of(plain).to_json()
+    again = resolve(experiment.model_dump(mode="json"))
+    assert jobs.TrainJob.of_round(again, 2).to_json() == last.to_json(), "what the record of the settings leaves out is not needed"
