@@ -1,4 +1,4 @@
-"""FastResNet34 (Chung et al., 2020): a quarter of ResNet34's channels, squeeze-excitation, self-attentive pooling.
+"""FastResNet34 (Chung et al., 2020): a thin ResNet34 with squeeze-excitation and self-attentive pooling.
 
 It is the encoder of the angular prototypical and the contrastive equilibrium losses' papers. Theirs has 40 mel bands.
 """
@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from selfsv.models.residual import (
     ConvNorm,
     ResidualBlock,
+    Stages,
     Stride,
     embedding_layer,
     initialise,
     map_mean,
     masked_maps,
     spectrogram,
-    stages,
-    strided,
 )
 from selfsv.settings.encoder import EncoderSettings
 
@@ -76,9 +75,9 @@ class FastResNet34(nn.Module):
         def block(inputs: int, stage: int, stride: Stride) -> SeBlock:
             return SeBlock(inputs, channels * 2**stage, stride)
 
-        self.blocks = stages(block, channels, [(1, 1), (2, 2), (2, 2), (1, 1)])
-        self.pool = SelfAttentivePooling(self.blocks[-1].outputs)
-        self.embed = embedding_layer(self.blocks[-1].outputs, settings)
+        self.blocks = Stages(block, channels, [(1, 1), (2, 2), (2, 2), (1, 1)])
+        self.pool = SelfAttentivePooling(self.blocks.outputs)
+        self.embed = embedding_layer(self.blocks.outputs, settings)
         initialise(self)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -93,9 +92,7 @@ class FastResNet34(nn.Module):
         """
         maps, mask = spectrogram(features, lengths)
         maps = masked_maps(F.relu(self.stem(standardised(maps, mask)), inplace=True), mask)
-        for block in self.blocks:
-            maps = block(maps, mask)
-            mask = strided(mask, block.stride)
+        maps, mask = self.blocks(maps, mask)
         frames = maps.mean(dim=2).transpose(1, 2)
         return self.embed(self.pool(frames, None if mask is None else mask[:, 0].transpose(1, 2))).float()
 

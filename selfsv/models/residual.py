@@ -6,7 +6,6 @@ A layer that strides over time keeps the frames 0, 2, 4 ...; so does `strided` w
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,6 +68,30 @@ class BasicBlock(ResidualBlock):
         return self.second(masked_maps(F.relu(self.first(maps), inplace=True), after))
 
 
+BlockOf = Callable[[int, int, Stride], ResidualBlock]  # inputs, number of the stage from 0, stride
+
+
+class Stages(nn.ModuleList):
+    """All blocks of four stages, one after the other; the first one of a stage strides."""
+
+    def __init__(self, block: BlockOf, inputs: int, strides: Sequence[Stride]):
+        blocks: list[ResidualBlock] = []
+        for stage, (depth, stride) in enumerate(zip(DEPTHS, strides, strict=True)):
+            for index in range(depth):
+                blocks.append(block(inputs, stage, (1, 1) if index else stride))
+                inputs = blocks[-1].outputs
+        super().__init__(blocks)
+        self.widest, self.outputs = blocks[0].outputs, inputs  # channels of the largest maps, and of the last
+        self.strides = [part.stride for part in blocks]
+
+    def forward(self, maps: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, inputs, F, T] to [B, outputs, F', T'], zero in padding, with its mask."""
+        for block, stride in zip(self, self.strides, strict=True):
+            maps = block(maps, mask)
+            mask = strided(mask, stride)
+        return maps, mask
+
+
 class ResidualEncoder(nn.Module):
     """A 3 x 3 stem at full resolution, four stages of blocks, mean and deviation over time of every band and channel, embedding.
 
@@ -80,13 +103,13 @@ class ResidualEncoder(nn.Module):
         mel_bins: F, features per frame.
     """
 
-    def __init__(self, title: str, settings: EncoderSettings, channels: int, block: Callable[[int, int, Stride], Any], mel_bins: int):
+    def __init__(self, title: str, settings: EncoderSettings, channels: int, block: BlockOf, mel_bins: int):
         super().__init__()
         self.title = title
         self.stem = ConvNorm(1, channels, 3)
-        self.blocks = stages(block, channels, [(1, 1), (2, 2), (2, 2), (2, 2)])
-        self.values_per_frame = self.blocks[0].outputs * mel_bins  # of the largest tensors
-        self.embed = embedding_layer(2 * self.blocks[-1].outputs * halved(mel_bins, 3), settings)
+        self.blocks = Stages(block, channels, [(1, 1), (2, 2), (2, 2), (2, 2)])
+        self.values_per_frame = self.blocks.widest * mel_bins  # of the largest tensors
+        self.embed = embedding_layer(2 * self.blocks.outputs * halved(mel_bins, 3), settings)
         initialise(self)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -100,21 +123,8 @@ class ResidualEncoder(nn.Module):
             [B, embedding], float32, not normalised in length.
         """
         maps, mask = spectrogram(features, lengths)
-        maps = masked_maps(F.relu(self.stem(maps), inplace=True), mask)
-        for block in self.blocks:
-            maps = block(maps, mask)
-            mask = strided(mask, block.stride)
+        maps, mask = self.blocks(masked_maps(F.relu(self.stem(maps), inplace=True), mask), mask)
         return self.embed(map_statistics(maps, mask)).float()
-
-
-def stages(block: Callable[[int, int, Stride], Any], inputs: int, strides: Sequence[Stride]) -> nn.ModuleList:
-    """All blocks of all stages, one after the other; the first one of a stage strides."""
-    blocks: list[Any] = []
-    for stage, (depth, stride) in enumerate(zip(DEPTHS, strides, strict=True)):
-        for index in range(depth):
-            blocks.append(block(inputs, stage, (1, 1) if index else stride))
-            inputs = blocks[-1].outputs
-    return nn.ModuleList(blocks)
 
 
 def embedding_layer(inputs: int, settings: EncoderSettings, *, bias: bool = True) -> nn.Sequential:

@@ -76,7 +76,7 @@ class EncoderSettings(Section):
     fast_resnet34: FastResNet34Settings = FastResNet34Settings()
     campplus: CamPlusPlusSettings = CamPlusPlusSettings()
     last_round: dict[str, Any] = Field(
-        {}, description="keys of this section that differ in the last round, `{architecture: res2net50}` [ours; a larger one: IDLab, JHU]"
+        {}, description="keys of this section that differ in the last round, `{architecture: res2net50}` [paper: none; JHU, LG in Table X]"
     )
 
     @model_validator(mode="after")
