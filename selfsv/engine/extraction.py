@@ -21,6 +21,7 @@ from selfsv.parallel import ordered_map
 
 LONGEST_PIECE = 120 * SAMPLE_RATE  # samples; the paper's encoder takes 0.6 GB for it on a CPU
 SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
+VALUES_PER_FRAME = 4096  # in a tensor of an encoder, up to which it sees that many seconds at once
 READERS = {"cpu": 1, "cuda": 4}  # threads that copy samples: a GPU is through with a batch before one has copied the next
 Progress = Callable[[list[np.ndarray], int], Iterable[np.ndarray]]
 
@@ -81,7 +82,7 @@ def embed_utterances(
     encoder.eval()
     log_mel = log_mel.to(runtime.device)
     pieces = pieces_of(utterances.num_samples)
-    batches = runtime.group.part(by_length(pieces.length, SECONDS_PER_BATCH[runtime.device.type] * SAMPLE_RATE))
+    batches = runtime.group.part(by_length(pieces.length, samples_per_batch(encoder, runtime.device)))
     read = partial(_read, utterances, pieces, runtime.device.type == "cuda")
     parts = []
     for _, (waves, lengths) in zip(progress(batches, len(batches)), ordered_map(read, batches, READERS[runtime.device.type]), strict=True):
@@ -95,6 +96,12 @@ def embed_utterances(
     for indices, part in zip(batches, parts, strict=True):
         joined[torch.from_numpy(indices)] = part.cpu()
     return mean_of_pieces(pieces.utterance, runtime.group.sum(joined)).numpy()
+
+
+def samples_per_batch(encoder: nn.Module, device: torch.device) -> int:
+    """At most, with the padding: fewer for an encoder whose tensors are large."""
+    values = getattr(encoder, "values_per_frame", 0)
+    return round(SECONDS_PER_BATCH[device.type] * SAMPLE_RATE * min(1.0, VALUES_PER_FRAME / max(values, 1)))
 
 
 def pieces_of(num_samples: np.ndarray) -> Pieces:

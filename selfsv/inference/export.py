@@ -16,6 +16,7 @@ from selfsv.inference import exported
 from selfsv.inference.loading import experiment_settings, load, model_file
 from selfsv.inference.model_card import model_card
 from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.models.encoders import title_of
 from selfsv.models.fbank_statistics import FbankStatistics
 
 METRICS = ("trials", "norm", "eer", "min_dcf", "targets", "nontargets")
@@ -74,7 +75,9 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, facts: dict[str, Any], 
         from selfsv.inference.onnx_graph import write_graph  # takes long to load, and needs packages of its own
 
         write_graph(model, folder / exported.GRAPH, facts["name"], facts["licence"])
-    (folder / exported.CARD).write_text(model_card(config, facts | _of_experiment(file), onnx), encoding="utf-8")
+    (folder / exported.CARD).write_text(
+        model_card(config, facts | {"encoder": title_of(model.encoder)} | _of_experiment(file), onnx), encoding="utf-8"
+    )
 
 
 def _tensors(model: SpeakerModel) -> dict[str, torch.Tensor]:

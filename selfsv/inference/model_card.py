@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-from selfsv.models.encoders import TITLES
 from selfsv.scoring.systems import title
 
 TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised", "ecapa-tdnn")
@@ -16,7 +15,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
 
     Args:
         config: what `config.json` holds.
-        facts: `name`, `licence`, and of the experiment, where known: `system`, `settings`, `corpora` (name to utterances and hours).
+        facts: `name`, `licence`, `encoder` (its architecture and size), and of the experiment, where known: `system`, `settings`, `corpora` (name to utterances and hours).
         graph: whether there is a `model.onnx`.
     """
     parts = [_header(facts), f"# {escaped(facts['name'])}", _what(config, facts)]
@@ -42,12 +41,10 @@ def _header(facts: dict[str, Any]) -> str:
 
 
 def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:
-    encoder = config["encoder"]
-    architecture = TITLES[encoder.get("architecture", "ecapa_tdnn")]
     stage = f" ({title(facts['system'])})" if facts.get("system") else ""
     return (
-        f"A speaker-verification model{stage}: an {architecture} of {encoder['channels']} channels that turns speech at 16 kHz into an "
-        f"embedding of {encoder['embedding']} dimensions; recordings of one speaker lie close together. {_training(config['provenance'])}"
+        f"A speaker-verification model{stage}, {facts['encoder']}: it turns speech at 16 kHz into an embedding of "
+        f"{config['encoder']['embedding']} dimensions; recordings of one speaker are near to each other. {_training(config['provenance'])}"
     )
 
 

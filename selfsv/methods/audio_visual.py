@@ -12,7 +12,7 @@ from selfsv.losses.joint_correction import decide_jointly
 from selfsv.losses.label_correction import CleanOutputs
 from selfsv.methods.dlg_lc import Decided, DlgLc, Segments
 from selfsv.methods.inputs import Inputs
-from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.models.face_resnet34 import untrained_face_encoder
 from selfsv.settings.jobs import TrainAvJob
 
 

@@ -20,18 +20,19 @@ SMALLEST_VARIANCE = 1e-7
 class TimeDelay(nn.Module):
     """A 1-D convolution over time, as a matrix product on spliced frames."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1):
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, stride: int = 1, *, bias: bool = True):
         super().__init__()
-        self.kernel, self.dilation = kernel, dilation
-        self.affine = nn.Linear(kernel * inputs, outputs)
+        self.kernel, self.dilation, self.stride = kernel, dilation, stride
+        self.affine = nn.Linear(kernel * inputs, outputs, bias=bias)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[B, T, inputs] to [B, T, outputs]; frames beyond either end count as zero."""
+        """[B, T, inputs] to [B, T / stride (rounded up), outputs]; frames beyond either end count as zero."""
         if self.kernel > 1:
             reach = self.dilation * (self.kernel // 2)
             padded = F.pad(frames, (0, 0, reach, reach))
             length = frames.shape[1]
-            frames = torch.cat([padded[:, k * self.dilation : k * self.dilation + length] for k in range(self.kernel)], dim=2)
+            starts = [k * self.dilation for k in range(self.kernel)]
+            frames = torch.cat([padded[:, start : start + length : self.stride] for start in starts], dim=2)
         return self.affine(frames)
 
 
@@ -158,7 +159,8 @@ class EcapaTdnn(nn.Module):
 
     def __init__(self, settings: EncoderSettings, mel_bins: int):
         super().__init__()
-        self.channels = channels = settings.channels
+        channels = settings.channels
+        self.title = f"ECAPA-TDNN of {channels} channels"
         self.enter = TdnnLayer(mel_bins, channels, kernel=5)
         self.blocks = nn.ModuleList(SeRes2Block(channels, dilation, settings.bottleneck) for dilation in settings.dilations)
         self.aggregate = TimeDelay(len(settings.dilations) * channels, settings.mfa_channels)

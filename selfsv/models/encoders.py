@@ -1,7 +1,8 @@
 """The architectures of the speaker encoder: everything that builds or loads one looks here.
 
 An encoder takes features [B, T, mel_bins] and, where utterances were padded, their numbers of frames [B]; it gives embeddings
-[B, settings.embedding] in float32, not normalised in length. Padding must not change them.
+[B, settings.embedding] in float32, not normalised in length. Padding must not change them. Its attribute `title` names architecture and
+size, for people.
 """
 
 from collections.abc import Callable
@@ -9,12 +10,21 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from selfsv.models.campplus import CamPlusPlus
 from selfsv.models.ecapa import EcapaTdnn
-from selfsv.settings.encoder import EncoderSettings
+from selfsv.models.fast_resnet34 import FastResNet34
+from selfsv.models.res2net50 import Res2Net50
+from selfsv.models.resnet34 import ResNet34
+from selfsv.settings.encoder import Architecture, EncoderSettings
 
 # By the `architecture` of the settings; its class takes them and the number of features per frame.
-ARCHITECTURES: dict[str, Callable[[EncoderSettings, int], nn.Module]] = {"ecapa_tdnn": EcapaTdnn}
-TITLES = {"ecapa_tdnn": "ECAPA-TDNN"}
+ARCHITECTURES: dict[Architecture, Callable[[EncoderSettings, int], nn.Module]] = {
+    "ecapa_tdnn": EcapaTdnn,
+    "resnet34": ResNet34,
+    "res2net50": Res2Net50,
+    "fast_resnet34": FastResNet34,
+    "campplus": CamPlusPlus,
+}
 
 
 def build_encoder(settings: EncoderSettings, mel_bins: int) -> nn.Module:
@@ -30,6 +40,4 @@ def untrained(settings: EncoderSettings, mel_bins: int, seed: int, stage: int) -
 
 def title_of(encoder: nn.Module) -> str:
     """The architecture and its size, for people. What is no architecture of the table has no weights."""
-    if isinstance(encoder, EcapaTdnn):
-        return f"{TITLES['ecapa_tdnn']} of {encoder.channels} channels"
-    return "fbank statistics"
+    return str(getattr(encoder, "title", "fbank statistics"))

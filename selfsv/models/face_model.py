@@ -8,8 +8,8 @@ from torch import Tensor
 
 from selfsv.artifacts import load_torch, save_torch
 from selfsv.errors import InputError
+from selfsv.models.face_resnet34 import ResNet34
 from selfsv.models.model_file import settings_of, with_weights
-from selfsv.models.resnet34 import ResNet34
 from selfsv.provenance import code_version
 from selfsv.settings.faces import FaceEncoderSettings
 

@@ -16,7 +16,7 @@ from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.reading import read_file
 from selfsv.settings.runtime import RuntimeSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
-from selfsv.settings.section import NonNegative, Section, validated
+from selfsv.settings.section import NonNegative, Section, merged, validated
 from selfsv.settings.train import TrainSettings
 from selfsv.settings.tuning import FinetuneSettings, LargeMarginSettings
 
@@ -118,15 +118,6 @@ def overlaid(defaults: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[st
     if isinstance(pack := config.get("pack", {}), Mapping) and "shards" not in overlay.get("pack", {}):
         config["pack"] = {**pack, "shards": OWN_SHARDS}
     return config
-
-
-def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with what `changes` names, key by key; keys keep the order of `config`."""
-    result = dict(config)
-    for key, value in changes.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
 
 
 def resolve(config: Mapping[str, Any]) -> Experiment:

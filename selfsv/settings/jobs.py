@@ -1,5 +1,6 @@
 """The settings that one job depends on: what its rule passes to its script, and nothing else."""
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import field_serializer
@@ -34,8 +35,14 @@ class Job(Section):
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
-        """The part of an experiment's settings that this job depends on."""
-        return cls(**{name: getattr(experiment, name) for name in cls.model_fields})
+        """The part of an experiment's settings that this job depends on; the encoder is not the last round's."""
+        return cls(**_parts(experiment, cls.model_fields.keys()))
+
+
+def _parts(experiment: Experiment, names: Iterable[str]) -> dict[str, Any]:
+    """Sections by name; of the encoder, what is before the last round."""
+    parts = {name: getattr(experiment, name) for name in names}
+    return parts | ({"encoder": experiment.encoder.before_last_round()} if "encoder" in parts else {})
 
 
 class BaselineJob(Job):
@@ -54,7 +61,7 @@ class PretrainJob(Job):
         """Of the settings of clusters, what embeddings go through before: their number is CA-DINO's own."""
         names = cls.model_fields.keys() - {"preparation"}
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
-        return cls(**{name: getattr(experiment, name) for name in names}, preparation=PreparationSettings(**cluster))
+        return cls(**_parts(experiment, names), preparation=PreparationSettings(**cluster))
 
     @field_serializer("pretrain")
     def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
@@ -68,6 +75,12 @@ class TrainJob(Job):
 
     augmentation: AugmentationSettings
     train: TrainSettings
+
+    @classmethod
+    def of_round(cls, experiment: Experiment, iteration: int) -> Self:
+        """As `of`, with the encoder of that round: the last one may have its own."""
+        job = cls.of(experiment)
+        return job.model_copy(update={"encoder": experiment.encoder.in_last_round()}) if iteration == experiment.rounds else job
 
 
 class TrainAvJob(TrainJob):
@@ -109,7 +122,7 @@ class TuneJob(Section):
     @classmethod
     def _of(cls, experiment: Experiment, section: AamTraining) -> Self:
         tune = AamTraining(**section.model_dump(include=set(AamTraining.model_fields)))
-        return cls(**{name: getattr(experiment, name) for name in cls.model_fields.keys() - {"tune"}}, tune=tune)
+        return cls(**_parts(experiment, cls.model_fields.keys() - {"tune"}), tune=tune)
 
 
 class CompleteTuneJob(TuneJob, Job):

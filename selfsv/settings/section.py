@@ -49,6 +49,15 @@ class Section(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+def merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with what `changes` names, key by key; keys keep the order of `config`."""
+    result = dict(config)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def validated(section: type[Model], values: object) -> Model:
     """`values` as a `section`, with pydantic's findings turned into one message a person can act on."""
     try:

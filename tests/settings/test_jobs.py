@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from selfsv.settings import jobs
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
+from selfsv.settings.encoder import KEYS
 from selfsv.settings.experiment import resolve
 from selfsv.settings.faces import DetectionSettings
 from selfsv.settings.pretrain import OBJECTIVES, SECTIONS
@@ -43,6 +44,8 @@ GIVEN: dict[str, type[BaseModel]] = {
 WHOLE = {"record", "report"}  # they show all settings
 # By the rules, so that naming videos, or a table about speakers, does not list the audio again.
 EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table"}}
+# By the jobs: each has the one encoder that it trains.
+EMPTIED |= {stage: {"last_round"} for stage, model in GIVEN.items() if "encoder" in model.model_fields}
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
@@ -86,3 +89,35 @@ def test_settings_of_other_objectives_do_not_reach_a_pretraining(method):
         assert (job(**{section: change}).to_json() == job().to_json()) == (section not in SECTIONS[method])
     read = jobs.PretrainJob.read(job(**changed).to_json())
     assert read.to_json() == job(**changed).to_json()
+
+
+@pytest.mark.parametrize("architecture", KEYS)
+def test_settings_of_other_encoders_do_not_reach_a_job(architecture):
+    """Nor do they change what its rule and its state are told apart by. The demo's channels are ECAPA-TDNN's."""
+
+    def job(**keys: Any) -> jobs.TrainJob:
+        return jobs.TrainJob.of(resolve({**MINIMAL, "encoder": {"architecture": architecture, **keys}}))
+
+    changed: dict[str, Any] = {"channels": 64, "dilations": [2], "mfa_channels": 192, "bottleneck": 32}
+    changed |= {"resnet34": {"channels": 8}, "res2net50": {"scale": 4}, "fast_resnet34": {"channels": 32}, "campplus": {"growth": 16}}
+    assert changed.keys() == set().union(*KEYS.values())
+    for key, change in changed.items():
+        assert (job(**{key: change}).to_json() == job().to_json()) == (key not in KEYS[architecture])
+    read = jobs.TrainJob.read(job(**changed).to_json())
+    assert read.to_json() == job(**changed).to_json()
+    assert job(embedding=7).to_json() != job().to_json()
+
+
+def test_the_last_round_may_have_an_encoder_of_its_own():
+    encoder = {"channels": 64, "res2net50": {"scale": 4}, "last_round": {"architecture": "res2net50", "res2net50": {"width": 13}}}
+    experiment, plain = (resolve({**MINIMAL, "rounds": 2, "encoder": keys}) for keys in (encoder, {"channels": 64}))
+    last = jobs.TrainJob.of_round(experiment, 2)
+    assert last.encoder.architecture == "res2net50" and (last.encoder.res2net50.scale, last.encoder.res2net50.width) == (4, 13)
+    assert not last.encoder.last_round and jobs.TrainJob.read(last.to_json()).to_json() == last.to_json()
+    for job in (jobs.PretrainJob, jobs.BaselineJob, jobs.CompleteTuneJob.on_labels, jobs.TrainJob):
+        of = getattr(job, "of", job)
+        assert of(experiment).to_json() == of(plain).to_json()
+    assert jobs.TrainJob.of_round(experiment, 1).to_json() == jobs.TrainJob.of_round(plain, 1).to_json()
+    assert jobs.TrainJob.of_round(plain, 2).to_json() == jobs.TrainJob.of(plain).to_json()
+    again = resolve(experiment.model_dump(mode="json"))
+    assert jobs.TrainJob.of_round(again, 2).to_json() == last.to_json(), "what the record of the settings leaves out is not needed"

@@ -26,6 +26,7 @@ from selfsv.models.ecapa import FrameNorm
 from selfsv.models.encoders import untrained
 from selfsv.models.synchronised import SyncFrameNorm, synchronise
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
+from tests.models.small import SMALL
 from tests.training.workshop import AWARE, CPU, ENCODER, Workshop, weights
 
 PROCESSES = 2
@@ -143,14 +144,15 @@ def test_extraction_is_shared(packed, tmp_path):
         np.testing.assert_array_equal(member, expected)
 
 
-def test_an_encoder_in_parts_has_the_gradients_of_the_whole(tmp_path):
+@pytest.mark.parametrize("architecture", SMALL)
+def test_an_encoder_in_parts_has_the_gradients_of_the_whole(architecture, tmp_path):
     """In double precision, in which nothing hides behind rounding."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(7, 100, 80, generator=generator, dtype=torch.float64).cumsum(1)
     outward = torch.randn(7, 12, generator=generator, dtype=torch.float64)
 
     def work(group: Group) -> dict[str, torch.Tensor]:
-        encoder = untrained(ENCODER, 80, 1, 1).double()
+        encoder = untrained(SMALL[architecture], 80, 1, 1).double()
         if group.size > 1:
             synchronise(encoder, CPU, group.sum)
         part = np.array_split(np.arange(7), group.size)[group.rank]

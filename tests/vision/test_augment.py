@@ -11,7 +11,7 @@ import torchvision.transforms.v2.functional as reference
 
 from selfsv.data.face_augment import FaceAugmentationParams, FaceInput, augmented, blend, blurred, draw_params, luma, shift_hue
 from selfsv.engine.runtime import Runtime
-from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.models.face_resnet34 import untrained_face_encoder
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from tests.conftest import orl_face
 from tests.training.pretended_gpu import GPU, pretended_gpu
@@ -119,7 +119,7 @@ def test_a_step_on_clean_faces_survives_on_the_cpu():
     """In a process of its own: with channels last torch's CPU convolutions have ended it without a word."""
     code = """
 import torch
-from selfsv.models.resnet34 import untrained_face_encoder
+from selfsv.models.face_resnet34 import untrained_face_encoder
 from selfsv.settings.faces import FaceEncoderSettings
 from selfsv.engine.runtime import Runtime
 from selfsv.data.face_augment import FaceInput

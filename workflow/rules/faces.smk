@@ -72,7 +72,7 @@ use rule train as train_av with:
     conda:
         "../../envs/faces.yaml"
     params:
-        **script("train_av", TrainAvJob.of(EXPERIMENT), iteration="{i}"),
+        **script("train_av", lambda wildcards: TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
 
 
 use rule extract as extract_av with:

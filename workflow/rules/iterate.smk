@@ -52,4 +52,4 @@ use rule training as train with:
     log:
         "<logs>/train-{i}.log",
     params:
-        **script("train", TrainJob.of(EXPERIMENT), iteration="{i}"),
+        **script("train", lambda wildcards: TrainJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
