@@ -15,7 +15,8 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
 
     Args:
         config: what `config.json` holds.
-        facts: `name`, `licence`, `encoder` (its architecture and size), and of the experiment, where known: `system`, `settings`, `corpora` (name to utterances and hours).
+        facts: `name`, `licence`, `encoder` (its architecture and size), and of the experiment, where known: `system`, `settings`,
+            `corpora` (name to utterances and hours).
         graph: whether there is a `model.onnx`.
     """
     parts = [_header(facts), f"# {escaped(facts['name'])}", _what(config, facts)]
