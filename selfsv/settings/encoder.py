@@ -1,11 +1,10 @@
 """Settings of the speaker encoder."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from selfsv.errors import SettingsError
-from selfsv.settings.section import Positive, Section, merged, validated
+from selfsv.settings.section import Positive, Section
 
 Architecture = Literal["ecapa_tdnn", "resnet34", "res2net50", "fast_resnet34", "campplus"]
 # The keys of each: those of the others have no meaning for it.
@@ -79,30 +78,10 @@ class EncoderSettings(Section):
         {}, description="keys of this section that differ in the last round, `{architecture: res2net50}` [paper: none; JHU, LG in Table X]"
     )
 
-    @model_validator(mode="after")
-    def _last_round_is_an_encoder(self) -> Self:
-        if "last_round" in self.last_round:
-            raise ValueError("last_round: there is no last round of the last round")
-        try:
-            self.in_last_round()
-        except SettingsError as error:
-            raise ValueError(f"last_round: {error}") from None
-        return self
-
-    def in_last_round(self) -> "EncoderSettings":
-        """The encoder of the last round."""
-        if not self.last_round:
-            return self
-        every_key = {key: value.model_dump() if isinstance(value, Section) else value for key, value in self.before_last_round()}
-        return validated(EncoderSettings, merged(every_key, self.last_round))
-
-    def before_last_round(self) -> "EncoderSettings":
-        """The encoder of stage I and of all rounds but the last."""
-        return self.model_copy(update={"last_round": {}})
-
     @model_serializer(mode="wrap")
     def _without_other_architectures(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Else a key without effect would rerun trainings, and a model file would name sizes that its network does not have."""
-        used = KEYS[self.architecture] | KEYS[self.in_last_round().architecture]
+        last = str(self.last_round.get("architecture"))
+        used = set[str]().union(*(keys for name, keys in KEYS.items() if name in (self.architecture, last)))
         unused = set[str]().union(*KEYS.values()) - used | (set() if self.last_round else {"last_round"})
         return {key: value for key, value in dumped(self).items() if key not in unused}

@@ -77,6 +77,22 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_last_round_has_an_encoder(self) -> "Experiment":
+        if "last_round" in self.encoder.last_round:
+            raise ValueError("encoder.last_round: there is no last round of the last round")
+        try:
+            _last_rounds(self.encoder)
+        except SettingsError as error:
+            raise ValueError(f"encoder.last_round: {error}") from None
+        return self
+
+    def encoder_of(self, iteration: int) -> EncoderSettings:
+        """The encoder that is trained in stage I (0), or in a round."""
+        if iteration and iteration == self.rounds:
+            return _last_rounds(self.encoder)
+        return self.encoder.model_copy(update={"last_round": {}})
+
+    @model_validator(mode="after")
     def _finetuning_is_possible(self) -> "Experiment":
         """If there is fine-tuning: its encoders exist, its corpus exists, and no trial list draws on it."""
         tuning = self.finetune
@@ -93,6 +109,12 @@ class Experiment(Section):
                 "taught. Name the labelled recordings, without those of the trials, as a corpus of their own"
             )
         return self
+
+
+def _last_rounds(encoder: EncoderSettings) -> EncoderSettings:
+    """`encoder` with the changes that its `last_round` names."""
+    values = {key: value.model_dump() if isinstance(value, Section) else value for key, value in encoder}
+    return validated(EncoderSettings, merged(values | {"last_round": {}}, encoder.last_round))
 
 
 OWN_SHARDS = 4  # per corpus of an overlay that says nothing about them: pack jobs of a corpus that nobody has counted yet

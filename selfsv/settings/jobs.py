@@ -40,9 +40,9 @@ class Job(Section):
 
 
 def _parts(experiment: Experiment, names: Iterable[str]) -> dict[str, Any]:
-    """Sections by name; of the encoder, what is before the last round."""
+    """Sections by name; the encoder is not the last round's."""
     parts = {name: getattr(experiment, name) for name in names}
-    return parts | ({"encoder": experiment.encoder.before_last_round()} if "encoder" in parts else {})
+    return parts | ({"encoder": experiment.encoder_of(0)} if "encoder" in parts else {})
 
 
 class BaselineJob(Job):
@@ -79,8 +79,7 @@ class TrainJob(Job):
     @classmethod
     def of_round(cls, experiment: Experiment, iteration: int) -> Self:
         """As `of`, with the encoder of that round: the last one may have its own."""
-        job = cls.of(experiment)
-        return job.model_copy(update={"encoder": experiment.encoder.in_last_round()}) if iteration == experiment.rounds else job
+        return cls.of(experiment).model_copy(update={"encoder": experiment.encoder_of(iteration)})
 
 
 class TrainAvJob(TrainJob):
