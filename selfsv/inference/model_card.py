@@ -6,7 +6,7 @@ from typing import Any
 
 from selfsv.scoring.systems import title
 
-TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised", "ecapa-tdnn")
+TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised")
 NORMS = {"cosine": "cosine", "snorm": "s-norm"}
 
 
@@ -19,7 +19,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
             `corpora` (name to utterances and hours).
         graph: whether there is a `model.onnx`.
     """
-    parts = [_header(facts), f"# {escaped(facts['name'])}", _what(config, facts)]
+    parts = [_header(config, facts), f"# {escaped(facts['name'])}", _what(config, facts)]
     if facts.get("corpora"):
         parts += ["## Data", _data(facts["corpora"])]
     if facts.get("settings"):
@@ -35,10 +35,11 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()|&~])", r"\\\1", " ".join(text.split()))
 
 
-def _header(facts: dict[str, Any]) -> str:
+def _header(config: dict[str, Any], facts: dict[str, Any]) -> str:
+    architecture = config["encoder"].get("architecture", "ecapa_tdnn").replace("_", "-")
     # JSON strings are YAML strings: no name can end the header or add a key to it.
     lines = [f"license: {json.dumps(facts['licence'])}", "library_name: selfsv", "pipeline_tag: audio-classification", "tags:"]
-    return "\n".join(["---", *lines, *(f"- {tag}" for tag in TAGS), "---"])
+    return "\n".join(["---", *lines, *(f"- {tag}" for tag in (*TAGS, architecture)), "---"])
 
 
 def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:

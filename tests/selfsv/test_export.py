@@ -19,11 +19,13 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
 from selfsv.inference.export import export
+from selfsv.inference.inspection import described
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.prepare.decoding import decode
 from selfsv.settings.audio import FeatureSettings
 from tests.conftest import REPOSITORY, recordings
+from tests.models.small import SMALL
 from tests.selfsv.conftest import ENCODER, experiment_in, recording
 
 TRAINING_ONLY = ["faiss", "jinja2", "matplotlib", "pyroomacoustics", "snakemake", "tensorboard", "torchvision", "facenet_pytorch", "onnx"]
@@ -154,6 +156,19 @@ def test_the_card_says_who_was_labelled(tmp_path, provenance, expected, absent):
     export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
     text = (tmp_path / "out" / "README.md").read_text()
     assert expected in text and absent not in text
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_every_encoder_is_exported_and_named(architecture, tmp_path):
+    features, settings = FeatureSettings(), SMALL[architecture]
+    save_model(tmp_path / "model.pt", settings, features, untrained(settings, features.mel_bins, 1, 1).state_dict(), stage="train")
+    export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    title = described(tmp_path / "out")["model"]["encoder"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert title in card and f"- {architecture.replace('_', '-')}\n" in card
+    waves = 0.1 * torch.randn(2, 20_000)
+    before, after = (selfsv.load(tmp_path / name, "cpu").embed(waves) for name in ("model.pt", "out"))
+    torch.testing.assert_close(before, after)
 
 
 def test_a_bare_model_is_exported_without_a_background(experiment, tmp_path):
