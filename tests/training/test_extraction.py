@@ -6,7 +6,7 @@ import torch
 
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
-from selfsv.engine.extraction import by_length, extract_embeddings, pieces_of
+from selfsv.engine.extraction import by_length, extract_embeddings, pieces_of, samples_per_batch
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
 from selfsv.models.encoders import untrained
@@ -14,22 +14,33 @@ from selfsv.models.fbank_statistics import FbankStatistics
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
+from tests.models.small import SMALL
 
 ENCODER = EncoderSettings(channels=16, mfa_channels=24, bottleneck=8, embedding=12, embedding_batchnorm=True)
 RUNTIME = Runtime(torch.device("cpu"), 0, bfloat16=False, compile=False, checkpoint_seconds=1e9)
 
 
-@pytest.mark.parametrize("kind", ["encoder", "fbank"])
+@pytest.mark.parametrize("kind", [*SMALL, "fbank"])
 def test_batched_extraction_equals_one_utterance_at_a_time(kind, packed):
     corpus = PackedCorpus(*packed.paths)
-    encoder = untrained(ENCODER, 80, 1, 0).eval() if kind == "encoder" else FbankStatistics()
-    log_mel = LogMel(FeatureSettings(mean_normalise=kind == "encoder"))
+    encoder = FbankStatistics() if kind == "fbank" else untrained(SMALL[kind], 80, 1, 0).eval()
+    log_mel = LogMel(FeatureSettings(mean_normalise=kind != "fbank"))
     embeddings = extract_embeddings(encoder, log_mel, corpus, RUNTIME)
     for index in (0, 7, 23):
         wave = torch.from_numpy(corpus.samples(index).astype(np.float32))[None]
         with torch.no_grad():
             alone = encoder(log_mel(wave / wave.abs().max()))
         np.testing.assert_allclose(embeddings[index], alone[0], atol=2e-4, rtol=1e-3)
+
+
+def test_an_encoder_of_large_tensors_sees_less_at_once():
+    """The values of its largest tensor stay what they are for the others, on a GPU of 2400 s at once."""
+    device, expected = torch.device("cuda"), 2400 * 16_000
+    settings = {name: EncoderSettings(architecture=name) for name in SMALL}
+    with torch.device("meta"):
+        found = {name: samples_per_batch(untrained(settings[name], 80, 1, 0), device) for name in SMALL}
+    assert found.pop("res2net50") * 256 * 80 == pytest.approx(expected * 4096)
+    assert set(found.values()) == {expected} == {samples_per_batch(FbankStatistics(), device)}
 
 
 class Voices:
