@@ -44,8 +44,12 @@ COLUMNS = {
         *("session_ami", "session_nmi", "session_nmi_chance", "previous_ari", "previous_nmi"),
         *("resampling_ari", "silhouette", "effective_dimensions", "gate_reliable", "gate_corrected", "gate_dropped"),
     ],
-    "iter_2/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
-    "finetuned_random_50/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm"],
+    "iter_2/calibration.parquet": [
+        *("norm", "offset", "score_weight", "duration_weight", "cohort_weight", "doubts", "quality", "chosen"),
+        *("targets", "nontargets", "clusters", "cllr", "min_cllr"),
+    ],
+    "iter_2/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm", "llr"],
+    "finetuned_random_50/scores/cut.parquet": ["enroll", "test", "target", "cosine", "snorm", "llr"],
 }
 
 
@@ -57,7 +61,8 @@ def test_artifacts_keep_their_contract(name, results):
 def test_every_system_is_scored(results):
     metrics = pd.read_parquet(results / "metrics.parquet")
     systems = {*BASELINES, *(f"iter_{i}" for i in range(ROUNDS + 1)), *TUNED}
-    assert set(metrics["system"]) == systems and set(metrics["norm"]) == {"cosine", "snorm"}
+    assert set(metrics["system"]) == systems and set(metrics["norm"]) == {"cosine", "snorm", "llr"}
+    assert metrics["cllr"].notna().equals(metrics["norm"] == "llr")
     assert metrics["eer"].between(0, 1).all() and metrics["min_dcf"].between(0, 1).all()
 
 
