@@ -2,8 +2,8 @@
 
     python benchmarks/interval_speed.py --threads 2
 
-2 cores of an AMD EPYC (virtual machine, shared), 2026-11-26, numpy 2.4: 1,000 draws over 581,480 trials took 5.6 s and 50 MiB with other
-jobs beside it (load 4), 31 s at a load of 11, and 5.4 to 7.3 s of processor time.
+2 cores of an AMD EPYC (virtual machine, shared), 2026-11-26, numpy 2.4: 1,000 draws over 581,480 trials took 4.8 s alone, 5.6 s
+and 50 MiB with other jobs beside it (load 4), 31 s at a load of 11, and 5.4 to 9.0 s of processor time.
 
 Prints a line of a Markdown table. The scores are those of a Gaussian model; their values do not matter to the time.
 """
