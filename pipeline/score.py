@@ -8,13 +8,12 @@ import pandas as pd
 
 from selfsv.artifacts import read_embeddings, read_table, write_table
 from selfsv.errors import InputError
-from selfsv.scoring.calibration import Rated, read_calibration
 from selfsv.scoring.cohort import read_cohort
 from selfsv.scoring.conditions import SAMPLE_RATE
 from selfsv.scoring.cosine import unit_length
-from selfsv.scoring.scored_trials import TrialScores, score_trials
+from selfsv.scoring.scored_trials import likelihood_ratios, score_trials
 from selfsv.scoring.snorm import cohort_statistics
-from selfsv.scoring.trial_checks import oddities
+from selfsv.scoring.trial_checks import oddities, rejected_utterances
 from selfsv.scoring.trials import locate, read_trials
 from selfsv.settings.scoring import ScoreSettings
 from selfsv.stage import parser, run
@@ -56,21 +55,6 @@ def main() -> None:
         seconds = lengths.reindex(names).to_numpy() / SAMPLE_RATE
         columns["llr"] = likelihood_ratios(args.calibration, scores, np.minimum(seconds[enroll], seconds[test]))
     write_table(args.output, pd.DataFrame(columns))
-
-
-def rejected_utterances(manifest: Path | None) -> dict[str, str]:
-    """Reasons, by utterance, of what the manifest rejects."""
-    if manifest is None:
-        return {}
-    rows = read_table(manifest, ["utterance", "status", "reason"])
-    rows = rows[rows["status"] != "ok"]
-    return dict(zip(rows["utterance"], rows["reason"], strict=True))
-
-
-def likelihood_ratios(calibration: Path, scores: TrialScores, seconds: np.ndarray) -> np.ndarray:
-    """[N] float32; `seconds` [N]: of the trials' shorter sides."""
-    chosen = read_calibration(calibration)
-    return chosen.llr(Rated(getattr(scores, chosen.norm), seconds, scores.cohort_means)).astype(np.float32)
 
 
 if __name__ == "__main__":

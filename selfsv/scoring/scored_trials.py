@@ -1,9 +1,11 @@
 """One system's scores of each trial: cosine, adaptive s-norm, and how near both sides are to the cohort."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from selfsv.scoring.calibration import Rated, read_calibration
 from selfsv.scoring.cosine import cosine_scores
 from selfsv.scoring.snorm import normalised_scores
 
@@ -28,3 +30,9 @@ def score_trials(directions: np.ndarray, enroll: np.ndarray, test: np.ndarray, s
     cosine = cosine_scores(directions, enroll, test)
     means = statistics[0]
     return TrialScores(cosine, normalised_scores(cosine, enroll, test, *statistics), (means[enroll] + means[test]) / 2)
+
+
+def likelihood_ratios(calibration: Path, scores: TrialScores, seconds: np.ndarray) -> np.ndarray:
+    """[N] float32, by the calibration that a file `calibration.parquet` chooses; `seconds` [N]: of the trials' shorter sides."""
+    chosen = read_calibration(calibration)
+    return chosen.llr(Rated(getattr(scores, chosen.norm), seconds, scores.cohort_means)).astype(np.float32)

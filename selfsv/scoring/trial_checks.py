@@ -1,7 +1,10 @@
 """Oddities of a trial list, found before hours of work go into it."""
 
+from pathlib import Path
+
 import pandas as pd
 
+from selfsv.artifacts import read_table
 from selfsv.scoring.trials import Trials, utterance_of
 
 
@@ -27,3 +30,12 @@ def oddities(trials: Trials) -> list[str]:
         f"{both:,} pairs of utterances have trials of both labels": both,
     }
     return [f"{trials.source}: {sentence}" for sentence, count in counts.items() if count]
+
+
+def rejected_utterances(manifest: Path | None) -> dict[str, str]:
+    """Reasons, by utterance, of what the manifest rejects."""
+    if manifest is None:
+        return {}
+    rows = read_table(manifest, ["utterance", "status", "reason"])
+    rows = rows[rows["status"] != "ok"]
+    return dict(zip(rows["utterance"], rows["reason"], strict=True))
