@@ -52,7 +52,7 @@ def changed(changes, seed="seed_1"):
 
 
 def labels_of(wildcards):
-    """What a round is trained on: given labels, or the clusters of the stage before."""
+    """The labels of a round: given ones, or the clusters of the stage before."""
     kind, name, iteration = wildcards.row.split("/")
     if kind == "rounds":
         return f"{FOLDER}/labels/{name}.parquet"

@@ -1,9 +1,9 @@
-"""What a calibration without labels is worth: Cllr on a labelled list, beside its least value and calibrations that know the speakers.
+"""The worth of a calibration without labels: Cllr on a labelled list, its least value, and Cllr of calibrations that know the speakers.
 
     python benchmarks/calibration_worth.py --data results/demo/data --output worth.parquet results/systems/systems/*/iter_*/seed_*
 
 Each folder holds `embeddings/`, `pseudo_labels.parquet` and `scores/` of one system, as benchmarks/ablation.smk and the workflow make
-them. Pairs of training recordings are told apart in three ways:
+them. Three rules decide which pairs of training recordings are targets:
 
 - sessions: by the cluster of most recordings of their session, as the workflow does;
 - recordings: each by its own cluster;
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 class Known(NamedTuple):
-    """What is known of a corpus's recordings, by their names."""
+    """Lengths, sessions and speakers of a corpus's recordings, by their names."""
 
     seconds: pd.Series
     sessions: pd.Series

@@ -1,4 +1,4 @@
-"""What each architecture of encoder costs: parameters, multiplications, and processor time per crop of 2 s on one thread.
+"""The cost of each encoder: parameters, multiplications, and processor time per crop of 2 s on one thread.
 
     python benchmarks/encoder_speed.py [--repeats 3] [--crops 4]
 

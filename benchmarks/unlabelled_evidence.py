@@ -1,4 +1,4 @@
-"""What measures without labels say about the error rate: rank correlations over finished experiments.
+"""Rank correlations of measures without labels with the error rate, over finished experiments.
 
     python benchmarks/unlabelled_evidence.py results --trials demo --output evidence.parquet
 
@@ -118,7 +118,7 @@ def of_ablation(folder: Path, norm: str) -> Iterator[dict[str, object]]:
 
 
 def system_of(folder: Path) -> str:
-    """What an experiment has in common with other seeds of its system: its settings, or its name where they are not recorded."""
+    """The key of an experiment's system, the same for all seeds: its settings, or its name where they are not recorded."""
     path = folder / "settings.json"
     if not path.exists():
         return folder.name

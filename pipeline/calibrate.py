@@ -10,8 +10,7 @@ from selfsv.scoring.cluster_trials import cluster_trials
 from selfsv.scoring.cohort import read_cohort
 from selfsv.scoring.conditions import SAMPLE_RATE
 from selfsv.scoring.cosine import unit_length
-from selfsv.scoring.scored_trials import score_trials
-from selfsv.scoring.snorm import cohort_statistics
+from selfsv.scoring.scored_trials import score_members
 from selfsv.settings.jobs import CalibrationJob
 from selfsv.stage import parser, run
 
@@ -26,11 +25,9 @@ def main() -> None:
         raise InputError(f"{args.manifest} does not name every utterance of {args.embeddings}: run the stage `extract` again")
 
     mean = corpus.mean if job.score.subtract_mean else None
-    directions = unit_length(corpus.embeddings, mean)
-    # A test speaker is in no cluster of the cohort. A training speaker's own cluster must not count, either.
-    statistics = cohort_statistics(directions, unit_length(corpus.means, mean), job.score.cohort_top, own=corpus.members)
     trials = cluster_trials(corpus.members, of["session"].to_numpy(), job.calibration.trials, job.seed)
-    scores = score_trials(directions, trials.first, trials.second, statistics)
+    directions, cohort = (unit_length(vectors, mean) for vectors in (corpus.embeddings, corpus.means))
+    scores = score_members(directions, corpus.members, trials.first, trials.second, cohort, job.score.cohort_top)
     lengths = of["num_samples"].to_numpy() / SAMPLE_RATE
     seconds = np.minimum(lengths[trials.first], lengths[trials.second])
     rated = {norm: Rated(getattr(scores, norm), seconds, scores.cohort_means) for norm in ("cosine", "snorm")}

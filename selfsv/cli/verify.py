@@ -78,7 +78,7 @@ def ratio(model: SpeakerModel, voices: Voices, prior: float) -> dict[str, Any]:
 
 
 def decision(score: float, rated: dict[str, Any], threshold: Threshold | None) -> tuple[bool | None, str]:
-    """Whether one speaker spoke both (None: nothing to decide by), and what that rests on."""
+    """The decision for one speaker (None: there is nothing to decide by), and its reason."""
     if threshold is not None:
         return score >= threshold.value, threshold.meaning
     if rated["llr"] is None:

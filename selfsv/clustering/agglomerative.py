@@ -99,7 +99,7 @@ class _Clusters:
         return numbers
 
     def is_sparse(self) -> bool:
-        """Whether a quarter of the rows are empty, and not worth passing over any more."""
+        """True if a quarter of the rows are empty: compacting them then costs less than reading them."""
         return self.count < 0.75 * len(self._sums)
 
     def compact(self, chain: list[int]) -> list[int]:

@@ -66,7 +66,7 @@ def trials_of_sessions(sessions: np.ndarray) -> PseudoTrials:
 
 
 def agreement_with_sessions(labels: np.ndarray, sessions: np.ndarray) -> Row:
-    """How alike clusters and sessions are ([N] integers both), on whole sessions."""
+    """Agreement of clusters with sessions ([N] integers both), on whole sessions."""
     rng = np.random.default_rng(SEED)
     chosen = whole_sessions(sessions, MOST_UTTERANCES, rng)
     agreement = session_agreement(labels[chosen], sessions[chosen], rng)
@@ -74,7 +74,7 @@ def agreement_with_sessions(labels: np.ndarray, sessions: np.ndarray) -> Row:
 
 
 def agreement_with_round_before(labels: np.ndarray, before: np.ndarray | None) -> Row:
-    """How alike the clusters are to those that the round was trained on ([N] integers both); NaN without any."""
+    """Agreement of the clusters with those that the round was trained on ([N] integers both); NaN without any."""
     if before is None:
         return {"previous_ari": float("nan"), "previous_nmi": float("nan")}
     return {"previous_ari": float(adjusted_rand_score(before, labels)), "previous_nmi": normalised_mutual_information(before, labels)}

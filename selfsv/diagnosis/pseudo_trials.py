@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfsv.scoring.error_rates import equal_error_rate, operating_points
-from selfsv.scoring.scored_trials import score_trials
-from selfsv.scoring.snorm import cohort_statistics
+from selfsv.scoring.scored_trials import score_members
 
 
 class PseudoTrials(NamedTuple):
@@ -93,9 +92,6 @@ def pseudo_error_rates(
     """
     if trials.target.all() or not trials.target.any():
         return float("nan"), float("nan")
-    used, positions = np.unique(np.concatenate([trials.enroll, trials.test]), return_inverse=True)
-    statistics = cohort_statistics(directions[used], cohort, min(top, len(cohort) - 1), own=clusters[used])
-    enroll, test = np.split(positions, 2)
-    scores = score_trials(directions[used], enroll, test, statistics)
+    scores = score_members(directions, clusters, trials.enroll, trials.test, cohort, min(top, len(cohort) - 1))
     by_cosine, by_snorm = (equal_error_rate(*operating_points(values, trials.target)) for values in (scores.cosine, scores.snorm))
     return by_cosine, by_snorm

@@ -7,7 +7,7 @@ import numpy as np
 
 from selfsv.scoring.calibration import Rated, read_calibration
 from selfsv.scoring.cosine import cosine_scores
-from selfsv.scoring.snorm import normalised_scores
+from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 
 
 class TrialScores(NamedTuple):
@@ -30,6 +30,25 @@ def score_trials(directions: np.ndarray, enroll: np.ndarray, test: np.ndarray, s
     cosine = cosine_scores(directions, enroll, test)
     means = statistics[0]
     return TrialScores(cosine, normalised_scores(cosine, enroll, test, *statistics), (means[enroll] + means[test]) / 2)
+
+
+def score_members(
+    directions: np.ndarray, clusters: np.ndarray, enroll: np.ndarray, test: np.ndarray, cohort: np.ndarray, top: int
+) -> TrialScores:
+    """Score N trials of training utterances, each without its own cluster in the cohort: a test speaker has none there, either.
+
+    Args:
+        directions: [U, D] embeddings of unit length. Only those that the trials use are compared with the cohort.
+        clusters: [U] the place in the cohort of each one's cluster.
+        enroll: [N] positions of the enrolment utterances in `directions`.
+        test: [N] positions of the test utterances.
+        cohort: [C, D] means of pseudo clusters, of unit length.
+        top: how many nearest members of the cohort normalise a score.
+    """
+    used, positions = np.unique(np.concatenate([enroll, test]), return_inverse=True)
+    statistics = cohort_statistics(directions[used], cohort, top, own=clusters[used])
+    first, second = np.split(positions, 2)
+    return score_trials(directions[used], first, second, statistics)
 
 
 def likelihood_ratios(calibration: Path, scores: TrialScores, seconds: np.ndarray) -> np.ndarray:
