@@ -8,11 +8,9 @@ import pyarrow as pa
 from selfsv.artifacts import write_table
 from selfsv.data.corpus import PackedCorpus
 from selfsv.diagnosis.recording_parts import RecordingParts, chosen_recordings
-from selfsv.engine.extraction import extract_embeddings
+from selfsv.engine.extraction import embeddings_by
 from selfsv.engine.runtime import add_data_arguments, add_extraction_arguments, runtime_from
-from selfsv.errors import InputError
 from selfsv.models.model_file import load_model
-from selfsv.progress import progress
 from selfsv.stage import parser, run
 
 LOG = logging.getLogger("selfsv")
@@ -29,13 +27,7 @@ def main() -> None:
     parts = RecordingParts(corpus, chosen_recordings(corpus.num_samples))
     if not len(parts.part):
         LOG.warning("no recording is long enough to be compared with itself: there is no error rate on parts of recordings")
-    encoder = runtime.prepared(model.encoder)
-    try:
-        embeddings = extract_embeddings(
-            encoder, model.log_mel, parts, runtime, lambda batches, total: progress(batches, total, "extract parts", "batch")
-        )
-    except FloatingPointError as error:
-        raise InputError(f"{args.model}: {error}; train it again") from None
+    embeddings = embeddings_by(args.model, model, parts, runtime, "extract parts")
     write_table(args.output, part_table(corpus.utterances[parts.recording], parts.part, embeddings))
 
 

@@ -8,6 +8,7 @@ is subtracted before comparing, is a mean of such embeddings. Each piece has its
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from selfsv.data.augment import FULL_SCALE, normalise_peak
 from selfsv.data.features import SAMPLE_RATE, LogMel
 from selfsv.engine.runtime import Runtime
+from selfsv.errors import InputError
+from selfsv.models.model_file import Model
 from selfsv.parallel import ordered_map
+from selfsv.progress import progress
 
 LONGEST_PIECE = 120 * SAMPLE_RATE  # samples; the paper's encoder takes 0.6 GB for it on a CPU
 SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
@@ -64,6 +68,21 @@ def extract_embeddings(
     if not np.isfinite(embeddings).all():
         raise FloatingPointError("the encoder gives embeddings that are not finite")
     return embeddings
+
+
+def embeddings_by(path: Path, model: Model, recordings: Utterances, runtime: Runtime, title: str) -> np.ndarray:
+    """[N, D] embeddings by the model in the file at `path`, with a progress bar called `title`.
+
+    Raises:
+        InputError: an embedding is not finite; the message names the file.
+    """
+    encoder = runtime.prepared(model.encoder)
+    try:
+        return extract_embeddings(
+            encoder, model.log_mel, recordings, runtime, lambda batches, total: progress(batches, total, title, "batch")
+        )
+    except FloatingPointError as error:
+        raise InputError(f"{path}: {error}; train it again") from None
 
 
 @torch.inference_mode()
