@@ -24,9 +24,10 @@ from selfsv.data.features import LogMel
 from selfsv.device import keep_freed_memory
 from selfsv.engine.compilation import KERNELS
 from selfsv.engine.runtime import Runtime
+from selfsv.losses.classifiers import fresh_classifier
 from selfsv.methods.audio_visual import AudioVisualDlgLc
 from selfsv.methods.dlg_lc import DlgLc
-from selfsv.methods.finetuning import LARGE_MARGIN, Tuning, fresh_classifier
+from selfsv.methods.finetuning import LARGE_MARGIN, Tuning
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.encoders import untrained
@@ -224,7 +225,7 @@ def tuning(bench: Bench) -> Tuning:
     forget_graphs()
     job, labels = CompleteTuneJob.with_large_margin(bench.experiment), torch.from_numpy(bench.labels)
     encoder = untrained(job.encoder, job.features.mel_bins, 1, 0)
-    classifier = fresh_classifier(job.encoder.embedding, int(labels.max()) + 1, 1, LARGE_MARGIN)
+    classifier = fresh_classifier(job.tune, job.encoder.embedding, int(labels.max()) + 1, 1, LARGE_MARGIN)
     return Tuning("large-margin fine-tuning", job, bench.inputs, encoder, classifier, labels, LARGE_MARGIN, bench.runtime)
 
 

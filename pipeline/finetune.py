@@ -8,7 +8,8 @@ from selfsv.data.labelled import draw_labelled
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
+from selfsv.losses.classifiers import fresh_classifier
+from selfsv.methods.finetuning import FINETUNING, Tuning
 from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
@@ -31,7 +32,7 @@ def main() -> None:
     inputs = open_inputs(args, job, runtime)
     part = draw_labelled(args.speakers, inputs.corpus.utterances, args.percent, job.seed, FINETUNING)
     inputs = inputs._replace(corpus=inputs.corpus.only(part.drawn))
-    classifier = fresh_classifier(job.encoder.embedding, part.speakers, job.seed, FINETUNING)
+    classifier = fresh_classifier(job.tune, job.encoder.embedding, part.speakers, job.seed, FINETUNING)
     labels = torch.from_numpy(part.labels)
     method = Tuning(f"fine-tuning on {args.percent} %", job, inputs, encoder, classifier, labels, FINETUNING, runtime)
     system = args.model.absolute().parent.name.replace(".", "_")

@@ -1,5 +1,7 @@
 """Rule `train`: one round of stage II, from pseudo labels to a new encoder (DLG-LC)."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from selfsv.artifacts import write_table
@@ -8,6 +10,7 @@ from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.methods.round_start import read_start
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TrainJob
 from selfsv.stage import run
@@ -17,11 +20,15 @@ def main() -> None:
     """Train, then write history, gate and losses and, last, the model."""
     parser = training_parser(__doc__, inputs=("labels",), outputs=("history", "gate", "losses", "model"))
     parser.add_argument("--iteration", type=int, required=True)
+    parser.add_argument("--start", type=Path, help="the model of the round before, to go on from; without one: random weights")
+    parser.add_argument("--embeddings", type=Path, help="of the training corpus, from that model")
     args = parser.parse_args()
     job, runtime = TrainJob.read(args.settings), runtime_from(args)
     inputs = open_inputs(args, job, runtime)
-    method = DlgLc(job, inputs, read_labels(args.labels, inputs.corpus.utterances), args.iteration, runtime)
-    state = state_file(args, job, f"train-{args.iteration}", args.labels)
+    labels = read_labels(args.labels, inputs.corpus.utterances)
+    start = read_start(args.start, args.embeddings, labels, inputs.corpus.utterances, job)
+    method = DlgLc(job, inputs, labels, args.iteration, runtime, start)
+    state = state_file(args, job, f"train-{args.iteration}", args.labels, *([args.start, args.embeddings] if start else []))
     history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
     if not runtime.group.first:
         return

@@ -51,6 +51,13 @@ class Files:
         """The pseudo labels that a round is trained on."""
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
 
+    def start_of_round(self, wildcards: Any) -> dict[str, str]:
+        """The weights that a round goes on from, where it does not begin anew."""
+        before = f"<results>/iter_{int(wildcards.i) - 1}"
+        if self.experiment.train_of(int(wildcards.i)).start == "new":
+            return {}
+        return {"start": f"{before}/model.pt", "embeddings": f"{before}/embeddings/<train>.parquet"}
+
     def labels_trained_on(self, wildcards: Any) -> str | list[str]:
         """The pseudo labels that a system was trained on; none of stage I and of baselines."""
         last = {LARGE_MARGIN: f"iter_{self.experiment.rounds}"}

@@ -17,6 +17,7 @@ class AamClassifier(nn.Module):
 
     def __init__(self, embedding: int, classes: int):
         super().__init__()
+        self.classes = classes
         self.weight = nn.Parameter(torch.empty(classes, embedding))
         nn.init.xavier_normal_(self.weight)
 
@@ -24,6 +25,15 @@ class AamClassifier(nn.Module):
         """[B, D] to cosines [B, classes], in float32."""
         with torch.autocast(embeddings.device.type, enabled=False):
             return F.linear(F.normalize(embeddings.float(), dim=1), F.normalize(self.weight.float(), dim=1))
+
+    def losses(self, cosines: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:
+        """[B] losses of the cosines [B, classes] against the labels [B], under scale s and margin m."""
+        return aam_loss(cosines, labels, scale, margin)
+
+    @torch.no_grad()
+    def begin_with(self, means: Tensor) -> None:
+        """Take the classes' means [classes, D] for weights."""
+        self.weight.copy_(means)
 
 
 def class_means(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:

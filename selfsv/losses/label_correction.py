@@ -21,7 +21,7 @@ class Gate(NamedTuple):
 class CleanOutputs(NamedTuple):
     """The outputs of one modality's network on the clean segments."""
 
-    loss: Tensor  # [B] AAM losses against the pseudo labels
+    loss: Tensor  # [B] losses against the pseudo labels, which the gate judges
     cosines: Tensor  # [B, C] without margin
 
 
@@ -45,7 +45,13 @@ def unreliable(clean_cosines: Tensor, scale: float, gate: Gate) -> Tensor:
 
 
 def gated_loss(
-    decisions: Tensor, augmented_loss: Tensor, clean_cosines: Tensor, augmented_cosines: Tensor, scale: float, gate: Gate
+    decisions: Tensor,
+    augmented_loss: Tensor,
+    clean_cosines: Tensor,
+    augmented_cosines: Tensor,
+    scale: float,
+    gate: Gate,
+    trust: Tensor | None = None,
 ) -> Tensor:
     """[B] losses to train on (Eq. 9 to 11).
 
@@ -57,8 +63,12 @@ def gated_loss(
         augmented_loss: [B] AAM losses of the augmented segments against the labels.
         clean_cosines, augmented_cosines: [B, C], without margin; the clean ones carry no gradient.
         scale: s of the softmax.
+        trust: [B] in 0 to 1, how far each label counts; the rest of a corrected utterance is its correction. None: wholly or not at all,
+            as `decisions` say.
     """
     target = torch.softmax(scale * clean_cosines.detach() / gate.sharpening, dim=1)
     correction = F.cross_entropy(scale * augmented_cosines, target, reduction="none")
+    if trust is not None:
+        return trust * augmented_loss + (1 - trust) * torch.where(decisions == CORRECTED, correction, 0.0)
     chosen = torch.where((decisions == RELIABLE) | (decisions == AGREED), augmented_loss, correction)
     return torch.where(decisions == DROPPED, torch.zeros_like(chosen), chosen)

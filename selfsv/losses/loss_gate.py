@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,20 @@ def crossing(mixture: Mixture) -> float | None:
         roots = solutions[np.isreal(solutions)].real
     between = roots[(roots > m1) & (roots < m2)]
     return float(between.max()) if len(between) else None
+
+
+def clean_posterior(losses: Tensor, mixture: Mixture) -> Tensor:
+    """[B] probability that a loss comes from the mixture's component of lower mean, the losses of right labels.
+
+    Below that component's mean it does not fall again, as that of a narrow component would: less loss is no less trust.
+
+    Args:
+        losses: [B] nats.
+    """
+    values = losses.double().clamp(min=SMALLEST_LOSS).log().clamp(min=mixture.means[0]).unsqueeze(1)
+    weights, means, variances = (values.new_tensor(values_of) for values_of in (mixture.weights, mixture.means, mixture.variances))
+    log_densities = weights.log() - 0.5 * variances.log() - 0.5 * (values - means).square() / variances
+    return log_densities.softmax(dim=1)[:, 0].to(losses.dtype)
 
 
 @dataclass(frozen=True)

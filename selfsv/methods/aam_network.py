@@ -9,8 +9,8 @@ from selfsv.engine.clipping import Clipped, clip_together
 from selfsv.engine.diagnostics import all_finite, few_classes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import margin_ramp, warmup_then_exponential
-from selfsv.losses.aam import AamClassifier, aam_loss
-from selfsv.settings.train import AamTraining
+from selfsv.losses.aam import AamClassifier
+from selfsv.settings.train import AamTraining, TrainOptimiserSettings
 
 
 class AamNetwork:
@@ -25,10 +25,7 @@ class AamNetwork:
         self._settings, self._runtime, self.group = settings, runtime, runtime.group
         self.encoder, self.classifier = runtime.prepared(encoder), classifier.to(runtime.device)
         self._parameters = [*self.encoder.parameters(), *self.classifier.parameters()]
-        optimiser, fused = settings.optimiser, runtime.device.type == "cuda" or None
-        self._optimiser = torch.optim.SGD(
-            self._parameters, lr=0.0, momentum=optimiser.momentum, weight_decay=optimiser.weight_decay, fused=fused
-        )
+        self._optimiser = optimiser_of(self.encoder, self.classifier, settings.optimiser, runtime.device)
 
     def cosines(self, inputs: Tensor) -> Tensor:
         """Cosines with every class, [B, classes], of what the encoder takes, [B, ...]."""
@@ -37,13 +34,13 @@ class AamNetwork:
         return self.classifier(embeddings)
 
     def losses(self, cosines: Tensor, labels: Tensor, progress: float) -> Tensor:
-        """[B] AAM losses under the margin at `progress` epochs."""
-        return aam_loss(cosines, labels, self._settings.aam.scale, margin(self._settings, progress))
+        """[B] the classifier's losses under the margin at `progress` epochs."""
+        return self.classifier.losses(cosines, labels, self._settings.aam.scale, margin(self._settings, progress))
 
     def update(self, loss: Tensor, progress: float) -> Clipped:
         """Step the optimiser on this process's share of the batch's loss; return what the gradients were like."""
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self._settings, progress)
+            group["lr"] = group["factor"] * learning_rate(self._settings, progress)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.group.sum_gradients(self._parameters)
@@ -54,7 +51,7 @@ class AamNetwork:
     @property
     def warning(self) -> str:
         """Describe what is suspicious about the labels; empty where nothing is."""
-        return few_classes(len(self.classifier.weight))
+        return few_classes(self.classifier.classes)
 
     def is_finite(self) -> bool:
         """Whether all weights are finite."""
@@ -73,6 +70,20 @@ class AamNetwork:
         self.encoder.load_state_dict(state["encoder"])
         self.classifier.load_state_dict(state["classifier"])
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def optimiser_of(
+    encoder: nn.Module, classifier: nn.Module, settings: TrainOptimiserSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD or Adam; each group of parameters has its `factor` of the learning rate."""
+    groups = [
+        {"params": list(encoder.parameters()), "factor": settings.encoder_factor},
+        {"params": list(classifier.parameters()), "factor": 1.0},
+    ]
+    fused = device.type == "cuda" or None
+    if settings.kind == "adam":
+        return torch.optim.Adam(groups, lr=0.0, weight_decay=settings.weight_decay, fused=fused)
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused)
 
 
 def learning_rate(settings: AamTraining, progress: float) -> float:

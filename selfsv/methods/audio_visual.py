@@ -42,12 +42,12 @@ class AudioVisualDlgLc(DlgLc):
         clean, augmented = partial(self._face_input, faces.clean), partial(self._face_input, faces.augmented, faces.params)
         return [*super()._segments(batch), *([Segments(self.modalities[1], places, total, clean, augmented)] if total else [])]
 
-    def _decide(self, parts: list[Segments], clean: list[CleanOutputs], y: Tensor, epoch: int) -> list[Decided]:
+    def _decide(self, parts: list[Segments], clean: list[CleanOutputs], utterances: Tensor, y: Tensor, epoch: int) -> list[Decided]:
         """The voice's own decision, and that of both where there is a face (paper IV-C1)."""
-        voice_alone = super()._decide(parts, clean, y, epoch)
+        voice_alone = super()._decide(parts, clean, utterances, y, epoch)
         if len(parts) == 1:
             return voice_alone
-        (decisions, labels), seen = voice_alone[0], parts[1].places
+        (decisions, labels, _), seen = voice_alone[0], parts[1].places
         voice, face = CleanOutputs(clean[0].loss[seen], clean[0].cosines[seen]), clean[1]
         gates = (parts[0].modality.gate.gate(epoch), parts[1].modality.gate.gate(epoch))
         correct = self.settings.gate.mode == "dlg_lc"

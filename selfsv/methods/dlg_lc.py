@@ -16,11 +16,13 @@ from selfsv.engine.averages import WeightAverage, reestimate
 from selfsv.engine.diagnostics import extreme_gate
 from selfsv.engine.history import EpochMeans, Row
 from selfsv.engine.runtime import Runtime
-from selfsv.losses.aam import AamClassifier
-from selfsv.losses.label_correction import CleanOutputs, decide, gated_loss
+from selfsv.losses.classifiers import classifier_of, knowing_classifier
+from selfsv.losses.label_correction import CleanOutputs, gated_loss
 from selfsv.methods.aam_network import AamNetwork, schedules
 from selfsv.methods.gate_tracker import GateTracker
 from selfsv.methods.inputs import Inputs
+from selfsv.methods.prediction_history import PredictionHistory
+from selfsv.methods.round_start import Start
 from selfsv.models.encoders import untrained
 from selfsv.settings.jobs import TrainJob
 
@@ -81,6 +83,7 @@ class Decided(NamedTuple):
 
     decisions: Tensor  # [M] RELIABLE, CORRECTED, DROPPED or AGREED
     labels: Tensor  # [M] int64, what it is trained as: the pseudo label, or the class that two modalities agree on
+    trust: Tensor | None = None  # [M] how far each label counts; None: as `decisions` say
 
 
 class DlgLc:
@@ -89,11 +92,12 @@ class DlgLc:
     Args:
         labels: [N] pseudo label of every utterance of the corpus, int64.
         stage: number of the round, 1 for the first.
+        start: the weights that it goes on from; None: random ones.
     """
 
     _several = False  # whether there is more than one modality, so that labels can be agreed on
 
-    def __init__(self, job: TrainJob, inputs: Inputs, labels: Tensor, stage: int, runtime: Runtime):
+    def __init__(self, job: TrainJob, inputs: Inputs, labels: Tensor, stage: int, runtime: Runtime, start: Start | None = None):
         self.name, self.stage, self.seed = f"DLG-LC round {stage}", stage, job.seed
         self.settings, self.epochs, self.batch_size = job.train, job.train.epochs, job.train.batch_size
         self._features, self._runtime, self._labels = inputs.features, runtime, labels.to(runtime.device)
@@ -102,19 +106,30 @@ class DlgLc:
         self._dataset: Dataset = self._crops
         # An average of one is the encoder itself, as it is.
         self._averaged = job.train.average_last if job.train.average_last > 1 else 0
-        voice = untrained(job.encoder, job.features.mel_bins, job.seed, stage)
-        self.modalities = [self._modality("audio", voice, job.encoder.embedding, np.ones(len(labels), bool))]
+        self._relabelled_from = self.epochs if job.train.relabel_start_epoch is None else job.train.relabel_start_epoch
+        self._history: PredictionHistory | None = None
+        if job.train.gate.trust == "history" or self._relabelled_from < self.epochs:
+            self._history = PredictionHistory(len(labels), job.train.gate.history_epochs, runtime.group, runtime.device)
+        voice = start.encoder if start else untrained(job.encoder, job.features.mel_bins, job.seed, stage)
+        means = start.means if start else None
+        self.modalities = [self._modality("audio", voice, job.encoder.embedding, np.ones(len(labels), bool), means)]
 
-    def _modality(self, name: str, encoder: nn.Module, embedding: int, present: np.ndarray) -> Modality:
-        """A fresh network and gate.
+    def _modality(self, name: str, encoder: nn.Module, embedding: int, present: np.ndarray, means: Tensor | None = None) -> Modality:
+        """A network and a fresh gate.
 
         Args:
             embedding: dimensions of the encoder's output.
             present: [N] bool, which utterances of the corpus have the modality.
+            means: of the classes, [classes, D], where the classifier begins; None: random weights.
         """
         device, group = self._runtime.device, self._runtime.group
-        network = AamNetwork(self.settings, encoder, AamClassifier(embedding, self._classes), self._runtime)
-        return Modality(name, network, GateTracker(name, self.settings.gate, present, group, device, several=self._several), device)
+        if means is None:
+            classifier = classifier_of(self.settings, embedding, self._classes)
+        else:
+            classifier = knowing_classifier(self.settings, means, self.seed, self.stage)
+        network = AamNetwork(self.settings, encoder, classifier, self._runtime)
+        gate = GateTracker(name, self.settings.gate, present, group, device, several=self._several, history=self._history)
+        return Modality(name, network, gate, device)
 
     def begin_epoch(self, epoch: int) -> Dataset:
         """The epoch's segments."""
@@ -124,27 +139,31 @@ class DlgLc:
 
     def step(self, batch: Any, progress: float) -> None:
         """Algorithm 1 on a mini-batch, for one modality or several; line numbers are the paper's."""
-        epoch, scale = int(progress), self.settings.aam.scale
+        epoch, scale, judges_augmented = int(progress), self.settings.aam.scale, self.settings.gate.segment == "augmented"
         utterances = batch.utterances.to(self._labels.device, non_blocking=True)
         y, parts = self._labels[utterances], self._segments(batch)
 
-        clean = []
+        clean, augmented = [], []
         for part in parts:
+            network, places = part.modality.network, part.places
             with torch.no_grad():  # what the clean segment gives is a target
-                p_clean = part.modality.network.cosines(part.clean())  # lines 2 and 3
-                l_clean = part.modality.network.losses(p_clean, y[part.places], progress)  # line 4
-            clean.append(CleanOutputs(l_clean, p_clean))
-        decided = self._decide(parts, clean, y, epoch)  # lines 6, 8, 9 and 13
-
-        for part, (l_clean, p_clean), (decisions, labels) in zip(parts, clean, decided, strict=True):
-            network, gate, means = part.modality.network, part.modality.gate, part.modality.means
+                p_clean = network.cosines(part.clean())  # lines 2 and 3
             p_aug = network.cosines(part.augmented())  # lines 2 and 3
+            l_clean = network.losses(p_aug if judges_augmented else p_clean, y[places], progress).detach()  # line 4
+            clean.append(CleanOutputs(l_clean, p_clean))
+            augmented.append(p_aug)
+        decided = self._decide(parts, clean, utterances, y, epoch)  # lines 6, 8, 9 and 13
+
+        for part, (l_clean, p_clean), p_aug, (decisions, labels, trust) in zip(parts, clean, augmented, decided, strict=True):
+            network, gate, means = part.modality.network, part.modality.gate, part.modality.means
             l_aug = network.losses(p_aug, labels, progress)  # line 4
-            losses = gated_loss(decisions, l_aug, p_clean, p_aug, scale, gate.gate(epoch))  # lines 7, 10 to 12 and 14
+            losses = gated_loss(decisions, l_aug, p_clean, p_aug, scale, gate.gate(epoch), trust)  # lines 7, 10 to 12 and 14
             clipped = network.update(losses.sum() / part.total, progress)  # Eq. 11
             gate.record(utterances[part.places], l_clean, decisions)  # line 5; line 18 is `end_epoch`
-            correct = p_clean.argmax(dim=1) == y[part.places]
-            sums = network.group.sum(torch.stack([losses.detach().sum(), l_clean.sum(), correct.float().sum()]))
+            predicted = p_clean.argmax(dim=1)
+            if self._history:
+                self._history.record(epoch, utterances, predicted)
+            sums = network.group.sum(torch.stack([losses.detach().sum(), l_clean.sum(), (predicted == y[part.places]).float().sum()]))
             means.add(torch.cat([sums / part.total, torch.stack(clipped)]))
 
     def _segments(self, batch: Any) -> list[Segments]:
@@ -154,15 +173,16 @@ class DlgLc:
         clean, augmented = (partial(self._features, crops) for crops in (batch.clean, batch.augmented))
         return [Segments(self.modalities[0], everyone, total, clean, augmented)]
 
-    def _decide(self, parts: list[Segments], clean: list[CleanOutputs], y: Tensor, epoch: int) -> list[Decided]:
+    def _decide(self, parts: list[Segments], clean: list[CleanOutputs], utterances: Tensor, y: Tensor, epoch: int) -> list[Decided]:
         """Which labels each modality is trained on.
 
         Args:
             clean: what the networks make of the clean segments of `parts`.
-            y: [B] pseudo labels of the batch.
+            utterances: [B] of the batch.
+            y: [B] their pseudo labels.
         """
-        (loss, cosines), gate = clean[0], parts[0].modality.gate.gate(epoch)
-        return [Decided(decide(loss, cosines, self.settings.aam.scale, gate), y)]
+        judged = parts[0].modality.gate.judge(clean[0], utterances, y, self.settings.aam.scale, epoch)
+        return [Decided(judged.decisions, y, judged.trust)]
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures of the epoch: the first modality's under their own names, another's with its name before them."""
@@ -175,6 +195,8 @@ class DlgLc:
             if warning := figures.pop("warning"):
                 warnings.append(f"{modality.name}: {warning}" if len(self.modalities) > 1 else warning)
             row |= {self._prefix(modality) + name: value for name, value in figures.items()}
+        if self._history and epoch + 1 >= self._relabelled_from:
+            self._labels, _ = self._history.commonest(epoch)
         return {**row, **schedules(self.settings, epoch), "warning": "; ".join(warnings)}
 
     def _prefix(self, modality: Modality) -> str:
@@ -227,9 +249,13 @@ class DlgLc:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {modality.name: modality.state_dict() for modality in self.modalities}
+        learnt = {"history": self._history.state_dict(), "labels": self._labels} if self._history else {}
+        return {**{modality.name: modality.state_dict() for modality in self.modalities}, **learnt}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
         for modality in self.modalities:
             modality.load_state_dict(state[modality.name])
+        if self._history:
+            self._history.load_state_dict(state["history"])
+            self._labels = state["labels"].to(self._labels.device)

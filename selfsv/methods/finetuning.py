@@ -81,21 +81,3 @@ class Tuning:
         """Go on from `state_dict`'s value."""
         self.network.load_state_dict(state["network"])
         self._means.load_state_dict(state["means"])
-
-
-def fresh_classifier(embedding: int, classes: int, seed: int, stage: int) -> AamClassifier:
-    """A classifier with random weights that depend on (seed, stage) alone."""
-    torch.manual_seed(1000 * seed + stage)
-    return AamClassifier(embedding, classes)
-
-
-def knowing_classifier(means: Tensor) -> AamClassifier:
-    """A classifier that begins with the classes' means.
-
-    Args:
-        means: [classes, D], from `class_means`.
-    """
-    classifier = AamClassifier(means.shape[1], len(means))
-    with torch.no_grad():
-        classifier.weight.copy_(means)
-    return classifier

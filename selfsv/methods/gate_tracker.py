@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +10,22 @@ from torch import Tensor
 
 from selfsv.engine.history import Row
 from selfsv.engine.processes import Group
-from selfsv.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, Gate
-from selfsv.losses.loss_gate import GateFit, Mixture, refit
+from selfsv.losses.label_correction import AGREED, CORRECTED, DECISIONS, DROPPED, RELIABLE, CleanOutputs, Gate, decide, unreliable
+from selfsv.losses.loss_gate import GateFit, Mixture, clean_posterior, refit
+from selfsv.methods.prediction_history import PredictionHistory
 from selfsv.settings.train import GateSettings
 
 SHARES = tuple(name for code, name in enumerate(DECISIONS) if code != AGREED)
+
+
+MOST = 0.5  # above this fraction of the epochs
+
+
+class Judged(NamedTuple):
+    """The gate's word on M utterances."""
+
+    decisions: Tensor  # [M] RELIABLE, CORRECTED or DROPPED
+    trust: Tensor | None = None  # [M] how far each label counts; None: as `decisions` say
 
 
 class GateTracker:
@@ -24,13 +35,25 @@ class GateTracker:
         modality: `audio` or `face`, for the rows of `gate.parquet`.
         has_modality: [N] bool, which utterances of the corpus can be heard (or seen); the others do not count.
         several: whether there are other modalities, so that labels can be agreed on.
+        history: the predictions so far, where labels are trusted by them.
     """
 
     def __init__(
-        self, modality: str, settings: GateSettings, has_modality: np.ndarray, group: Group, device: torch.device, *, several: bool = False
+        self,
+        modality: str,
+        settings: GateSettings,
+        has_modality: np.ndarray,
+        group: Group,
+        device: torch.device,
+        *,
+        several: bool = False,
+        history: PredictionHistory | None = None,
     ):
         self._modality, self._settings, self._has_modality, self._group, self._several = modality, settings, has_modality, group, several
-        self._threshold: float | None = settings.fixed_threshold if settings.mode == "fixed" else None
+        self._history = history
+        fixed = settings.fixed_threshold
+        assert isinstance(fixed, float)  # a round's own, of the experiment's list
+        self._threshold: float | None = fixed if settings.mode == "fixed" else None
         self._mixture: Mixture | None = None
         self.rows: list[Row] = []
         # Of the last epoch; one entry per utterance, so that nothing waits for the device within it.
@@ -43,6 +66,30 @@ class GateTracker:
         acting = settings.mode != "none" and epoch >= settings.gate_start_epoch and self._threshold is not None
         threshold = self._threshold if acting and self._threshold is not None else math.inf
         return Gate(threshold, settings.confidence if settings.mode == "dlg_lc" else 1.0, settings.sharpening)
+
+    def judge(self, clean: CleanOutputs, utterances: Tensor, labels: Tensor, scale: float, epoch: int) -> Judged:
+        """Which of M utterances' labels count, and how far (Algorithm 1, lines 6 to 15).
+
+        Args:
+            utterances, labels: [M] int64.
+            scale: s of the softmax.
+        """
+        gate, trust = self.gate(epoch), self._settings.trust
+        if trust == "threshold" or math.isinf(gate.threshold):
+            return Judged(decide(clean.loss, clean.cosines, scale, gate))
+        if trust == "history":
+            return Judged(self._by_history(utterances, labels, epoch))
+        if self._mixture is None or self._mixture.vanished:  # no group of wrong labels: the last threshold that there was decides
+            return Judged(decide(clean.loss, clean.cosines, scale, gate))
+        share = clean_posterior(clean.loss, self._mixture)
+        return Judged(torch.where(share > MOST, RELIABLE, unreliable(clean.cosines, scale, gate)), share)
+
+    def _by_history(self, utterances: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        """[M] decisions: a label that was predicted in most of the last epochs counts; where another class was, that is a correction."""
+        assert self._history is not None
+        predicted, share = self._history.commonest(epoch - 1, utterances)
+        other = CORRECTED if self._settings.mode == "dlg_lc" else DROPPED
+        return torch.where(share > MOST, torch.where(predicted == labels, RELIABLE, other), DROPPED)
 
     def record(self, utterances: Tensor, clean_loss: Tensor, decisions: Tensor) -> None:
         """Take down what became of each utterance of a batch, in whichever process (Algorithm 1, line 5).

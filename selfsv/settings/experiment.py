@@ -92,6 +92,30 @@ class Experiment(Section):
             return _last_rounds(self.encoder)
         return self.encoder.model_copy(update={"last_round": {}})
 
+    def train_of(self, iteration: int) -> TrainSettings:
+        """Stage II in a round: with its own threshold, and anew where its encoder is not that of the round before."""
+        thresholds = self.train.gate.fixed_threshold
+        own = thresholds[iteration - 1] if isinstance(thresholds, tuple) else thresholds
+        gate = self.train.gate.model_copy(update={"fixed_threshold": own})
+        same = self.encoder_of(iteration) == self.encoder_of(iteration - 1)
+        return self.train.model_copy(update={"gate": gate, "start": self.train.start if same else "new"})
+
+    @model_validator(mode="after")
+    def _rounds_are_possible(self) -> "Experiment":
+        """Each round has a threshold; what only voices alone can do is not asked of voices and faces."""
+        thresholds = self.train.gate.fixed_threshold
+        if isinstance(thresholds, tuple) and len(thresholds) < self.rounds:
+            raise ValueError(f"train.gate.fixed_threshold has {len(thresholds)} values for {self.rounds} rounds: give one for each")
+        if self.modality == "audio":
+            return self
+        if self.train.start != "new":
+            raise ValueError("train.start: previous is for modality: audio: stage I has no face encoder to start from")
+        if self.train.gate.trust != "threshold" or self.train.relabel_start_epoch is not None:
+            raise ValueError(
+                "train.gate.trust and train.relabel_start_epoch are for modality: audio: voice and face decide by their losses"
+            )
+        return self
+
     @model_validator(mode="after")
     def _finetuning_is_possible(self) -> "Experiment":
         """If there is fine-tuning: its encoders exist, its corpus exists, and no trial list draws on it."""

@@ -78,8 +78,8 @@ class TrainJob(Job):
 
     @classmethod
     def of_round(cls, experiment: Experiment, iteration: int) -> Self:
-        """As `of`, with the encoder of that round: the last one may have its own."""
-        return cls.of(experiment).model_copy(update={"encoder": experiment.encoder_of(iteration)})
+        """As `of`, with the encoder and the threshold of that round: the last one may have an encoder of its own."""
+        return cls.of(experiment).model_copy(update={"encoder": experiment.encoder_of(iteration), "train": experiment.train_of(iteration)})
 
 
 class TrainAvJob(TrainJob):

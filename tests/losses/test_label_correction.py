@@ -88,3 +88,16 @@ def test_modes_none_and_dlg_are_extreme_gates(batch):
     torch.testing.assert_close(losses, aam_loss(augmented, labels, SCALE, MARGIN))
     without_correction, _ = outcome(clean, augmented, labels, GATE._replace(confidence=1.0))
     assert set(without_correction.tolist()) == {RELIABLE, DROPPED}
+
+
+def test_trust_weighs_each_label_and_leaves_the_rest_to_the_correction():
+    torch.manual_seed(0)
+    clean, augmented = torch.rand(3, 5), torch.rand(3, 5)
+    labels, trust = torch.tensor([0, 1, 2]), torch.tensor([0.9, 0.2, 0.3])
+    decisions = torch.tensor([RELIABLE, CORRECTED, DROPPED])
+    gate = Gate(1.0, 0.5, 0.1)
+    aam = aam_loss(augmented, labels, SCALE, MARGIN)
+    found = gated_loss(decisions, aam, clean, augmented, SCALE, gate, trust)
+    target = torch.softmax(SCALE * clean[1] / 0.1, dim=0)
+    correction = -(target * torch.log_softmax(SCALE * augmented[1], dim=0)).sum()
+    torch.testing.assert_close(found, torch.stack([0.9 * aam[0], 0.2 * aam[1] + 0.8 * correction, 0.3 * aam[2]]))

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import brentq, minimize
 from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
 
 from selfsv.losses import loss_gate
-from selfsv.losses.loss_gate import Mixture, crossing, fit_mixture, refit
+from selfsv.losses.loss_gate import Mixture, clean_posterior, crossing, fit_mixture, refit
 
 
 def weighted_difference(x: float, mixture: Mixture) -> float:
@@ -161,3 +163,19 @@ def test_without_a_crossing_the_last_threshold_is_kept_and_said_so():
 
 def test_refit_is_deterministic():
     assert refit(two_groups(3), None) == refit(two_groups(3), None)
+
+
+def test_the_posterior_is_scikit_learns_and_never_falls_towards_smaller_losses():
+    rng = np.random.default_rng(0)
+    losses = np.exp(np.concatenate([rng.normal(-2, 0.5, 700), rng.normal(1, 0.8, 300)]))
+    mixture = fit_mixture(losses)
+    found = clean_posterior(torch.from_numpy(losses), mixture).numpy()
+    model = GaussianMixture(2).fit(np.log(losses)[:, None])  # its weights are replaced: only the posterior is asked of it
+    model.weights_, model.means_ = np.array(mixture.weights), np.array(mixture.means)[:, None]
+    model.covariances_ = np.array(mixture.variances)[:, None, None]
+    model.precisions_cholesky_ = 1 / np.sqrt(model.covariances_)
+    above = np.log(losses) > mixture.means[0]
+    np.testing.assert_allclose(found[above], model.predict_proba(np.log(losses)[:, None])[above, 0], atol=1e-9)
+    assert (np.diff(found[np.argsort(losses)]) <= 1e-12).all()
+    threshold = np.exp(crossing(mixture))
+    assert ((found > 0.5) == (losses < threshold)).all()

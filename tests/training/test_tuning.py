@@ -14,7 +14,8 @@ from pipeline import finetune, large_margin
 from selfsv.artifacts import write_embeddings
 from selfsv.data.labelled import draw_labelled
 from selfsv.errors import InputError
-from selfsv.methods.finetuning import FINETUNING, knowing_classifier
+from selfsv.losses.classifiers import knowing_classifier
+from selfsv.methods.finetuning import FINETUNING
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
@@ -201,14 +202,19 @@ def pseudo(stage, tmp_path) -> list[object]:
 
 def test_a_large_margin_starts_from_the_encoder_and_the_classes_means(stage, start, pseudo, monkeypatch):
     seen = []
-    monkeypatch.setattr(large_margin, "knowing_classifier", lambda means: seen.append(means) or knowing_classifier(means))
+
+    def watched(tune, means, *key):
+        seen.append(means)
+        return knowing_classifier(tune, means, *key)
+
+    monkeypatch.setattr(large_margin, "knowing_classifier", watched)
     found = stage(large_margin, "large_margin", "--start", start, *pseudo, **STILL)
     assert_same(parameters(found["weights"]), parameters(torch.load(start, weights_only=True)["weights"]))
     table = pd.read_parquet(pseudo[3]).set_index("utterance").join(pd.read_parquet(pseudo[1]).set_index("utterance"))
     units = np.stack(table["embedding"]) / np.linalg.norm(np.stack(table["embedding"]), axis=1, keepdims=True)
     expected = np.stack([units[table["label"] == label].mean(axis=0) for label in range(4)])
     np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-6)
-    np.testing.assert_array_equal(knowing_classifier(seen[0]).weight.detach().numpy(), seen[0].numpy())
+    np.testing.assert_array_equal(knowing_classifier(AamTraining(), seen[0], 1, 1).weight.detach().numpy(), seen[0].numpy())
 
 
 def test_embeddings_of_something_else_are_refused(stage, start, pseudo):

@@ -19,11 +19,13 @@ from selfsv.engine.checkpoints import StateFile
 from selfsv.engine.loop import fit
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
+from selfsv.losses.classifiers import fresh_classifier
 from selfsv.methods.audio_visual import AudioVisualDlgLc
 from selfsv.methods.dlg_lc import DlgLc
-from selfsv.methods.finetuning import FINETUNING, Tuning, fresh_classifier
+from selfsv.methods.finetuning import FINETUNING, Tuning
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.pretraining import Pretraining
+from selfsv.methods.round_start import Start
 from selfsv.models.encoders import untrained
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
@@ -99,10 +101,17 @@ class Workshop:
         job = TrainJob(**self.job(train=validated(TrainSettings, {**TRAIN, **changes})))
         return DlgLc(job, self.inputs, self.labels if labels is None else labels, 1, self.runtime())
 
+    def going_on(self, **changes: Any) -> DlgLc:
+        """A round that begins with the weights of another encoder, and with random class means."""
+        job = TrainJob(**self.job(train=validated(TrainSettings, {**TRAIN, **changes})))
+        encoder = untrained(ENCODER, 80, 2, 0)
+        start = Start(encoder, torch.randn(int(self.labels.max()) + 1, ENCODER.embedding))
+        return DlgLc(job, self.inputs, self.labels, 1, self.runtime(), start)
+
     def tuning(self, **changes: Any) -> Tuning:
         """Fine-tuning on the talkers, from random weights."""
         job = CompleteTuneJob(**self.job(tune=validated(AamTraining, {**TUNE, **changes})))
-        encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(12, 6, 1, FINETUNING)
+        encoder, classifier = untrained(ENCODER, 80, 1, 0), fresh_classifier(job.tune, 12, 6, 1, FINETUNING)
         labels = torch.from_numpy(pd.factorize(np.array(self.packed.speakers))[0])
         return Tuning("tuning", job, self.inputs, encoder, classifier, labels, FINETUNING, self.runtime())
 
@@ -164,6 +173,15 @@ METHODS = {
     ),
     "gated": lambda workshop: workshop.gated(),
     "averaged": lambda workshop: workshop.gated(average_last=2),
+    "going-on": lambda workshop: workshop.going_on(optimiser={"encoder_factor": 0.1}, classifier={"kind": "sub_centre"}),
+    "relabelled": lambda workshop: workshop.gated(
+        relabel_start_epoch=3, gate={"trust": "history", "history_epochs": 2, "gate_start_epoch": 2}
+    ),
+    "posterior": lambda workshop: workshop.gated(
+        gate={"trust": "posterior", "gate_start_epoch": 2, "segment": "augmented"},
+        classifier={"kind": "sphereface2"},
+        optimiser={"kind": "adam", "learning_rate": 1e-3},
+    ),
     "audio-visual": lambda workshop: workshop.audio_visual(average_last=2),
     "tuning": lambda workshop: workshop.tuning(),
 }

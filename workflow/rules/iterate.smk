@@ -45,6 +45,7 @@ use rule stage as cluster with:
 
 use rule training as train with:
     input:
+        unpack(FILES.start_of_round),
         **FILES.training_data("<train>"),
         labels=FILES.labels_of_round_before,
     output:
