@@ -7,8 +7,8 @@ The last overlay has a section `ablation`, which says what is compared; each row
 what pseudo labels are made of, are those of finished experiments. Like the main workflow it goes on where it was stopped.
 
 Rows are trainings of stage I (`pretraining`), one round on given labels (`rounds`), or whole systems (`systems`): a training of
-stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before. `finetuned` adds what a few
-speaker labels make of the systems' stage I.
+stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before; a system with the key `stage_one`
+has rounds alone, which begin with another row's stage I. `finetuned` adds what a few speaker labels make of the systems' stage I.
 """
 
 import sys
@@ -32,7 +32,8 @@ SEEDS = [f"seed_{seed}" for seed in ABLATION["seeds"]]
 LISTS = list(COMMON.trials)
 # All rows by the folder that they are kept in, with their changes.
 PRETRAINED = {f"pretraining/{row}": changes for row, changes in ABLATION["pretraining"].items()}
-PRETRAINED |= {f"systems/{row}/iter_0": changes for row, changes in ABLATION["systems"].items()}
+STAGE_ONE = {row: changes.pop("stage_one", row) for row, changes in ABLATION["systems"].items()}
+PRETRAINED |= {f"systems/{row}/iter_0": changes for row, changes in ABLATION["systems"].items() if STAGE_ONE[row] == row}
 ROUNDS = {
     f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
 }
@@ -51,13 +52,35 @@ def changed(changes, seed="seed_1"):
     return resolve(merged(values, {**changes, "seed": int(seed.removeprefix("seed_"))}))
 
 
+def round_of(wildcards):
+    """The number of a round, from 1."""
+    iteration = wildcards.row.split("/")[2]
+    return int(iteration.removeprefix("iter_")) if iteration.startswith("iter_") else 1
+
+
+def before(wildcards):
+    """The folder of what a system's round follows on."""
+    name, number = wildcards.row.split("/")[1], round_of(wildcards) - 1
+    return f"{FOLDER}/systems/{name if number else STAGE_ONE[name]}/iter_{number}/{wildcards.seed}"
+
+
 def labels_of(wildcards):
     """The labels of a round: given ones, or the clusters of the stage before."""
-    kind, name, iteration = wildcards.row.split("/")
-    if kind == "rounds":
-        return f"{FOLDER}/labels/{name}.parquet"
-    before = int(iteration.removeprefix("iter_")) - 1
-    return f"{FOLDER}/systems/{name}/iter_{before}/{wildcards.seed}/pseudo_labels.parquet"
+    kind, name, _ = wildcards.row.split("/")
+    return f"{FOLDER}/labels/{name}.parquet" if kind == "rounds" else f"{before(wildcards)}/pseudo_labels.parquet"
+
+
+def train_job(wildcards):
+    """The settings of a round. They see the round's number alone, not how many there are."""
+    experiment = changed(ROUNDS[wildcards.row], wildcards.seed)
+    return TrainJob.of(experiment).model_copy(update={"train": experiment.train_of(round_of(wildcards))})
+
+
+def weights_before(wildcards):
+    """The weights that a round goes on from, where it does not begin anew."""
+    if train_job(wildcards).train.start == "new":
+        return {}
+    return {"start": f"{before(wildcards)}/model.pt", "embeddings": f"{before(wildcards)}/embeddings/{COMMON.train_corpus}.parquet"}
 
 
 def start_of(wildcards):
@@ -142,6 +165,7 @@ rule pretrain:
 
 rule train:
     input:
+        unpack(weights_before),
         labels=labels_of,
         manifest=rules.pretrain.input.manifest,
         audio=rules.pretrain.input.audio,
@@ -160,11 +184,12 @@ rule train:
     resources:
         gpu=int(COMMON.runtime.device != "cpu"),
     params:
-        settings=lambda wildcards: TrainJob.of(changed(ROUNDS[wildcards.row], wildcards.seed)).to_json(),
+        settings=lambda wildcards: train_job(wildcards).to_json(),
+        start=lambda wildcards: [word for name, path in weights_before(wildcards).items() for word in (f"--{name}", path)],
         state=f"{FOLDER}/state",
         on=TRAINED_ON,
     shell:
-        "python -m pipeline.train --settings {params.settings:q} --iteration 1 --labels {input.labels:q}"
+        "python -m pipeline.train --settings {params.settings:q} {params.start:q} --iteration 1 --labels {input.labels:q}"
         " --manifest {input.manifest:q} --audio {input.audio:q} --noise {input.noise:q} --rirs {input.rirs:q}"
         " --model {output.model:q} --history {output.history:q} --gate {output.gate:q} --losses {output.losses:q}"
         " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"

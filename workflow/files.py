@@ -13,6 +13,7 @@ from selfsv.scoring.systems import LARGE_MARGIN, iteration
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.jobs import MetricJob
+from selfsv.settings.pretrain import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Files:
     def labels_of_round_before(self, wildcards: Any) -> str:
         """The pseudo labels that a round is trained on."""
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
+
+    @property
+    def kept_objective(self) -> str | None:
+        """The module of stage I's objective, where the rounds train it beside."""
+        return OBJECTIVES[self.experiment.pretrain.method] if self.experiment.train.objective_weight else None
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
         """The weights that a round goes on from, where it does not begin anew."""

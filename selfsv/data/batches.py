@@ -66,6 +66,7 @@ class TrainBatch(NamedTuple):
     utterances: Tensor  # [B] int64
     clean: Crops
     augmented: Crops
+    views: Any = None  # the batch of stage I's objective, where it is trained beside
 
 
 class TuneBatch(NamedTuple):

@@ -46,7 +46,7 @@ class AudioVisualCrops(Dataset):
         voices: TrainBatch = self._crops[indices]
         rows = np.flatnonzero(self._faces.count[indices.utterances] > 0)
         pairs = [self._pair(indices.epoch, int(indices.utterances[row])) for row in rows]
-        return AudioVisualBatch(*voices, self._stacked(rows, pairs))
+        return AudioVisualBatch(voices.utterances, voices.clean, voices.augmented, self._stacked(rows, pairs))
 
     def _pair(self, epoch: int, utterance: int) -> tuple[np.ndarray, np.ndarray, tuple[np.generic, ...]]:
         """The clean face, the one to augment, and its params."""

@@ -1,5 +1,6 @@
 """An encoder and its AAM classifier, which every training on labels has, whoever the labels come from."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,15 +18,24 @@ class AamNetwork:
     """Encoder, classifier, and the optimiser of both.
 
     Args:
-        encoder: to be trained, where it starts.
+        encoder: to be trained, where it starts; as `runtime.prepared` returns it.
         classifier: likewise; its inputs are as long as the encoder's outputs.
+        beside: other parameters to be trained at the classifier's rate.
     """
 
-    def __init__(self, settings: AamTraining, encoder: nn.Module, classifier: AamClassifier, runtime: Runtime):
+    def __init__(
+        self,
+        settings: AamTraining,
+        encoder: nn.Module,
+        classifier: AamClassifier,
+        runtime: Runtime,
+        beside: Iterable[nn.Parameter] = (),
+    ):
         self._settings, self._runtime, self.group = settings, runtime, runtime.group
-        self.encoder, self.classifier = runtime.prepared(encoder), classifier.to(runtime.device)
-        self._parameters = [*self.encoder.parameters(), *self.classifier.parameters()]
-        self._optimiser = optimiser_of(self.encoder, self.classifier, settings.optimiser, runtime.device)
+        self.encoder, self.classifier = encoder, classifier.to(runtime.device)
+        learning = [*self.classifier.parameters(), *beside]
+        self._parameters = [*self.encoder.parameters(), *learning]
+        self._optimiser = optimiser_of(list(self.encoder.parameters()), learning, settings.optimiser, runtime.device)
 
     def cosines(self, inputs: Tensor) -> Tensor:
         """Cosines with every class, [B, classes], of what the encoder takes, [B, ...]."""
@@ -73,13 +83,10 @@ class AamNetwork:
 
 
 def optimiser_of(
-    encoder: nn.Module, classifier: nn.Module, settings: TrainOptimiserSettings, device: torch.device
+    encoder: list[nn.Parameter], others: list[nn.Parameter], settings: TrainOptimiserSettings, device: torch.device
 ) -> torch.optim.Optimizer:
     """SGD or Adam; each group of parameters has its `factor` of the learning rate."""
-    groups = [
-        {"params": list(encoder.parameters()), "factor": settings.encoder_factor},
-        {"params": list(classifier.parameters()), "factor": 1.0},
-    ]
+    groups = [{"params": encoder, "factor": settings.encoder_factor}, {"params": others, "factor": 1.0}]
     fused = device.type == "cuda" or None
     if settings.kind == "adam":
         return torch.optim.Adam(groups, lr=0.0, weight_decay=settings.weight_decay, fused=fused)

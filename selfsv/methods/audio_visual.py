@@ -32,7 +32,7 @@ class AudioVisualDlgLc(DlgLc):
         self._dataset = AudioVisualCrops(self._crops, faces, job.face_augmentation, job.seed, stage)
         self._face_input = FaceInput(job.face_encoder.input_side, runtime.device)
         encoder = untrained_face_encoder(job.face_encoder, job.seed, stage)
-        self.modalities.append(self._modality("face", encoder, job.face_encoder.embedding, faces.count > 0))
+        self.modalities.append(self._modality("face", runtime.prepared(encoder), job.face_encoder.embedding, faces.count > 0))
 
     def _segments(self, batch: AudioVisualBatch) -> list[Segments]:
         """The voices, and the faces where any process has one."""

@@ -21,6 +21,7 @@ from selfsv.losses.label_correction import CleanOutputs, gated_loss
 from selfsv.methods.aam_network import AamNetwork, schedules
 from selfsv.methods.gate_tracker import GateTracker
 from selfsv.methods.inputs import Inputs
+from selfsv.methods.kept_objective import KeptObjective
 from selfsv.methods.prediction_history import PredictionHistory
 from selfsv.methods.round_start import Start
 from selfsv.models.encoders import untrained
@@ -111,6 +112,12 @@ class DlgLc:
         if job.train.gate.trust == "history" or self._relabelled_from < self.epochs:
             self._history = PredictionHistory(len(labels), job.train.gate.history_epochs, runtime.group, runtime.device)
         voice = start.encoder if start else untrained(job.encoder, job.features.mel_bins, job.seed, stage)
+        self._kept: KeptObjective | None = None
+        if job.train.objective_weight:
+            self._kept = KeptObjective(job, voice, inputs, runtime)
+            self._dataset = self._kept.crops(self._crops)
+        else:
+            voice = runtime.prepared(voice)
         means = start.means if start else None
         self.modalities = [self._modality("audio", voice, job.encoder.embedding, np.ones(len(labels), bool), means)]
 
@@ -127,7 +134,8 @@ class DlgLc:
             classifier = classifier_of(self.settings, embedding, self._classes)
         else:
             classifier = knowing_classifier(self.settings, means, self.seed, self.stage)
-        network = AamNetwork(self.settings, encoder, classifier, self._runtime)
+        beside = self._kept.head if self._kept else ()
+        network = AamNetwork(self.settings, encoder, classifier, self._runtime, beside)
         gate = GateTracker(name, self.settings.gate, present, group, device, several=self._several, history=self._history)
         return Modality(name, network, gate, device)
 
@@ -135,6 +143,8 @@ class DlgLc:
         """The epoch's segments."""
         for modality in self.modalities:
             modality.network.encoder.train()
+        if self._kept:
+            self._kept.train()
         return self._dataset
 
     def step(self, batch: Any, progress: float) -> None:
@@ -158,7 +168,12 @@ class DlgLc:
             network, gate, means = part.modality.network, part.modality.gate, part.modality.means
             l_aug = network.losses(p_aug, labels, progress)  # line 4
             losses = gated_loss(decisions, l_aug, p_clean, p_aug, scale, gate.gate(epoch), trust)  # lines 7, 10 to 12 and 14
-            clipped = network.update(losses.sum() / part.total, progress)  # Eq. 11
+            loss = losses.sum() / part.total  # Eq. 11
+            if self._kept:
+                loss = loss + self._kept.loss(batch.views, progress, len(losses) / part.total)
+            clipped = network.update(loss, progress)
+            if self._kept:
+                self._kept.after_step(progress)
             gate.record(utterances[part.places], l_clean, decisions)  # line 5; line 18 is `end_epoch`
             predicted = p_clean.argmax(dim=1)
             if self._history:
@@ -245,17 +260,20 @@ class DlgLc:
 
     def is_finite(self) -> bool:
         """Whether all figures of the epoch so far and all weights are finite."""
-        return all(modality.is_finite() for modality in self.modalities)
+        return all(modality.is_finite() for modality in self.modalities) and (self._kept is None or self._kept.is_finite())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         learnt = {"history": self._history.state_dict(), "labels": self._labels} if self._history else {}
-        return {**{modality.name: modality.state_dict() for modality in self.modalities}, **learnt}
+        kept = {"objective": self._kept.state_dict()} if self._kept else {}
+        return {**{modality.name: modality.state_dict() for modality in self.modalities}, **learnt, **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
         for modality in self.modalities:
             modality.load_state_dict(state[modality.name])
+        if self._kept:
+            self._kept.load_state_dict(state["objective"])
         if self._history:
             self._history.load_state_dict(state["history"])
             self._labels = state["labels"].to(self._labels.device)

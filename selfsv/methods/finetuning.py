@@ -42,7 +42,7 @@ class Tuning:
     ):
         self.name, self.stage, self.seed = name, stage, job.seed
         self.settings, self.epochs, self.batch_size = job.tune, job.tune.epochs, job.tune.batch_size
-        self.network, self._features = AamNetwork(job.tune, encoder, classifier, runtime), inputs.features
+        self.network, self._features = AamNetwork(job.tune, runtime.prepared(encoder), classifier, runtime), inputs.features
         self._crops = TuneCrops(inputs.corpus, inputs.sampler, job.tune.crop_seconds, job.seed, stage)
         self._labels, self._means = labels.to(runtime.device), EpochMeans(FIGURES, runtime.device)
 

@@ -108,6 +108,8 @@ class Experiment(Section):
             raise ValueError(f"train.gate.fixed_threshold has {len(thresholds)} values for {self.rounds} rounds: give one for each")
         if self.modality == "audio":
             return self
+        if self.train.objective_weight:
+            raise ValueError("train.objective_weight is for modality: audio: stage I knows no faces")
         if self.train.start != "new":
             raise ValueError("train.start: previous is for modality: audio: stage I has no face encoder to start from")
         if self.train.gate.trust != "threshold" or self.train.relabel_start_epoch is not None:

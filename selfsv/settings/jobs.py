@@ -65,9 +65,13 @@ class PretrainJob(Job):
 
     @field_serializer("pretrain")
     def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
-        """Else a changed default of one objective would rerun the trainings of all."""
-        unused = set[str]().union(*SECTIONS.values()) - SECTIONS[pretrain.method]
-        return pretrain.model_dump(mode="json", exclude=unused)
+        return _of_its_method(pretrain)
+
+
+def _of_its_method(pretrain: PretrainSettings) -> dict[str, Any]:
+    """Stage I without the sections of other methods: else a changed default of one objective would rerun the trainings of all."""
+    unused = set[str]().union(*SECTIONS.values()) - SECTIONS[pretrain.method]
+    return pretrain.model_dump(mode="json", exclude=unused)
 
 
 class TrainJob(Job):
@@ -75,6 +79,17 @@ class TrainJob(Job):
 
     augmentation: AugmentationSettings
     train: TrainSettings
+    pretrain: PretrainSettings | None = None  # where stage I's objective is trained beside
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """As of every job, with stage I where its objective is trained beside."""
+        names = cls.model_fields.keys() - {"pretrain"}
+        return cls(**_parts(experiment, names), pretrain=experiment.pretrain if experiment.train.objective_weight else None)
+
+    @field_serializer("pretrain")
+    def _without_other_methods(self, pretrain: PretrainSettings | None) -> dict[str, Any] | None:
+        return None if pretrain is None else _of_its_method(pretrain)
 
     @classmethod
     def of_round(cls, experiment: Experiment, iteration: int) -> Self:

@@ -101,6 +101,9 @@ class TrainSettings(AamTraining):
         description="from this epoch on, a label is the commonest prediction of the last gate.history_epochs epochs; empty: never "
         "[paper: never; SSRL: 5]",
     )
+    objective_weight: float = Field(
+        0.0, ge=0, description="weight of stage I's loss, trained beside on all utterances, whatever becomes of their labels [paper: none]"
+    )
     gate: GateSettings = GateSettings()
 
     @model_validator(mode="after")

@@ -103,8 +103,9 @@ class Workshop:
 
     def going_on(self, **changes: Any) -> DlgLc:
         """A round that begins with the weights of another encoder, and with random class means."""
-        job = TrainJob(**self.job(train=validated(TrainSettings, {**TRAIN, **changes})))
-        encoder = untrained(ENCODER, 80, 2, 0)
+        settings = validated(TrainSettings, {**TRAIN, **changes})
+        pretrain = validated(PretrainSettings, PRETRAIN) if settings.objective_weight else None
+        job, encoder = TrainJob(**self.job(train=settings, pretrain=pretrain)), untrained(ENCODER, 80, 2, 0)
         start = Start(encoder, torch.randn(int(self.labels.max()) + 1, ENCODER.embedding))
         return DlgLc(job, self.inputs, self.labels, 1, self.runtime(), start)
 
@@ -177,6 +178,7 @@ METHODS = {
     "relabelled": lambda workshop: workshop.gated(
         relabel_start_epoch=3, gate={"trust": "history", "history_epochs": 2, "gate_start_epoch": 2}
     ),
+    "kept": lambda workshop: workshop.going_on(objective_weight=0.5),
     "posterior": lambda workshop: workshop.gated(
         gate={"trust": "posterior", "gate_start_epoch": 2, "segment": "augmented"},
         classifier={"kind": "sphereface2"},

@@ -53,4 +53,4 @@ use rule training as train with:
     log:
         "<logs>/train-{i}.log",
     params:
-        **script("train", lambda wildcards: TrainJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
+        **script("train", lambda wildcards: TrainJob.of_round(EXPERIMENT, int(wildcards.i)), module=FILES.kept_objective, iteration="{i}"),
