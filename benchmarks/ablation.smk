@@ -78,9 +78,12 @@ def train_job(wildcards):
 
 def weights_before(wildcards):
     """The weights that a round goes on from, where it does not begin anew."""
-    if train_job(wildcards).train.start == "new":
+    start = train_job(wildcards).train.start
+    if start == "new":
         return {}
-    return {"start": f"{before(wildcards)}/model.pt", "embeddings": f"{before(wildcards)}/embeddings/{COMMON.train_corpus}.parquet"}
+    name = wildcards.row.split("/")[1]
+    origin = before(wildcards) if start == "previous" else f"{FOLDER}/systems/{STAGE_ONE[name]}/iter_0/{wildcards.seed}"
+    return {"start": f"{origin}/model.pt", "embeddings": f"{origin}/embeddings/{COMMON.train_corpus}.parquet"}
 
 
 def start_of(wildcards):

@@ -20,7 +20,7 @@ def main() -> None:
     """Train, then write history, gate and losses and, last, the model."""
     parser = training_parser(__doc__, inputs=("labels",), outputs=("history", "gate", "losses", "model"))
     parser.add_argument("--iteration", type=int, required=True)
-    parser.add_argument("--start", type=Path, help="the model of the round before, to go on from; without one: random weights")
+    parser.add_argument("--start", type=Path, help="a model to go on from, where train.start is not new")
     parser.add_argument("--embeddings", type=Path, help="of the training corpus, from that model")
     args = parser.parse_args()
     job, runtime = TrainJob.read(args.settings), runtime_from(args)

@@ -59,10 +59,12 @@ class Files:
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
         """The weights that a round goes on from, where it does not begin anew."""
-        before = f"<results>/iter_{int(wildcards.i) - 1}"
-        if self.experiment.train_of(int(wildcards.i)).start == "new":
+        number = int(wildcards.i)
+        origins = {"previous": number - 1, "stage_one": 0}
+        origin = origins.get(self.experiment.train_of(number).start)
+        if origin is None:
             return {}
-        return {"start": f"{before}/model.pt", "embeddings": f"{before}/embeddings/<train>.parquet"}
+        return {"start": f"<results>/iter_{origin}/model.pt", "embeddings": f"<results>/iter_{origin}/embeddings/<train>.parquet"}
 
     def labels_trained_on(self, wildcards: Any) -> str | list[str]:
         """The pseudo labels that a system was trained on; none of stage I and of baselines."""

@@ -93,7 +93,7 @@ class DlgLc:
     Args:
         labels: [N] pseudo label of every utterance of the corpus, int64.
         stage: number of the round, 1 for the first.
-        start: the weights that it goes on from; None: random ones.
+        start: the weights that it begins with; None: random ones.
     """
 
     _several = False  # whether there is more than one modality, so that labels can be agreed on

@@ -16,7 +16,7 @@ from selfsv.settings.jobs import TrainJob
 
 
 class Start(NamedTuple):
-    """The weights of the round before. A model's file holds no classifier: the means of its embeddings take that place."""
+    """The weights of the round before, or of stage I. A model's file holds no classifier: the means of its embeddings take that place."""
 
     encoder: nn.Module
     means: Tensor  # [classes, D] of its embeddings, by pseudo label
@@ -31,7 +31,7 @@ def read_start(model: Path | None, embeddings: Path | None, labels: Tensor, utte
     if job.train.start == "new":
         return None
     if model is None or embeddings is None:
-        raise InputError("train.start is previous: name the model of the round before and its embeddings, --start and --embeddings")
+        raise InputError(f"train.start is {job.train.start}: name that model and its embeddings, --start and --embeddings")
     loaded = load_model(model)
     if loaded.encoder_settings != job.encoder:
         raise InputError(f"{model} has another encoder than this round: start from a model of the same one, or with train.start: new")

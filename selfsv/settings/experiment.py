@@ -93,11 +93,11 @@ class Experiment(Section):
         return self.encoder.model_copy(update={"last_round": {}})
 
     def train_of(self, iteration: int) -> TrainSettings:
-        """Stage II in a round: with its own threshold, and anew where its encoder is not that of the round before."""
+        """Stage II in a round: with its own threshold, and anew where its encoder is not the one that it would begin with."""
         thresholds = self.train.gate.fixed_threshold
         own = thresholds[iteration - 1] if isinstance(thresholds, tuple) else thresholds
         gate = self.train.gate.model_copy(update={"fixed_threshold": own})
-        same = self.encoder_of(iteration) == self.encoder_of(iteration - 1)
+        same = self.encoder_of(iteration) == self.encoder_of(iteration - 1 if self.train.start == "previous" else 0)
         return self.train.model_copy(update={"gate": gate, "start": self.train.start if same else "new"})
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class Experiment(Section):
         if self.train.objective_weight:
             raise ValueError("train.objective_weight is for modality: audio: stage I knows no faces")
         if self.train.start != "new":
-            raise ValueError("train.start: previous is for modality: audio: stage I has no face encoder to start from")
+            raise ValueError(f"train.start: {self.train.start} is for modality: audio: stage I has no face encoder to start from")
         if self.train.gate.trust != "threshold" or self.train.relabel_start_epoch is not None:
             raise ValueError(
                 "train.gate.trust and train.relabel_start_epoch are for modality: audio: voice and face decide by their losses"

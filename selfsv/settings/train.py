@@ -90,10 +90,10 @@ class AamTraining(Section):
 class TrainSettings(AamTraining):
     """Stage II, DLG-LC: a new encoder in every round (paper IV)."""
 
-    start: Literal["new", "previous"] = Field(
+    start: Literal["new", "previous", "stage_one"] = Field(
         "new",
-        description="a round's weights: new (random) or previous (the encoder of the round before, and the means of its clusters) "
-        "[paper IV: new; previous: JHU in Table X]",
+        description="where a round's encoder begins: new (random), previous (the round before) or stage_one; the last two begin with the "
+        "means of the clusters for classes [paper IV: new; previous: JHU, stage_one: LG in Table X]",
     )
     average_last: Positive = Field(1, description="checkpoints (one per epoch) averaged into a round's encoder [paper: the last alone]")
     relabel_start_epoch: NonNegative | None = Field(

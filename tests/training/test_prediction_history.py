@@ -106,5 +106,5 @@ def test_a_round_goes_on_from_a_model_with_the_same_encoder_alone(tmp_path):
     labels, names = torch.tensor([0, 1]), np.array(["a", "b"])
     with pytest.raises(InputError, match=r"model\.pt has another encoder than this round"):
         read_start(tmp_path / "model.pt", tmp_path / "embeddings.parquet", labels, names, job(embedding=13))
-    with pytest.raises(InputError, match="name the model of the round before and its embeddings"):
+    with pytest.raises(InputError, match="name that model and its embeddings"):
         read_start(None, None, labels, names, job())

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from selfsv.settings.data import Corpus, TrialList
+from selfsv.settings.encoder import KEYS
 from selfsv.settings.experiment import Experiment, merged, overlaid, resolve
 from selfsv.settings.reading import read_file
 from workflow import reference, schema
@@ -78,7 +79,7 @@ def test_where_a_key_may_be_empty_its_description_says_what_that_means():
     optional = {key: field.description for key, field in fields.items() if NoneType in get_args(field.annotation)}
     clipping = {f"{section}.optimiser.clip_gradient" for section in ("pretrain", "train", "large_margin", "finetune")}
     paths = {"initial_model", "noise.path", "rirs.path", "corpora.video", "corpora.extension", "corpora.speakers_table"}
-    assert optional.keys() == clipping | paths | {"finetune.corpus", "cluster.agglomerative.centroids"}
+    assert optional.keys() == clipping | paths | {"finetune.corpus", "cluster.agglomerative.centroids", "train.relabel_start_epoch"}
     assert not [key for key, description in optional.items() if "empty:" not in description]
 
 
@@ -118,7 +119,8 @@ def test_a_system_can_be_laid_over_the_paper_and_under_the_demo(system):
     over_paper = dict(flat(resolve(overlaid(CONFIG, own)).model_dump(mode="json")))
     assert {key: over_paper[key] for key in named} == named
     under_demo = dict(flat(resolve(overlaid(CONFIG, merged(own, demo))).model_dump(mode="json")))
-    expected = named | {key: value for key, value in flat(demo) if not key.startswith("trials.")}
+    sizes_of_others = {f"encoder.{key}" for keys in KEYS.values() for key in keys} - under_demo.keys()
+    expected = named | {key: value for key, value in flat(demo) if not key.startswith(("trials.", *sizes_of_others))}
     assert {key: under_demo[key] for key in expected} == expected
 
 
