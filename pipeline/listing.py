@@ -10,6 +10,7 @@ import pandas as pd
 
 from selfsv.artifacts import write_table
 from selfsv.prepare.listing import assign_shards, enumerate_corpus
+from selfsv.prepare.speed_copies import with_speed_copies
 from selfsv.settings.data import Corpus
 from selfsv.stage import parser, run
 
@@ -21,7 +22,8 @@ def main() -> None:
     arguments = parser(__doc__, outputs=("listing", "speakers", "left_out"))
     arguments.add_argument("--shards", type=int, required=True, help="pack jobs to divide the corpus into")
     args = arguments.parse_args()
-    files = enumerate_corpus(Corpus.read(args.settings))
+    corpus = Corpus.read(args.settings)
+    files = with_speed_copies(enumerate_corpus(corpus), corpus.speeds)
     utterances = files.utterances.assign(shard=assign_shards(len(files.utterances), args.shards))
     left_out = pd.DataFrame(files.left_out.most_common(), columns=["ending", "files"]).astype({"ending": str, "files": "int64"})
     write_table(args.left_out, left_out)

@@ -22,7 +22,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1, help="threads that decode; the result is the same for any number")
     args = arguments.parse_args()
     settings = PackJob.read(args.settings)
-    listing = read_table(args.listing, ["utterance", "path", "session", "reason", "channel", "shard"])
+    listing = read_table(args.listing, ["utterance", "path", "session", "reason", "channel", "speed", "shard"])
     listing = listing[listing["shard"] == args.shard]
     utterances = decoded(listing, settings, args.threads)
     packed = write_shard(args.audio, progress(utterances, len(listing), f"packing shard {args.shard}", "utterance"))

@@ -35,13 +35,14 @@ ZERO_CROSSINGS = 64
 ROLLOFF = 0.9476
 
 
-def load_utterance(path: str, *, min_seconds: float, min_peak: float, channel: int = ALL_CHANNELS) -> NDArray[np.int16]:
+def load_utterance(path: str, *, min_seconds: float, min_peak: float, channel: int = ALL_CHANNELS, speed: float = 1.0) -> NDArray[np.int16]:
     """The samples of the file at `path`: [num_samples] int16, 16 kHz, mono.
 
     Args:
         min_seconds: least duration, seconds.
         min_peak: least deviation from the mean, as a fraction of full scale.
         channel: which one to read, from 1; 0: the mean of all, see `decode`.
+        speed: how much faster, and higher, than it was recorded; to two decimals.
 
     Raises:
         RejectionError: the file is missing, empty, not audio, truncated, too short, too long, silent, lacks the channel, or has
@@ -54,6 +55,8 @@ def load_utterance(path: str, *, min_seconds: float, min_peak: float, channel: i
     peak = float(np.max(np.abs(samples - samples.mean())))
     if peak < min_peak or peak * FULL_SCALE < 1:
         raise RejectionError(f"silent: never exceeds {peak:.2g} of full scale")
+    if speed != 1.0:
+        samples = resample(samples, round(100 * speed) * RATE // 100)
     return to_int16(samples)
 
 

@@ -43,16 +43,16 @@ class Packed(NamedTuple):
 
 def decoded(listing: pd.DataFrame, settings: DecodingSettings, threads: int) -> Iterator[np.ndarray | str]:
     """[num_samples] int16 of each row of `listing`, or the reason for its rejection, in the listing's order."""
-    rows = zip(listing["path"], listing["reason"], listing["channel"], strict=True)
+    rows = zip(*(listing[name] for name in ("path", "reason", "channel", "speed")), strict=True)
     return ordered_map(partial(_load, settings), rows, threads)
 
 
-def _load(settings: DecodingSettings, row: tuple[str, str, int]) -> np.ndarray | str:
-    path, reason, channel = row
+def _load(settings: DecodingSettings, row: tuple[str, str, int, float]) -> np.ndarray | str:
+    path, reason, channel, speed = row
     if reason:
         return reason
     try:
-        return load_utterance(path, min_seconds=settings.min_seconds, min_peak=settings.min_peak, channel=int(channel))
+        return load_utterance(path, min_seconds=settings.min_seconds, min_peak=settings.min_peak, channel=int(channel), speed=float(speed))
     except RejectionError as rejection:
         return str(rejection)
 

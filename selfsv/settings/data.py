@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
+Speed = Annotated[float, Field(ge=0.8, le=1.25)]  # beyond, a voice no longer sounds like one
 Extension = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]+$")]
 
 
@@ -33,6 +34,12 @@ class Corpus(Section):
         None,
         description="of a corpus with trials: a CSV file about its speakers (e.g. VoxCeleb1's vox1_meta.csv); its first column has their "
         "names, the others (gender, nationality, …) become conditions of the error rates; training never sees it; empty: none",
+    )
+
+    speeds: tuple[Speed, ...] = Field(
+        (),
+        description="a training corpus gets a copy of each utterance at one of these speeds, in turn, as further voices, e.g. 0.9 and 1.1; "
+        "lower `epochs` accordingly [paper: none; for few talkers]",
     )
 
     @model_validator(mode="after")

@@ -74,6 +74,10 @@ class Experiment(Section):
         for name, trials in self.trials.items():
             if trials.corpus not in self.corpora:
                 raise ValueError(f"trials.{name}.corpus '{trials.corpus}' is not one of the corpora ({', '.join(self.corpora)})")
+            if self.corpora[trials.corpus].speeds:
+                raise ValueError(f"corpora.{trials.corpus}.speeds: copies are to learn from, and trials.{name} draws on this corpus")
+        if self.modality == "audio_visual" and self.corpora[self.train_corpus].speeds:
+            raise ValueError(f"corpora.{self.train_corpus}.speeds is for modality: audio: a faster voice has no face of its own")
         return self
 
     @model_validator(mode="after")
