@@ -41,7 +41,7 @@ class CorpusFiles:
 
     Attributes:
         utterances: columns `utterance` (unique), `path`, `session`, `reason` (why the file can be no utterance; else empty),
-            `channel` (which one to read, from 1; 0: the mean of all).
+            `channel` (which one to read, from 1; 0: the mean of all), `speed` (1).
         speakers: columns `utterance`, `speaker`, only those that are known.
         left_out: how many files of the folders have which other ending.
     """
@@ -85,7 +85,7 @@ def enumerate_corpus(corpus: Corpus, extensions: tuple[str, ...] = AUDIO_EXTENSI
     _refuse_wrong_layout(corpus, rows)
     table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[:-1], TEXTS) | {"channel": "int64"})
     known = table.loc[table["speaker"] != "", ["utterance", "speaker"]].reset_index(drop=True)
-    return CorpusFiles(table.drop(columns="speaker"), known, left_out)
+    return CorpusFiles(table.drop(columns="speaker").assign(speed=1.0), known, left_out)
 
 
 def _listed(value: str | list[str]) -> list[str]:

@@ -4,21 +4,19 @@ import pandas as pd
 
 from selfsv.prepare.listing import CorpusFiles
 
-ORIGINAL = 1.0
-
 
 def with_speed_copies(files: CorpusFiles, speeds: tuple[float, ...]) -> CorpusFiles:
-    """The corpus with a column `speed`, and one copy of each utterance at one of `speeds`, in turn.
+    """The corpus with one copy of each utterance at one of `speeds`, in turn.
 
     A copy is a voice of its own: its utterance, session and speaker are those of the original with the speed behind. No two copies share
     an utterance, so that what is said in it tells no more of them than of others.
 
     Args:
-        speeds: factors, above 1 faster and higher; none: only the column is added.
+        speeds: factors, above 1 faster and higher; none: no copies.
     """
-    originals = files.utterances.assign(speed=ORIGINAL)
     if not speeds:
-        return CorpusFiles(originals, files.speakers, files.left_out)
+        return files
+    originals = files.utterances
     copies = originals.assign(speed=[speeds[index % len(speeds)] for index in range(len(originals))])
     endings = pd.Series([ending(speed) for speed in copies["speed"]], index=copies.index, dtype=copies["utterance"].dtype)
     behind = dict(zip(copies["utterance"], endings, strict=True))

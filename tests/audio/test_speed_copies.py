@@ -42,7 +42,9 @@ def test_an_utterance_is_measured_before_it_is_made_faster(tmp_path):
 
 def test_every_utterance_has_one_copy_and_speeds_take_turns():
     names = [f"id{index // 3}/s/{index}" for index in range(12)]
-    utterances = pd.DataFrame({"utterance": names, "path": names, "session": [name.rpartition("/")[0] for name in names], "reason": ""})
+    utterances = pd.DataFrame(
+        {"utterance": names, "path": names, "session": [name.rpartition("/")[0] for name in names], "reason": "", "speed": 1.0}
+    )
     speakers = pd.DataFrame({"utterance": names[:6], "speaker": [name.partition("/")[0] for name in names[:6]]})
     found = with_speed_copies(CorpusFiles(utterances, speakers), (0.9, 1.1))
     table = found.utterances.set_index("utterance")

@@ -59,14 +59,14 @@ def test_sphereface2_is_a_sum_of_binary_decisions():
     cosines, labels = classifier(torch.randn(7, 6)), torch.randint(5, (7,))
     losses = classifier.losses(cosines, labels, SCALE, MARGIN)
     for cosine, label, loss in zip(cosines.double(), labels, losses, strict=True):
-        expected = 0.0
+        expected = torch.zeros((), dtype=torch.float64)
         for j, value in enumerate(cosine):
             similarity = 2 * ((value + 1) / 2) ** 3 - 1
             own = j == label
             logit = SCALE * (similarity - (MARGIN if own else -MARGIN)) + classifier.bias.double() * 1.0
             target = torch.tensor(1.0 if own else 0.0, dtype=torch.float64)
-            expected += (0.7 if own else 0.3) * F.binary_cross_entropy_with_logits(logit, target)
-        assert loss.item() == pytest.approx(float(expected), rel=1e-4)
+            expected = expected + (0.7 if own else 0.3) * F.binary_cross_entropy_with_logits(logit, target)
+        assert loss.item() == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 def test_sphereface2_starts_with_both_sides_pulling_equally_hard():
