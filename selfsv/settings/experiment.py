@@ -12,6 +12,7 @@ from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings, TrialList
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.faces import FaceSettings
+from selfsv.settings.ivector import IvectorSettings
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.reading import read_file
 from selfsv.settings.runtime import RuntimeSettings
@@ -57,6 +58,7 @@ class Experiment(Section):
     features: FeatureSettings = FeatureSettings()
     encoder: EncoderSettings = EncoderSettings()
     pretrain: PretrainSettings = PretrainSettings()
+    ivector: IvectorSettings = IvectorSettings()
     cluster: ClusterSettings = ClusterSettings()
     train: TrainSettings = TrainSettings()
     large_margin: LargeMarginSettings = LargeMarginSettings()
@@ -120,6 +122,18 @@ class Experiment(Section):
             raise ValueError(
                 "train.gate.trust and train.relabel_start_epoch are for modality: audio: voice and face decide by their losses"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ivectors_are_possible(self) -> "Experiment":
+        """If stage I has no encoder with gradients, nothing tunes it."""
+        if self.pretrain.method != "ivector" or self.initial_model:
+            return self
+        if self.ivector.cepstra.coefficients > self.features.mel_bins:
+            raise ValueError(f"ivector.cepstra.coefficients is above features.mel_bins, which is {self.features.mel_bins}: lower it")
+        tuned = {"finetune.starts": "iter_0" in self.finetune.starts, "large_margin.enabled": self.large_margin.enabled and not self.rounds}
+        if keys := [key for key, starts in tuned.items() if starts]:
+            raise ValueError(f"{keys[0]} would tune the encoder of iter_0, but i-vectors (pretrain.method) have none: start from a round")
         return self
 
     @model_validator(mode="after")
