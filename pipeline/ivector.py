@@ -5,7 +5,6 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.engine.runtime import add_data_arguments, add_extraction_arguments, runtime_from
 from selfsv.methods.ivector import train_ivector
 from selfsv.models.model_file import save_model
-from selfsv.settings.ivector import ExtractorSettings
 from selfsv.settings.jobs import IvectorJob
 from selfsv.stage import parser, run
 
@@ -20,7 +19,7 @@ def main() -> None:
     extractor = train_ivector(job, PackedCorpus(args.manifest, args.audio), runtime)
     provenance = {"stage": "ivector", "iteration": 0, "seed": job.seed, "config_hash": content_hash([args.manifest], job.to_json())}
     provenance |= runtime.provenance() | {"precision": "float32"}
-    save_model(args.model, ExtractorSettings.of(job.ivector), job.features, extractor.state_dict(), **provenance)
+    save_model(args.model, extractor.settings, job.features, extractor.state_dict(), **provenance)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def train_ivector(job: IvectorJob, corpus: PackedCorpus, runtime: Runtime) -> Iv
     """
     settings = job.ivector
     log_mel = LogMel(job.features)
+    sizes = ExtractorSettings(components=settings.components, embedding=settings.embedding, cepstra=settings.cepstra)
     longest = np.zeros(len(corpus), bool)
     longest[np.argsort(-corpus.num_samples, kind="stable")[: settings.utterances]] = True
-    extractor = IvectorExtractor(ExtractorSettings.of(settings), job.features.mel_bins).to(runtime.device)
+    extractor = IvectorExtractor(sizes, job.features.mel_bins).to(runtime.device)
     batches = _batches(log_mel, corpus.only(longest), samples_per_batch(extractor, runtime.device), runtime.device)
     total = int(log_mel.frames(torch.from_numpy(corpus.num_samples[longest])).sum())
     frames = speech_frames(extractor, batches, math.ceil(total / settings.ubm_frames))
@@ -87,9 +88,7 @@ def fit_gaussians(frames: Tensor, components: int, iterations: int, seed: int) -
     """
     if components > len(frames):
         raise InputError(f"ivector.components is {components}, but there are only {len(frames)} frames of speech: lower it")
-    kmeans = faiss.Kmeans(
-        frames.shape[1], components, seed=seed, min_points_per_centroid=1, max_points_per_centroid=FRAMES_TO_KMEANS
-    )
+    kmeans = faiss.Kmeans(frames.shape[1], components, seed=seed, min_points_per_centroid=1, max_points_per_centroid=FRAMES_TO_KMEANS)
     kmeans.train(frames.float().cpu().numpy())
     means = torch.from_numpy(np.asarray(kmeans.centroids)).to(frames)
     mixture = Gaussians(frames.new_full((components,), 1 / components), means, frames.var(dim=0).expand_as(means))
@@ -148,13 +147,10 @@ class Statistics:
 
     def add(self, frames: Tensor, posteriors: Tensor) -> Self:
         """Count utterances in: frames [B, T, D], posteriors of the Gaussians [B, T, C]."""
-        counts, sums = posteriors.sum(dim=1).double(), (posteriors.mT @ frames).double()
         self.squares += posteriors.flatten(0, 1).T @ frames.square().flatten(0, 1)
+        counts, sums = posteriors.sum(dim=1).double(), (posteriors.mT @ frames).double()
         centred = self.factors.centred(counts, sums)
-        precision, right = self.factors.equations(self.grams, counts, centred)
-        root = torch.linalg.cholesky(precision)
-        mean = torch.cholesky_solve(right.unsqueeze(2), root).squeeze(2)
-        moments = torch.cholesky_inverse(root) + mean.unsqueeze(2) * mean.unsqueeze(1)
+        mean, moments, evidence = expectation(*self.factors.equations(self.grams, counts, centred))
         triangles = moments[:, self._row, self._column]
         self.utterances += len(counts)
         self.frames += counts.sum(dim=0)
@@ -163,7 +159,7 @@ class Statistics:
         self.second += triangles.sum(dim=0)
         self.weighted += counts.T @ triangles
         self.cross += (centred.flatten(1).T @ mean).view_as(self.cross)
-        self.evidence += 0.5 * (right * mean).sum() - root.diagonal(dim1=1, dim2=2).log().sum()
+        self.evidence += evidence.sum()
         return self
 
     def scatter(self) -> Tensor:
@@ -182,24 +178,19 @@ class Statistics:
 
         Gaussians of less than a frame stay as they are.
         """
-        size = self.factors.loadings.shape[2]
         rare = self.frames < 1
-        loadings = torch.cat(
-            [
-                torch.linalg.solve(unpacked(weighted, size), cross.mT).mT
-                for weighted, cross in zip(
-                    torch.where(rare.unsqueeze(1), self._identity(), self.weighted).split(COMPONENTS_AT_ONCE),
-                    self.cross.split(COMPONENTS_AT_ONCE),
-                    strict=True,
-                )
-            ]
-        )
-        loadings = torch.where(rare[:, None, None], self.factors.loadings, loadings)
-        frames = self.frames.clamp(min=1).unsqueeze(1)
-        residual = (self.scatter() - (loadings * self.cross).sum(dim=2)) / frames
-        variances = torch.maximum(residual, VARIANCE_FLOOR * (self.squares.sum(dim=0) / self.frames.sum()))
-        variances = torch.where(rare.unsqueeze(1), self.factors.variances, variances)
+        loadings = torch.where(rare[:, None, None], self.factors.loadings, self._loadings(rare))
+        residual = (self.scatter() - (loadings * self.cross).sum(dim=2)) / self.frames.clamp(min=1).unsqueeze(1)
+        floor = VARIANCE_FLOOR * self.squares.sum(dim=0) / self.frames.sum()
+        variances = torch.where(rare.unsqueeze(1), self.factors.variances, torch.maximum(residual, floor))
         return self._standardised(Factors(self.factors.means, loadings, variances))
+
+    def _loadings(self, rare: Tensor) -> Tensor:
+        """[C, D, E] that maximise the expected likelihood; any for the Gaussians that are `rare` ([C] bool)."""
+        identity = (self._row == self._column).to(self.weighted)
+        weighted = torch.where(rare.unsqueeze(1), identity, self.weighted)
+        parts = zip(weighted.split(COMPONENTS_AT_ONCE), self.cross.split(COMPONENTS_AT_ONCE), strict=True)
+        return torch.cat([torch.linalg.solve(unpacked(part, len(self.mean)), cross.mT).mT for part, cross in parts])
 
     def _standardised(self, factors: Factors) -> Factors:
         """The same model, with factors whose mean and covariance over the utterances are those of a standard normal variable."""
@@ -208,8 +199,17 @@ class Statistics:
         root = torch.linalg.cholesky(covariance)
         return Factors(factors.means + factors.loadings @ mean, factors.loadings @ root, factors.variances)
 
-    def _identity(self) -> Tensor:
-        return (self._row == self._column).to(self.weighted)
+
+def expectation(precision: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the posterior of the factors of B utterances is, from `Factors.equations`.
+
+    Returns:
+        Means [B, E], second moments [B, E, E], and what the factors add to the log likelihoods [B].
+    """
+    root = torch.linalg.cholesky(precision)
+    mean = torch.cholesky_solve(right.unsqueeze(2), root).squeeze(2)
+    moments = torch.cholesky_inverse(root) + mean.unsqueeze(2) * mean.unsqueeze(1)
+    return mean, moments, 0.5 * (right * mean).sum(dim=1) - root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
 
 
 def fit_factors(extractor: IvectorExtractor, batches: Batches, iterations: int, seed: int) -> Factors:
@@ -221,8 +221,11 @@ def fit_factors(extractor: IvectorExtractor, batches: Batches, iterations: int, 
     factors = random_factors(extractor.ubm, extractor.loadings.shape[2], seed)
     for iteration in range(iterations):
         statistics = Statistics(factors)
-        for features, lengths in batches(f"total variability, iteration {iteration + 1} of {iterations}"):
-            statistics.add(*extractor.assigned(features, lengths))
+        try:
+            for features, lengths in batches(f"total variability, iteration {iteration + 1} of {iterations}"):
+                statistics.add(*extractor.assigned(features, lengths))
+        except torch.linalg.LinAlgError as error:  # a decomposition fails on what is not finite before the likelihood is looked at
+            raise TrainingError(f"total variability, iteration {iteration + 1}: {error}; check the audio") from None
         _report("total variability", iteration, iterations, statistics.likelihood())
         factors = statistics.updated()
     return factors

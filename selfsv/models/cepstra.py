@@ -24,15 +24,16 @@ class Cepstra(nn.Module):
     """
 
     transform: Tensor  # [F, coefficients]
-    filters: Tensor  # [ORDERS, taps]
+    filters: Tensor  # [taps x coefficients, ORDERS x coefficients]
 
     def __init__(self, settings: CepstraSettings, mel_bins: int):
         super().__init__()
         self.settings = settings
-        self.dimensions = ORDERS * min(settings.coefficients, mel_bins)
+        coefficients = min(settings.coefficients, mel_bins)
+        self.dimensions = ORDERS * coefficients
         # Kaldi's transform is the orthonormal one, too. It also scales ("lifters") the cepstra, which changes no Gaussian's posterior.
-        self.register_buffer("transform", create_dct(mel_bins, mel_bins, "ortho")[:, : settings.coefficients], persistent=False)
-        self.register_buffer("filters", delta_filters(settings.delta_frames), persistent=False)
+        self.register_buffer("transform", create_dct(mel_bins, mel_bins, "ortho")[:, :coefficients], persistent=False)
+        self.register_buffer("filters", delta_filters(settings.delta_frames, coefficients), persistent=False)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Cepstra [B, T, ORDERS x coefficients] without their sliding mean, and whether a frame is speech [B, T].
@@ -46,23 +47,23 @@ class Cepstra(nn.Module):
         return centred, speech(features, lengths, self.settings.speech_threshold)
 
 
-def delta_filters(frames: int) -> Tensor:
-    """[ORDERS, 4 frames + 1] float32: each row filters cepstra to those of one order, the slope of a regression line over time."""
+def delta_filters(frames: int, coefficients: int) -> Tensor:
+    """A matrix from the cepstra of 4 `frames` + 1 frames, one after the other, to those of the middle one in all orders.
+
+    A delta is the slope of a regression line over `frames` frames on each side; a double delta is that of the deltas.
+    """
     ramp = np.arange(-frames, frames + 1) / (2 * np.square(np.arange(1, frames + 1)).sum())
-    twice = np.convolve(ramp, ramp)
-    same = np.zeros_like(twice)
-    same[2 * frames] = 1
-    return torch.tensor(np.stack([same, np.pad(ramp, frames), twice]), dtype=torch.float32)
+    same, once, twice = np.eye(4 * frames + 1)[2 * frames], np.pad(ramp, frames), np.convolve(ramp, ramp)
+    return torch.tensor(np.kron(np.stack([same, once, twice], axis=1), np.eye(coefficients)), dtype=torch.float32)
 
 
 def with_deltas(cepstra: Tensor, lengths: Tensor, filters: Tensor) -> Tensor:
-    """[B, T, C] to [B, T, ORDERS x C]; the first and the last frame repeat beyond the ends."""
-    frames, reach = cepstra.shape[1], filters.shape[1] // 2
-    places = torch.arange(-reach, frames + reach, device=cepstra.device).clamp(min=0)
-    places = torch.minimum(places, lengths.unsqueeze(1) - 1)  # [B, T + 2 reach]
+    """[B, T, C] to [B, T, ORDERS x C]; the first and the last frame repeat beyond the ends. `filters` as from `delta_filters`."""
+    frames, taps = cepstra.shape[1], len(filters) // cepstra.shape[2]
+    places = torch.arange(-(taps // 2), frames + taps // 2, device=cepstra.device).clamp(min=0)
+    places = torch.minimum(places, lengths.unsqueeze(1) - 1)  # [B, T + taps - 1]
     extended = cepstra.gather(1, places.unsqueeze(2).expand(-1, -1, cepstra.shape[2]))
-    shifted = torch.stack([extended[:, tap : tap + frames] for tap in range(filters.shape[1])], dim=3)
-    return (shifted @ filters.T).transpose(2, 3).flatten(2)
+    return torch.cat([extended[:, tap : tap + frames] for tap in range(taps)], dim=2) @ filters
 
 
 def sliding_mean(frames: Tensor, lengths: Tensor, window: int) -> Tensor:
@@ -81,6 +82,7 @@ def speech(features: Tensor, lengths: Tensor, threshold: float) -> Tensor:
     inside = torch.arange(features.shape[1], device=features.device) < lengths.unsqueeze(1)
     energy = features.logsumexp(dim=2)
     mean = (energy * inside).sum(dim=1, keepdim=True) / lengths.unsqueeze(1)
-    loud = ((energy > mean + threshold) & inside).float().unsqueeze(1)
-    near = F.max_pool1d(loud, 2 * SPEECH_REACH + 1, stride=1, padding=SPEECH_REACH).squeeze(1) > 0
-    return (near | (loud.sum(dim=2) == 0)) & inside
+    loud = (energy > mean + threshold) & inside
+    padded, frames = F.pad(loud, (SPEECH_REACH, SPEECH_REACH)), features.shape[1]
+    near = torch.stack([padded[:, step : step + frames] for step in range(2 * SPEECH_REACH + 1)]).any(dim=0)
+    return (near | ~loud.any(dim=1, keepdim=True)) & inside

@@ -86,6 +86,7 @@ class IvectorExtractor(nn.Module):
     def __init__(self, settings: ExtractorSettings, mel_bins: int):
         super().__init__()
         components, size = settings.components, settings.embedding
+        self.settings = settings
         self.title = f"i-vector of {components} Gaussians"
         self.values_per_frame = components
         self.cepstra = Cepstra(settings.cepstra, mel_bins)
@@ -115,7 +116,7 @@ class IvectorExtractor(nn.Module):
     def assigned(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Cepstra [B, T, D] and the posteriors of the Gaussians [B, T, C], zero where there is no speech. Arguments as for `forward`."""
         if lengths is None:
-            lengths = torch.full((len(features),), features.shape[1], device=features.device)
+            lengths = torch.ones_like(features[:, :, 0], dtype=torch.int64).sum(dim=1)  # an exporter would take their number for a constant
         frames, speech = self.cepstra(features.float(), lengths)
         return frames, self.ubm.posteriors(frames) * speech.unsqueeze(2)
 
@@ -131,7 +132,7 @@ class IvectorExtractor(nn.Module):
         """
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 has too few digits for sums over an utterance
             frames, posteriors = self.assigned(features, lengths)
-            counts, sums = posteriors.sum(dim=1), posteriors.mT @ frames
+            counts, sums = posteriors.sum(dim=1), torch.bmm(posteriors.mT, frames)
             precision, right = self.factors.equations(self.grams, counts, self.factors.centred(counts, sums))
             if torch.compiler.is_exporting():  # ONNX knows no decomposition of matrices
                 return (newton_inverse(precision) @ right.unsqueeze(2)).squeeze(2)

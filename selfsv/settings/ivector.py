@@ -1,6 +1,6 @@
 """Settings of the i-vector system (Dehak et al. 2011), with the sizes of Kaldi's recipe for VoxCeleb."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -41,8 +41,3 @@ class ExtractorSettings(Section):
     components: Size
     embedding: Annotated[int, Field(ge=1, le=4096)]
     cepstra: CepstraSettings
-
-    @classmethod
-    def of(cls, settings: IvectorSettings) -> Self:
-        """Without what only training needs."""
-        return cls(components=settings.components, embedding=settings.embedding, cepstra=settings.cepstra)

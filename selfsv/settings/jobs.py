@@ -64,6 +64,13 @@ class PretrainJob(Job):
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
         return cls(**_parts(experiment, names), preparation=PreparationSettings(**cluster))
 
+    @field_validator("pretrain")
+    @classmethod
+    def _has_an_objective(cls, pretrain: PretrainSettings) -> PretrainSettings:
+        if pretrain.method not in SECTIONS:
+            raise ValueError(f"'{pretrain.method}' has a stage of its own, pipeline.{pretrain.method}")
+        return pretrain
+
     @field_serializer("pretrain")
     def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
         return _of_its_method(pretrain)

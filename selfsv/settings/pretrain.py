@@ -8,16 +8,16 @@ from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSett
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
 Objective = Literal["dino", "contrastive", "momentum_contrast", "sdpn"]
-Method = Literal[Objective, "ivector"]  # the last has no objective of the loop: a stage and a section of its own
+Method = Literal[Objective, "ivector"]  # the last is no objective: it has a stage and a section of its own
 # The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
-OBJECTIVES: dict[Objective, str] = {
+OBJECTIVES: dict[Method, str] = {
     "dino": "selfsv.methods.ca_dino",
     "contrastive": "selfsv.methods.contrastive",
     "momentum_contrast": "selfsv.methods.momentum_contrast",
     "sdpn": "selfsv.methods.sdpn",
 }
 # The sections of each: those of the others are no part of a training.
-SECTIONS: dict[Objective, set[str]] = {
+SECTIONS: dict[Method, set[str]] = {
     "dino": {"head", "dino"},
     "contrastive": {"contrastive"},
     "momentum_contrast": {"momentum_contrast"},

@@ -29,6 +29,7 @@ GIVEN: dict[str, type[BaseModel]] = {
     "rirs": RirSettings,
     "faces": DetectionSettings,
     "pretrain": jobs.PretrainJob,
+    "ivector": jobs.IvectorJob,
     "baseline": jobs.BaselineJob,
     "train": jobs.TrainJob,
     "train_av": jobs.TrainAvJob,
