@@ -88,7 +88,8 @@ def fit_gaussians(frames: Tensor, components: int, iterations: int, seed: int) -
     """
     if components > len(frames):
         raise InputError(f"ivector.components is {components}, but there are only {len(frames)} frames of speech: lower it")
-    kmeans = faiss.Kmeans(frames.shape[1], components, seed=seed, min_points_per_centroid=1, max_points_per_centroid=FRAMES_TO_KMEANS)
+    options = {"min_points_per_centroid": 1, "max_points_per_centroid": FRAMES_TO_KMEANS, "gpu": faiss.get_num_gpus() > 0}
+    kmeans = faiss.Kmeans(frames.shape[1], components, seed=seed, **options)
     kmeans.train(frames.float().cpu().numpy())
     means = torch.from_numpy(np.asarray(kmeans.centroids)).to(frames)
     mixture = Gaussians(frames.new_full((components,), 1 / components), means, frames.var(dim=0).expand_as(means))
