@@ -51,7 +51,7 @@ class Systems:
     @property
     def trained(self) -> list[str]:
         """Those with a history: neither a model that was taken over nor an i-vector extractor has one."""
-        without = self.experiment.initial_model or self.experiment.pretrain.method == "ivector"
+        without = self.experiment.initial_model or self.experiment.starts_from_ivectors
         return self.models[1:] if without else self.models
 
     @property

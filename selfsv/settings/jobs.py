@@ -230,7 +230,7 @@ class CorpusCheck(Section):
         """By the pretraining, the rounds and the clusterings that the experiment has."""
         pretrain, train = experiment.pretrain, experiment.train
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
-        if not experiment.initial_model and pretrain.method != "ivector":
+        if not (experiment.initial_model or experiment.starts_from_ivectors):
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
             aware = pretrain.cluster_aware
             if aware.partners != "none" and aware.start_epoch < pretrain.epochs:

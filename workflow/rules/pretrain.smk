@@ -18,7 +18,7 @@ if EXPERIMENT.initial_model:
         params:
             **script("adopt"),
 
-elif EXPERIMENT.pretrain.method == "ivector":
+elif EXPERIMENT.starts_from_ivectors:
 
     use rule stage as ivector with:
         input:
