@@ -18,7 +18,7 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.settings.experiment import merged, overlaid, resolve
-from selfsv.settings.jobs import CompleteTuneJob, DiagnoseJob, PretrainJob, TrainJob, TuneJob
+from selfsv.settings.jobs import CompleteTuneJob, DiagnoseJob, IvectorJob, PretrainJob, TrainJob, TuneJob
 from selfsv.settings.reading import read_file
 from workflow.environment import prepare
 
@@ -50,6 +50,9 @@ def changed(changes, seed="seed_1"):
     system = read_file(REPOSITORY / changes.pop("overlay")) if "overlay" in changes else {}
     values = overlaid(CONFIG, merged(system, OVERLAYS))
     return resolve(merged(values, {**changes, "seed": int(seed.removeprefix("seed_"))}))
+
+
+IVECTORS = {row for row, changes in PRETRAINED.items() if changed(changes).pretrain.method == "ivector"}
 
 
 def round_of(wildcards):
@@ -152,7 +155,7 @@ rule pretrain:
     log:
         f"{FOLDER}/{{row}}/{{seed}}/train.log",
     wildcard_constraints:
-        row="|".join(map(re.escape, PRETRAINED)) or "none",
+        row="|".join(map(re.escape, PRETRAINED.keys() - IVECTORS)) or "none",
     threads: COMMON.runtime.threads
     resources:
         gpu=int(COMMON.runtime.device != "cpu"),
@@ -164,6 +167,27 @@ rule pretrain:
         "python -m pipeline.pretrain --settings {params.settings:q} --manifest {input.manifest:q} --audio {input.audio:q}"
         " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --history {output.history:q}"
         " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
+
+
+rule ivector:
+    input:
+        manifest=rules.pretrain.input.manifest,
+        audio=rules.pretrain.input.audio,
+    output:
+        model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
+    log:
+        f"{FOLDER}/{{row}}/{{seed}}/train.log",
+    wildcard_constraints:
+        row="|".join(map(re.escape, IVECTORS)) or "none",
+    threads: COMMON.runtime.threads
+    resources:
+        gpu=int(COMMON.runtime.device != "cpu"),
+    params:
+        settings=lambda wildcards: IvectorJob.of(changed(PRETRAINED[wildcards.row], wildcards.seed)).to_json(),
+        on=ON,
+    shell:
+        "python -m pipeline.ivector --settings {params.settings:q} --manifest {input.manifest:q} --audio {input.audio:q}"
+        " --model {output.model:q} {params.on} --threads {threads} 2> {log:q}"
 
 
 rule train:

@@ -50,8 +50,9 @@ class Systems:
 
     @property
     def trained(self) -> list[str]:
-        """Those with a history: a model that was taken over has none."""
-        return self.models[1:] if self.experiment.initial_model else self.models
+        """Those with a history: neither a model that was taken over nor an i-vector extractor has one."""
+        without = self.experiment.initial_model or self.experiment.starts_from_ivectors
+        return self.models[1:] if without else self.models
 
     @property
     def joint(self) -> list[str]:

@@ -99,22 +99,35 @@ def embed_utterances(
     """
     training = encoder.training
     encoder.eval()
-    log_mel = log_mel.to(runtime.device)
     pieces = pieces_of(utterances.num_samples)
     batches = runtime.group.part(by_length(pieces.length, samples_per_batch(encoder, runtime.device)))
-    read = partial(_read, utterances, pieces, runtime.device.type == "cuda")
+    inputs = feature_batches(log_mel, utterances, pieces, batches, runtime.device)
     parts = []
-    for _, (waves, lengths) in zip(progress(batches, len(batches)), ordered_map(read, batches, READERS[runtime.device.type]), strict=True):
-        lengths = lengths.to(runtime.device, non_blocking=True)
-        speech = normalise_peak(waves.to(runtime.device, non_blocking=True).float() / FULL_SCALE)
-        features = log_mel(speech, lengths)  # in float32, as in training
+    for _, (features, lengths) in zip(progress(batches, len(batches)), inputs, strict=True):
         with runtime.autocast():
-            parts.append(encoder(features, log_mel.frames(lengths)).float())
+            parts.append(encoder(features, lengths).float())
     encoder.train(training)
     joined = torch.zeros(len(pieces.length), runtime.group.largest(parts[0].shape[1] if parts else 0))
     for indices, part in zip(batches, parts, strict=True):
         joined[torch.from_numpy(indices)] = part.cpu()
     return mean_of_pieces(pieces.utterance, runtime.group.sum(joined)).numpy()
+
+
+def feature_batches(
+    log_mel: LogMel, utterances: Utterances, pieces: Pieces, batches: list[np.ndarray], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features [B, T, F] and their numbers of frames [B], on `device` in float32, of each batch.
+
+    Args:
+        pieces: of `utterances`.
+        batches: indices of pieces.
+    """
+    log_mel = log_mel.to(device)
+    read = partial(_read, utterances, pieces, device.type == "cuda")
+    for waves, lengths in ordered_map(read, batches, READERS[device.type]):
+        lengths = lengths.to(device, non_blocking=True)
+        speech = normalise_peak(waves.to(device, non_blocking=True).float() / FULL_SCALE)
+        yield log_mel(speech, lengths), log_mel.frames(lengths)
 
 
 def samples_per_batch(encoder: nn.Module, device: torch.device) -> int:

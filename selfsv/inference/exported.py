@@ -12,10 +12,9 @@ from selfsv.data.features import LogMel
 from selfsv.errors import InputError
 from selfsv.inference.speaker_model import Background, SpeakerModel
 from selfsv.models.encoders import build_encoder
-from selfsv.models.model_file import settings_of, with_weights
+from selfsv.models.model_file import encoder_settings_of, settings_of, with_weights
 from selfsv.scoring.calibration import Calibration, calibration_of
 from selfsv.settings.audio import FeatureSettings
-from selfsv.settings.encoder import EncoderSettings
 
 CONFIG, WEIGHTS, CARD, GRAPH = "config.json", "model.safetensors", "README.md", "model.onnx"
 FORMAT = "selfsv speaker model"
@@ -36,7 +35,7 @@ def read(folder: Path, device: torch.device) -> SpeakerModel:
     """
     config, tensors = read_config(folder / CONFIG), _read_tensors(folder / WEIGHTS)
     features = settings_of(folder / CONFIG, FeatureSettings, config["features"])
-    settings = settings_of(folder / CONFIG, EncoderSettings, config["encoder"])
+    settings = encoder_settings_of(folder / CONFIG, config["encoder"])
     weights = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
     encoder = with_weights(folder / WEIGHTS, lambda: build_encoder(settings, features.mel_bins), weights)
     background = _background(folder / WEIGHTS, tensors, settings.embedding)

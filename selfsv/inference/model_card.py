@@ -54,6 +54,8 @@ def _training(provenance: dict[str, Any]) -> str:
     method = "CA-DINO, then rounds of clustering and training with a dynamic loss-gate and label correction"
     paper = "Han, Chen, Qian, [arXiv 2304.05754](https://arxiv.org/abs/2304.05754)"
     labels = provenance.get("labels")
+    if provenance.get("stage") == "ivector":
+        return "It was trained without speaker labels, by expectation maximisation (Dehak et al., doi 10.1109/TASL.2010.2064307)."
     if not labels:
         return f"It was trained without speaker labels: {method} ({paper})."
     told = f"on {labels['utterances']:,} utterances of {labels['speakers']:,} speakers **with labels**"
@@ -68,11 +70,14 @@ def _data(corpora: dict[str, dict[str, float]]) -> str:
 
 
 def _recipe(settings: dict[str, Any]) -> str:
-    pretrain, train = settings["pretrain"], settings["train"]
+    pretrain, train, ivector = settings["pretrain"], settings["train"], settings["ivector"]
+    first = {"CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}"}
+    if pretrain["method"] == "ivector":
+        first = {"i-vector": f"{ivector['components']} Gaussians, {ivector['embedding']} dimensions"}
     facts = {
         "modality": settings["modality"],
         "seed": settings["seed"],
-        "CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}",
+        **first,
         "DLG-LC": f"{settings['rounds']} rounds of {train['epochs']} epochs, batches of {train['batch_size']}",
         "gate": train["gate"]["mode"],
         "pseudo speakers": settings["cluster"]["clusters"],

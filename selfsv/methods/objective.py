@@ -18,8 +18,7 @@ from selfsv.engine.runtime import Runtime
 from selfsv.errors import TrainingError
 from selfsv.methods.inputs import Inputs
 from selfsv.settings.jobs import PretrainJob
-from selfsv.settings.pretrain import OBJECTIVES, PretrainSettings
-from selfsv.settings.pretrain import Objective as Name
+from selfsv.settings.pretrain import OBJECTIVES, Method, PretrainSettings
 
 
 class Objective(Protocol):
@@ -69,7 +68,7 @@ class Objective(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def objective_of(name: Name) -> type[Objective]:
+def objective_of(name: Method) -> type[Objective]:
     """The class of the objective of this name."""
     return import_module(OBJECTIVES[name]).Objective
 

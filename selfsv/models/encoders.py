@@ -13,9 +13,11 @@ from torch import nn
 from selfsv.models.campplus import CamPlusPlus
 from selfsv.models.ecapa import EcapaTdnn
 from selfsv.models.fast_resnet34 import FastResNet34
+from selfsv.models.ivector import IvectorExtractor
 from selfsv.models.res2net50 import Res2Net50
 from selfsv.models.resnet34 import ResNet34
 from selfsv.settings.encoder import Architecture, EncoderSettings
+from selfsv.settings.ivector import ExtractorSettings
 
 # By the `architecture` of the settings; its class takes them and the number of features per frame.
 ARCHITECTURES: dict[Architecture, Callable[[EncoderSettings, int], nn.Module]] = {
@@ -27,8 +29,10 @@ ARCHITECTURES: dict[Architecture, Callable[[EncoderSettings, int], nn.Module]] =
 }
 
 
-def build_encoder(settings: EncoderSettings, mel_bins: int) -> nn.Module:
-    """An encoder as the settings describe it, with random weights."""
+def build_encoder(settings: EncoderSettings | ExtractorSettings, mel_bins: int) -> nn.Module:
+    """An encoder as the settings describe it, with random weights; an i-vector extractor, which has no gradients, with none yet."""
+    if isinstance(settings, ExtractorSettings):
+        return IvectorExtractor(settings, mel_bins)
     return ARCHITECTURES[settings.architecture](settings, mel_bins)
 
 

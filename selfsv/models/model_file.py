@@ -15,6 +15,7 @@ from selfsv.models.fbank_statistics import FbankStatistics, WhitenedFbankStatist
 from selfsv.provenance import code_version
 from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
+from selfsv.settings.ivector import ExtractorSettings
 from selfsv.settings.section import Section, validated
 
 
@@ -24,12 +25,16 @@ class Model(NamedTuple):
     encoder: nn.Module
     log_mel: LogMel
     provenance: dict[str, Any]
-    encoder_settings: EncoderSettings | None  # None: nothing was learnt, and nothing can be
+    encoder_settings: EncoderSettings | None  # None: nothing can be learnt
     feature_settings: FeatureSettings
 
 
 def save_model(
-    path: Path, encoder: EncoderSettings | None, features: FeatureSettings, weights: dict[str, Tensor], **provenance: Any
+    path: Path,
+    encoder: EncoderSettings | ExtractorSettings | None,
+    features: FeatureSettings,
+    weights: dict[str, Tensor],
+    **provenance: Any,
 ) -> None:
     """Write `model.pt`. `encoder` is None for fbank statistics, whitened ones with `weights`; `provenance`: where weights came from."""
     content = {
@@ -54,9 +59,10 @@ def load_model(path: Path) -> Model:
     if content["encoder"] is None:
         statistics = _fbank_statistics(path, features, content["weights"])
         return Model(statistics.eval(), LogMel(features), content["provenance"], None, features)
-    settings = settings_of(path, EncoderSettings, content["encoder"])
+    settings = encoder_settings_of(path, content["encoder"])
     encoder = with_weights(path, lambda: build_encoder(settings, features.mel_bins), content["weights"])
-    return Model(encoder.eval(), LogMel(features), content["provenance"], settings, features)
+    trainable = settings if isinstance(settings, EncoderSettings) else None
+    return Model(encoder.eval(), LogMel(features), content["provenance"], trainable, features)
 
 
 def _fbank_statistics(path: Path, features: FeatureSettings, weights: object) -> nn.Module:
@@ -77,6 +83,16 @@ def settings_of(path: Path, section: type[Settings], values: object) -> Settings
         return validated(section, values)
     except SettingsError as error:
         raise InputError(f"{path} is no model of this project: {error}") from None
+
+
+def encoder_settings_of(path: Path, values: object) -> EncoderSettings | ExtractorSettings:
+    """The settings of the encoder, or of the i-vector extractor, in the model file at `path`.
+
+    Raises:
+        InputError: as for `settings_of`.
+    """
+    ivector = isinstance(values, dict) and values.get("architecture") == "ivector"
+    return settings_of(path, ExtractorSettings, values) if ivector else settings_of(path, EncoderSettings, values)
 
 
 def with_weights(path: Path, build: Callable[[], Network], weights: object) -> Network:

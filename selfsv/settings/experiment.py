@@ -12,6 +12,7 @@ from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, PackSettings, RejectionSettings, RirSettings, TrialList
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.faces import FaceSettings
+from selfsv.settings.ivector import IvectorSettings
 from selfsv.settings.pretrain import PretrainSettings
 from selfsv.settings.reading import read_file
 from selfsv.settings.runtime import RuntimeSettings
@@ -57,6 +58,7 @@ class Experiment(Section):
     features: FeatureSettings = FeatureSettings()
     encoder: EncoderSettings = EncoderSettings()
     pretrain: PretrainSettings = PretrainSettings()
+    ivector: IvectorSettings = IvectorSettings()
     cluster: ClusterSettings = ClusterSettings()
     train: TrainSettings = TrainSettings()
     large_margin: LargeMarginSettings = LargeMarginSettings()
@@ -90,6 +92,11 @@ class Experiment(Section):
             raise ValueError(f"encoder.last_round: {error}") from None
         return self
 
+    @property
+    def starts_from_ivectors(self) -> bool:
+        """Whether stage I has an i-vector extractor instead of an encoder."""
+        return self.pretrain.method == "ivector" and not self.initial_model
+
     def encoder_of(self, iteration: int) -> EncoderSettings:
         """The encoder that is trained in stage I (0), or in a round."""
         if iteration and iteration == self.rounds:
@@ -101,7 +108,8 @@ class Experiment(Section):
         thresholds = self.train.gate.fixed_threshold
         own = thresholds[iteration - 1] if isinstance(thresholds, tuple) else thresholds
         gate = self.train.gate.model_copy(update={"fixed_threshold": own})
-        same = self.encoder_of(iteration) == self.encoder_of(iteration - 1 if self.train.start == "previous" else 0)
+        origin = iteration - 1 if self.train.start == "previous" else 0
+        same = self.encoder_of(iteration) == self.encoder_of(origin) and not (origin == 0 and self.starts_from_ivectors)
         return self.train.model_copy(update={"gate": gate, "start": self.train.start if same else "new"})
 
     @model_validator(mode="after")
@@ -120,6 +128,20 @@ class Experiment(Section):
             raise ValueError(
                 "train.gate.trust and train.relabel_start_epoch are for modality: audio: voice and face decide by their losses"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ivectors_are_possible(self) -> "Experiment":
+        """If stage I has no encoder with gradients, nothing tunes it, and no round keeps its objective."""
+        if self.pretrain.method == "ivector" and self.train.objective_weight:
+            raise ValueError("train.objective_weight keeps stage I's objective, but i-vectors (pretrain.method) have none: set it to 0")
+        if not self.starts_from_ivectors:
+            return self
+        if self.ivector.cepstra.coefficients > self.features.mel_bins:
+            raise ValueError(f"ivector.cepstra.coefficients is above features.mel_bins, which is {self.features.mel_bins}: lower it")
+        tuned = {"finetune.starts": "iter_0" in self.finetune.starts, "large_margin.enabled": self.large_margin.enabled and not self.rounds}
+        if keys := [key for key, starts in tuned.items() if starts]:
+            raise ValueError(f"{keys[0]} would tune the encoder of iter_0, but i-vectors (pretrain.method) have none: start from a round")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Self
 
-from pydantic import field_serializer
+from pydantic import field_serializer, field_validator
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
@@ -11,6 +11,7 @@ from selfsv.settings.data import DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
+from selfsv.settings.ivector import IvectorSettings
 from selfsv.settings.pretrain import SECTIONS, PretrainSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
@@ -63,6 +64,13 @@ class PretrainJob(Job):
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
         return cls(**_parts(experiment, names), preparation=PreparationSettings(**cluster))
 
+    @field_validator("pretrain")
+    @classmethod
+    def _has_an_objective(cls, pretrain: PretrainSettings) -> PretrainSettings:
+        if pretrain.method not in SECTIONS:
+            raise ValueError(f"'{pretrain.method}' has a stage of its own, pipeline.{pretrain.method}")
+        return pretrain
+
     @field_serializer("pretrain")
     def _without_other_methods(self, pretrain: PretrainSettings) -> dict[str, Any]:
         return _of_its_method(pretrain)
@@ -72,6 +80,24 @@ def _of_its_method(pretrain: PretrainSettings) -> dict[str, Any]:
     """Stage I without the sections of other methods: else a changed default of one objective would rerun the trainings of all."""
     unused = set[str]().union(*SECTIONS.values()) - SECTIONS[pretrain.method]
     return pretrain.model_dump(mode="json", exclude=unused)
+
+
+class IvectorJob(Section):
+    """Stage I by an i-vector extractor, whose features keep their mean: it tells speech from silence, and the cepstra lose it later."""
+
+    seed: NonNegative
+    features: FeatureSettings
+    ivector: IvectorSettings
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        return cls(**_parts(experiment, cls.model_fields.keys()))
+
+    @field_validator("features")
+    @classmethod
+    def _with_their_mean(cls, features: FeatureSettings) -> FeatureSettings:
+        return features.model_copy(update={"mean_normalise": False})
 
 
 class TrainJob(Job):
@@ -204,7 +230,7 @@ class CorpusCheck(Section):
         """By the pretraining, the rounds and the clusterings that the experiment has."""
         pretrain, train = experiment.pretrain, experiment.train
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
-        if not experiment.initial_model:
+        if not (experiment.initial_model or experiment.starts_from_ivectors):
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
             aware = pretrain.cluster_aware
             if aware.partners != "none" and aware.start_epoch < pretrain.epochs:

@@ -8,15 +8,16 @@ from selfsv.settings.objectives import ContrastiveSettings, MomentumContrastSett
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
 Objective = Literal["dino", "contrastive", "momentum_contrast", "sdpn"]
+Method = Literal[Objective, "ivector"]  # the last is no objective: it has a stage and a section of its own
 # The module of each, which has a class `Objective`. Imported by name, so that an edit of one reruns the trainings of no other.
-OBJECTIVES: dict[Objective, str] = {
+OBJECTIVES: dict[Method, str] = {
     "dino": "selfsv.methods.ca_dino",
     "contrastive": "selfsv.methods.contrastive",
     "momentum_contrast": "selfsv.methods.momentum_contrast",
     "sdpn": "selfsv.methods.sdpn",
 }
 # The sections of each: those of the others are no part of a training.
-SECTIONS: dict[Objective, set[str]] = {
+SECTIONS: dict[Method, set[str]] = {
     "dino": {"head", "dino"},
     "contrastive": {"contrastive"},
     "momentum_contrast": {"momentum_contrast"},
@@ -135,9 +136,10 @@ class ClusterAwareSettings(Section):
 class PretrainSettings(Section):
     """Stage I: an encoder from crops alone."""
 
-    method: Objective = Field(
+    method: Method = Field(
         "dino",
-        description="dino (CA-DINO), contrastive (SimCLR, AP, CEL), momentum_contrast (MoCo), sdpn; each has a section [paper III; Table IV]",
+        description="dino (CA-DINO), contrastive (SimCLR, AP, CEL), momentum_contrast (MoCo), sdpn: each has a section here; or ivector, whose "
+        "section is `ivector`, and which uses no other key of this one [paper III; Table IV]",
     )
     epochs: Positive = Field(150, description="visits of every utterance [paper V-D1]")
     batch_size: Positive = Field(256, description="utterances per step over all GPUs [DINO's reference batch; ours]")

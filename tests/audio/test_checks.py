@@ -62,6 +62,7 @@ def test_too_many_clusters_are_named_with_both_keys_and_what_would_do(tmp_path, 
     "unused",
     [
         {"initial_model": "model.pt"},
+        {"pretrain": {"method": "ivector"}},
         {"pretrain": {"epochs": 5, "cluster_aware": {"clusters": 10_000, "start_epoch": 5}}},
         {"pretrain": {"cluster_aware": {"clusters": 10_000, "start_epoch": 0, "partners": "none"}}},
     ],

@@ -41,12 +41,21 @@ def test_every_row_is_trained_with_every_seed(name, tmp_path, monkeypatch):
     rounds = len({(labels, row) for part in plan["rounds"] for labels in part["labels"] for row in part["rows"]})
     rounds += systems * values.get("rounds", 0)
     finetuned = sum(map(len, plan["finetuned"].values()))
-    expected = {"pretrain": pretrained, "train": rounds, "finetune": finetuned, "score": pretrained + rounds + finetuned}
+    ivectors = len(plan["systems"].keys() & {"ivector"})
+    expected = {
+        "pretrain": pretrained - ivectors,
+        "ivector": ivectors,
+        "train": rounds,
+        "finetune": finetuned,
+        "score": pretrained + rounds + finetuned,
+    }
     assert {rule: jobs.get(rule, 0) for rule in expected} == {rule: seeds * count for rule, count in expected.items()}
     assert jobs["score"] == jobs["cluster"] == jobs["extract"] / 2
     assert jobs.get("labels", 0) == len(plan["labels"])
     calls = dict(re.findall(r"python -m (pipeline\.\w+) (.*?)(?: 2>| &&)", done.stdout + done.stderr))
-    stages = {"pretrain", "train", "extract", "cluster", "score"} | ({"finetune"} if finetuned else set())
+    stages = (
+        {"pretrain", "train", "extract", "cluster", "score"} | ({"finetune"} if finetuned else set()) | ({"ivector"} if ivectors else set())
+    )
     assert set(calls) == {f"pipeline.{stage}" for stage in stages}
     for module, options in calls.items():
         assert_understood(module, shlex.split(options), monkeypatch)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from selfsv.errors import SettingsError
 from selfsv.settings import jobs
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
@@ -29,6 +30,7 @@ GIVEN: dict[str, type[BaseModel]] = {
     "rirs": RirSettings,
     "faces": DetectionSettings,
     "pretrain": jobs.PretrainJob,
+    "ivector": jobs.IvectorJob,
     "baseline": jobs.BaselineJob,
     "train": jobs.TrainJob,
     "train_av": jobs.TrainAvJob,
@@ -121,3 +123,18 @@ def test_the_last_round_may_have_an_encoder_of_its_own():
     assert jobs.TrainJob.of_round(plain, 2).to_json() == jobs.TrainJob.of(plain).to_json()
     again = resolve(experiment.model_dump(mode="json"))
     assert jobs.TrainJob.of_round(again, 2).to_json() == last.to_json(), "what the record of the settings leaves out is not needed"
+
+
+def test_ivectors_depend_on_their_own_section_and_the_features():
+    """The first round after them begins anew: there is no encoder to go on from."""
+    experiment = resolve({**MINIMAL, "rounds": 2, "pretrain": {"method": "ivector"}, "train": {"start": "previous"}})
+    fresh = resolve({**experiment.model_dump(mode="json"), "train": {"start": "stage_one"}})
+    other = resolve({**MINIMAL, "pretrain": {"epochs": 7}, "encoder": {"channels": 8}, "features": {"mean_normalise": False}})
+    assert jobs.IvectorJob.of(experiment).to_json() == jobs.IvectorJob.of(other).to_json()
+    for change in ({"ivector": {"iterations": 6}}, {"features": {"mel_bins": 40}}, {"seed": 2}):
+        assert jobs.IvectorJob.of(resolve({**MINIMAL, **change})).to_json() != jobs.IvectorJob.of(experiment).to_json()
+    assert [experiment.train_of(index).start for index in (1, 2)] == ["new", "previous"]
+    assert [fresh.train_of(index).start for index in (1, 2)] == ["new", "new"]
+    wrong = jobs.PretrainJob.of(other).to_json().replace('"method": "dino"', '"method": "ivector"')
+    with pytest.raises(SettingsError, match=r"pipeline\.ivector"):
+        jobs.PretrainJob.read(wrong)

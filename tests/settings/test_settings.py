@@ -17,6 +17,9 @@ from selfsv.settings.pretrain import PretrainSettings
 MINIMAL: dict[str, Any] = {"experiment": "x", "corpora": {"train": {"layout": "folder", "path": "a"}}}
 
 
+IVECTOR = {"pretrain": {"method": "ivector"}}
+
+
 def with_keys(**changes: Any) -> dict[str, Any]:
     return {**MINIMAL, **changes}
 
@@ -59,6 +62,10 @@ def test_an_empty_key_stands_for_nothing_where_that_is_meant():
         ({"train": {"gate": {"mode": "dynamic"}}}, "'train.gate.mode'"),
         ({"train": {"gate": {"gate_start_epoch": 10}, "aam": {"margin_full_epoch": 10}}}, "gate_start_epoch is 10"),
         ({"rounds": -1}, "'rounds'"),
+        ({**IVECTOR, "train": {"objective_weight": 1.0}}, "i-vectors .pretrain.method. have none: set it to 0"),
+        ({**IVECTOR, "features": {"mel_bins": 19}}, "coefficients is above features.mel_bins, which is 19"),
+        ({**IVECTOR, "large_margin": {"enabled": True}, "rounds": 0}, "large_margin.enabled would tune the encoder of iter_0"),
+        ({**IVECTOR, "finetune": {"starts": ["iter_0"], "corpus": "train"}}, "finetune.starts would tune the encoder of iter_0"),
         ({"experiment": "../up"}, "'experiment'"),
         ({"corpora": {"a/b": {"layout": "folder", "path": "x"}}}, "a/b"),
         ({"corpora": {}}, "train_corpus 'train'"),

@@ -24,6 +24,7 @@ STAGES = (
     "noise",
     "rirs",
     "pretrain",
+    "ivector",
     "extract",
     "cluster",
     "train",

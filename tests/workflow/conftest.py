@@ -40,6 +40,7 @@ OUTPUTS = {
     "metrics": ["output", "comparisons", "det-bands", "conditions"],
     "report": ["output"],
     "adopt": ["model"],
+    "ivector": ["model"],
     "videos": ["videos"],
     "faces": ["images", "faces", "manifest"],
     "face_manifest": ["table", "manifest"],

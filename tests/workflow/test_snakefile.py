@@ -15,7 +15,17 @@ import yaml
 from selfsv.settings.clustering import ClusterSettings
 from selfsv.settings.data import Corpus, NoiseSettings, RejectionSettings, RirSettings
 from selfsv.settings.experiment import OWN_SHARDS, Experiment
-from selfsv.settings.jobs import BaselineJob, CalibrationJob, CorpusCheck, DiagnoseJob, MetricJob, PackJob, PretrainJob, TrainJob
+from selfsv.settings.jobs import (
+    BaselineJob,
+    CalibrationJob,
+    CorpusCheck,
+    DiagnoseJob,
+    IvectorJob,
+    MetricJob,
+    PackJob,
+    PretrainJob,
+    TrainJob,
+)
 from selfsv.settings.scoring import ScoreSettings
 from tests.workflow.conftest import REPOSITORY
 
@@ -158,6 +168,23 @@ def test_a_system_is_planned_under_a_configuration_of_ones_own(fresh):
     assert stage == "record"
     pretrain = Experiment.read(str(fresh.folder / arguments[arguments.index("--settings") + 1])).pretrain
     assert (pretrain.method, pretrain.crops.long_seconds, pretrain.batch_size) == ("contrastive", 2.0, 99)
+
+
+def test_ivectors_are_a_stage_of_their_own(fresh):
+    """It is given neither noise nor an encoder, has no history, and the rounds train the encoder of the settings on its clusters."""
+    fresh.configure(pretrain={"method": "ivector"}, ivector={"components": 7})
+    told = fresh.run()
+    called = dict(fresh.calls())
+    assert "pretrain" not in called and "the table of metrics" in told
+    options = {argument for argument in called["ivector"] if argument.startswith("--")}
+    assert options == {"--settings", "--manifest", "--audio", "--model", "--device", "--threads", "--log", "--quiet"}
+    job = IvectorJob.read(str(fresh.folder / called["ivector"][called["ivector"].index("--settings") + 1]))
+    assert job.ivector.components == 7 and not job.features.mean_normalise
+    assert not fresh.plan().rules
+    fresh.configure(pretrain={"method": "ivector", "epochs": 7, "batch_size": 9}, ivector={"components": 7}, encoder={"channels": 8})
+    assert "ivector" not in fresh.plan().rules and "train" in fresh.plan().rules
+    fresh.configure(pretrain={"method": "ivector"}, ivector={"components": 8})
+    assert {"ivector", "cluster", "train"} <= set(fresh.plan().rules) and not {"pack", "baseline"} & set(fresh.plan().rules)
 
 
 def test_later_files_and_the_command_line_win_over_earlier_ones(fresh):

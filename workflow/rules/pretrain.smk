@@ -1,6 +1,6 @@
 """Stage I: CA-DINO, and the systems that it must beat."""
 
-from selfsv.settings.jobs import BaselineJob, PretrainJob
+from selfsv.settings.jobs import BaselineJob, IvectorJob, PretrainJob
 from selfsv.settings.pretrain import OBJECTIVES
 
 if EXPERIMENT.initial_model:
@@ -17,6 +17,25 @@ if EXPERIMENT.initial_model:
             "<logs>/adopt.log",
         params:
             **script("adopt"),
+
+elif EXPERIMENT.starts_from_ivectors:
+
+    use rule stage as ivector with:
+        input:
+            manifest="<results>/data/<train>/manifest.parquet",
+            audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt", EXPERIMENT.train_corpus),
+        output:
+            model="<results>/iter_0/model.pt",
+        log:
+            "<logs>/ivector.log",
+        threads: EXPERIMENT.runtime.threads
+        resources:
+            mem_mb=32000,
+            runtime=720,
+            gpu=min(JOBS.gpus, 1),
+        params:
+            **script("ivector", IvectorJob.of(EXPERIMENT)),
+            runtime=JOBS.options("threads", "device"),
 
 else:
 
