@@ -84,11 +84,11 @@ class Files:
 
     def corpus_without_videos(self, wildcards: Any) -> Corpus:
         """The settings of a corpus but for its videos, and its table of speakers: these must not have the audio packed anew."""
-        return self.corpus_with_videos(wildcards).model_copy(update={"video": None})
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None})
 
     def corpus_with_videos(self, wildcards: Any) -> Corpus:
-        """The settings of a corpus but for its table of speakers."""
-        return self.experiment.corpora[wildcards.corpus].model_copy(update={"speakers_table": None})
+        """The settings of a corpus but for its table of speakers, and copies at other speeds, which have no videos."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"speakers_table": None, "speeds": ()})
 
     def statistics_to_whiten(self, wildcards: Any) -> str | list[str]:
         """The training corpus's fbank statistics, for the baseline that is fitted to them."""

@@ -45,7 +45,7 @@ GIVEN: dict[str, type[BaseModel]] = {
 }
 WHOLE = {"record", "report"}  # they show all settings
 # By the rules, so that naming videos, or a table about speakers, does not list the audio again.
-EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table"}}
+EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table", "speeds"}}
 # By the jobs: each has the one encoder that it trains.
 EMPTIED |= {stage: {"last_round"} for stage, model in GIVEN.items() if "encoder" in model.model_fields}
 
