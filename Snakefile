@@ -90,7 +90,7 @@ rule all:
 
 
 onsuccess:
-    print(printable(summary(Path(RESULTS), SYSTEMS.models, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), SYSTEMS.titles, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:

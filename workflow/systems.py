@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from selfsv.scoring import systems as names
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Systems:
     def models(self) -> list[str]:
         """All but the baselines."""
         return self.rounds + self.tuned + self.finetuned
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What the models are called, by system."""
+        return {system: names.title(system, stage_one_title(self.experiment)) for system in self.models}
 
     @property
     def trained(self) -> list[str]:

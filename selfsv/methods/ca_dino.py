@@ -33,7 +33,6 @@ class DinoNetwork(nn.Module):
 class Objective(StudentAndTeacher[DinoNetwork]):
     """DINO as an `Objective` of stage I; with cluster partners it is CA-DINO (paper III-B)."""
 
-    name = "CA-DINO"
     figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "loss_koleo", "teacher_entropy", "student_entropy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

@@ -49,7 +49,6 @@ class Objective(StudentAndTeacher[EncoderOnly]):
     BatchNorm sees the batches of all processes, so that none need be shuffled as in the original.
     """
 
-    name = "MoCo"
     figures = ("loss", "accuracy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

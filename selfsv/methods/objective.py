@@ -25,7 +25,6 @@ from selfsv.settings.pretrain import Objective as Name
 class Objective(Protocol):
     """A way to train an encoder on crops alone."""
 
-    name: str  # for messages
     figures: tuple[str, ...]  # columns of the history that `loss` gives; the first is the loss
     trained: nn.Module  # what the optimiser moves: its `encoder`, heads, prototypes
     encoder: nn.Module  # what is clustered with, averaged and exported: the teacher's where there is one

@@ -43,7 +43,6 @@ class SdpnNetwork(nn.Module):
 class Objective(StudentAndTeacher[SdpnNetwork]):
     """SDPN as an `Objective` of stage I."""
 
-    name = "SDPN"
     figures = ("loss", "loss_sdpn", "loss_mean_entropy", "loss_koleo", "loss_correlation", "teacher_entropy", "student_entropy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

@@ -15,8 +15,9 @@ from selfsv.artifacts import load_torch, read_labels, read_table
 from selfsv.errors import InputError
 from selfsv.scoring.calibration import read_calibration
 from selfsv.scoring.error_rates import operating_points
-from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
+from selfsv.scoring.systems import LARGE_MARGIN, finetuned, start_title, systems, title
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 LOSSES = {"audio": "loss_clean", "face": "face_loss_clean"}
 ROWS_AT_ONCE = 256  # of faces, some 6 kB each
@@ -39,7 +40,7 @@ class Results:
 
     @property
     def systems(self) -> list[str]:
-        """Names of the experiment's systems that know no speakers, baselines first."""
+        """Names of the systems that no speaker label was used for, baselines first."""
         return systems(self.settings.rounds, self.settings.baselines) + self.large_margin
 
     @property
@@ -54,8 +55,21 @@ class Results:
 
     @property
     def trained(self) -> list[str]:
-        """Names of CA-DINO and the rounds, in order."""
+        """Names of stage I's system and of the rounds, in order."""
         return systems(self.settings.rounds, baselines=False)
+
+    @property
+    def stage_one(self) -> str:
+        """What `iter_0` is called."""
+        return stage_one_title(self.settings)
+
+    def title(self, system: str) -> str:
+        """What a system is called in tables and figures."""
+        return title(system, self.stage_one)
+
+    def start_title(self, start: str) -> str:
+        """What the encoder that a fine-tuning starts from is called."""
+        return start_title(start, self.stage_one)
 
     @property
     def audio_visual(self) -> bool:

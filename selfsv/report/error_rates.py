@@ -8,13 +8,13 @@ import pandas as pd
 from selfsv.report.collect import Results
 from selfsv.report.corpora import SHOWN_ROWS
 from selfsv.scoring.measures import MEASURES
-from selfsv.scoring.systems import BASELINES, labelled, title
+from selfsv.scoring.systems import BASELINES, Title, labelled
 from selfsv.scoring.table import NORM_TITLES, caveat, resampling
 from selfsv.settings.data import TrialList
 
 
-def tiles(metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list the EER of CA-DINO and of the last round: the last, not the best, which only labels could tell."""
+def tiles(metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, title: Title) -> list[dict[str, Any]]:
+    """Per trial list the EER of stage I and of the last round: the last, not the best, which only labels could tell."""
     if metrics is None:
         return []
     made = []
@@ -52,7 +52,7 @@ def is_shown(comparisons: pd.DataFrame | None, trials: str, norm: str, measure: 
 
 
 def headline(
-    metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, lists: Mapping[str, TrialList] | None = None
+    metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, title: Title, lists: Mapping[str, TrialList] | None = None
 ) -> list[dict[str, Any]]:
     """Per trial list: its size, what its intervals resample, and a row per system with each measure, and minCllr, by cosine and s-norm.
 
@@ -89,7 +89,7 @@ def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[st
         for _, row in rows.iterrows():
             pairs = (("cllr", "min_cllr"), ("act_dcf", "min_dcf"), ("act_dcf_p05", "min_dcf_p05"))
             cells = [f"{row[column]:.3f}" for pair in pairs for column in pair]
-            lines.append({"system": title(row["system"]), "baseline": row["system"] in BASELINES, "cells": cells})
+            lines.append({"system": results.title(row["system"]), "baseline": row["system"] in BASELINES, "cells": cells})
         tables.append({"trials": trials, "rows": lines, "doubts": calibration_doubts(results, rows["system"])})
     return tables
 
@@ -99,7 +99,7 @@ def calibration_doubts(results: Results, systems: Iterable[str]) -> list[str]:
     found: dict[str, list[str]] = {}
     for system in systems:
         for doubt in filter(None, results.calibration_doubts(system).split("; ")):
-            found.setdefault(doubt, []).append(title(system))
+            found.setdefault(doubt, []).append(results.title(system))
     return [f"{', '.join(names)}: {doubt}" for doubt, names in found.items()]
 
 
@@ -124,7 +124,7 @@ def differences(results: Results, comparisons: pd.DataFrame | None) -> list[dict
         for system, reference in asked(results):
             if (system, reference, "cosine") in found:
                 cells = [difference(found[system, reference, norm]) for norm in NORM_TITLES]
-                lines.append({"system": title(system), "reference": title(reference), "cells": cells})
+                lines.append({"system": results.title(system), "reference": results.title(reference), "cells": cells})
         if lines:
             tables.append({"trials": trials, "rows": lines})
     return tables
@@ -146,7 +146,7 @@ def conditions(results: Results) -> list[dict[str, Any]]:
                     cells = [figure(by_norm[norm], measure) for measure in ("eer", "min_dcf_p05") for norm in NORM_TITLES]
                     counts = {name: rows[name].iloc[0] for name in ("targets", "nontargets", "units")}
                     lines.append({"condition": "" if place else condition, "value": value, **counts, "cells": cells})
-        tables.append({"trials": trials, "system": title(last), "resampled": of_list["resampled"].iloc[0], "rows": lines})
+        tables.append({"trials": trials, "system": results.title(last), "resampled": of_list["resampled"].iloc[0], "rows": lines})
     return tables
 
 
@@ -159,12 +159,12 @@ def difference(row: pd.Series) -> tuple[str, str, str]:
 
 
 def asked(results: Results) -> list[tuple[str, str]]:
-    """Which system against which: each on what it was made of, and the last round on CA-DINO and on the baselines."""
+    """Pairs of systems to compare: each with the one that it was made of, and the last round with stage I and the baselines."""
     rounds = results.trained
     pairs = [*zip(rounds[1:], rounds, strict=False)]
     pairs += [(rounds[-1], rounds[0])] if len(rounds) > 2 else []
     pairs += [(system, rounds[-1]) for system in results.large_margin]
     pairs += [(rounds[-1], baseline) for baseline in BASELINES]
-    told = ((system, labelled(system)) for system in results.finetuned)
-    starts = [(system, part.start) for system, part in told if part]
+    parts = ((system, labelled(system)) for system in results.finetuned)
+    starts = [(system, part.start) for system, part in parts if part]
     return pairs + [(system, "baseline_untrained" if start == "random" else start) for system, start in starts]

@@ -8,7 +8,6 @@ import pandas as pd
 
 from selfsv.report.collect import Results
 from selfsv.report.corpora import rejections
-from selfsv.scoring.systems import title
 
 CLUSTERS, FACES = 12, 8  # shown, and per cluster
 CLUSTER_BYTES = 60_000  # of images: with them a page grows by less than 1 MB, whatever the files hold
@@ -55,7 +54,7 @@ def cluster_faces(results: Results) -> dict[str, Any] | None:
         for label, utterances in chosen.items()
         if (faces := embedded([(utterance, images.get(utterance)) for utterance in utterances]))
     ]
-    return {"system": title(system), "number": sizes.size, "each": FACES, "shown": shown} if shown else None
+    return {"system": results.title(system), "number": sizes.size, "each": FACES, "shown": shown} if shown else None
 
 
 def chosen_utterances(labels: pd.DataFrame, manifest: pd.DataFrame | None) -> dict[int, list[str]]:

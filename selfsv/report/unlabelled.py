@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from selfsv.report.collect import Results
-from selfsv.scoring.systems import title
 
 
 class Measure(NamedTuple):
@@ -86,7 +85,7 @@ def unlabelled(results: Results) -> dict[str, Any] | None:
         return None
     *_, last = found.values()
     return {
-        "titles": [title(system) for system in found],
+        "titles": [results.title(system) for system in found],
         "rows": [(measure.name, [cell(measure, row) for row in found.values()], measure.reading) for measure in MEASURES],
         "last": {str(name): value for name, value in last.items()},
     }

@@ -14,6 +14,7 @@ from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import SECTIONS, PretrainSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
+from selfsv.settings.stage_one import first_clustering, stage_one_title
 from selfsv.settings.train import AamTraining, TrainSettings
 
 
@@ -178,10 +179,11 @@ class DiagnoseJob(Section):
 
 
 class MetricJob(MetricSettings):
-    """Error rates of all trial lists: the operating point, which corpus each list is about, and what is known of its speakers."""
+    """Error rates of all trial lists: the operating point, the corpus of each list and its tables of speakers, a name for `iter_0`."""
 
     corpora: dict[str, str] = {}
     speakers_tables: dict[str, str] = {}  # by corpus
+    stage_one: str = "stage I"
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
@@ -189,7 +191,8 @@ class MetricJob(MetricSettings):
         corpora = {name: trials.corpus for name, trials in experiment.trials.items()}
         tables = {name: experiment.corpora[name].speakers_table for name in corpora.values()}
         known = {name: path for name, path in tables.items() if path}
-        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known)
+        stage_one = stage_one_title(experiment)
+        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known, stage_one=stage_one)
 
 
 class CorpusCheck(Section):
@@ -206,9 +209,8 @@ class CorpusCheck(Section):
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
         if not experiment.initial_model:
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
-            aware = pretrain.cluster_aware
-            if aware.partners != "none" and aware.start_epoch < pretrain.epochs:
-                clusters["pretrain.cluster_aware.clusters"] = aware.clusters
+            if first_clustering(pretrain) is not None:
+                clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
         if experiment.rounds:
             batch_sizes["train.batch_size"] = train.batch_size
         return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)
