@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
-from selfsv.engine.averages import update_teacher
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
@@ -16,8 +15,7 @@ from selfsv.losses.koleo import koleo
 from selfsv.losses.redundancy import redundancy
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
-from selfsv.methods.objective import collapse_warning
-from selfsv.methods.student_teacher import StudentAndTeacher
+from selfsv.methods.objective import StudentAndTeacher, collapse_warning, update_teacher
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.jobs import PretrainJob
 

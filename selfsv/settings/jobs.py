@@ -14,7 +14,7 @@ from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.pretrain import SECTIONS, PretrainSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
-from selfsv.settings.stage_one import first_clustering, stage_one_title
+from selfsv.settings.stage_one import is_cluster_aware, stage_one_title
 from selfsv.settings.train import AamTraining, TrainSettings
 
 
@@ -209,7 +209,7 @@ class CorpusCheck(Section):
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
         if not experiment.initial_model:
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
-            if first_clustering(pretrain) is not None:
+            if is_cluster_aware(pretrain):
                 clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
         if experiment.rounds:
             batch_sizes["train.batch_size"] = train.batch_size
