@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from selfsv.scoring import systems as names
 from selfsv.settings.experiment import Experiment
@@ -63,6 +64,10 @@ class Systems:
     def joint(self) -> list[str]:
         """Those whose clusters are of voices and faces. Stage I and the baselines know voices alone."""
         return self.rounds[1:] if self.experiment.modality == "audio_visual" else []
+
+    def clustered_modality(self, wildcards: Any) -> str:
+        """Which embeddings a system's clusters are made of."""
+        return "joint" if wildcards.system in self.joint else "audio"
 
     @property
     def compared(self) -> list[str]:

@@ -144,6 +144,11 @@ class CompleteTuneJob(TuneJob, Job):
     """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
 
 
+def finetune_job(experiment: Experiment, start: str) -> TuneJob:
+    """The job of tuning the encoder of the system `start` on labels; `random` weights take their sizes from the experiment."""
+    return (CompleteTuneJob if start == "random" else TuneJob).on_labels(experiment)
+
+
 class CalibrationJob(Section):
     """From the training corpus's scores to log-likelihood ratios."""
 
