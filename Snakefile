@@ -94,4 +94,4 @@ onsuccess:
 
 
 onerror:
-    print(f"The run stopped. Each job's log lies in {RESULTS}/logs; the failed one is named above.", file=sys.stderr, flush=True)
+    print(f"The run stopped. Each job's log is in {RESULTS}/logs; the failed one is named above.", file=sys.stderr, flush=True)

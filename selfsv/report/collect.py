@@ -1,4 +1,4 @@
-"""What an experiment has left behind, as far as it is there: a report is made of any part of a run."""
+"""The artifacts of an experiment. Any of them may be missing: an unfinished run has a report, too."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -92,7 +92,7 @@ class Results:
         return optional_table(self.folder / "conditions.parquet")
 
     def calibration_doubts(self, system: str) -> str:
-        """Why not to trust a system's log-likelihood ratios, reasons divided by semicolons."""
+        """Reasons to doubt a system's log-likelihood ratios, divided by semicolons."""
         path = self.folder / system / "calibration.parquet"
         return read_calibration(path).doubts if path.is_file() else ""
 
@@ -145,7 +145,7 @@ class Results:
         return None if table is None else table.iloc[0]
 
     def diagnosis(self, system: str) -> pd.Series | None:
-        """What is known of the system's quality without labels."""
+        """Measures of the system's quality without labels."""
         table = optional_table(self.folder / system / "diagnosis.parquet")
         return None if table is None else table.iloc[0]
 
@@ -169,12 +169,12 @@ class Results:
         return Counter() if table is None else Counter(dict(zip(table["ending"], table["files"].tolist(), strict=True)))
 
     def face_manifest(self) -> pd.DataFrame | None:
-        """A row per utterance of the training corpus: what was found in its video."""
+        """A row per utterance of the training corpus: the faces found in its video."""
         columns = ("utterance", "path", "frames", "detected", "faces", "status", "reason")
         return optional_table(self.folder / "data" / self.settings.train_corpus / "face_manifest.parquet", columns)
 
     def first_faces(self, utterances: Collection[str]) -> dict[str, bytes | None]:
-        """What the training corpus has as the image of the first face of each of `utterances`, where it has one."""
+        """The image of the first face of each of `utterances` of the training corpus; those without a face are left out."""
         path = self.folder / "data" / self.settings.train_corpus / "faces.parquet"
         return first_faces(path, utterances) if path.exists() else {}
 
@@ -221,7 +221,7 @@ def first_faces(path: Path, utterances: Collection[str]) -> dict[str, bytes | No
 
 
 def _within(group: pq.RowGroupMetaData, utterances: set[str]) -> set[str]:
-    """Those of `utterances` that lie between the first and the last of a row group; all, where these are not known."""
+    """Those of `utterances` that a row group can hold, by its first and its last one; all where these are not known."""
     for index in range(group.num_columns):
         column = group.column(index)
         if column.path_in_schema == "utterance" and column.statistics is not None and column.statistics.has_min_max:

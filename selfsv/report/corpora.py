@@ -1,4 +1,4 @@
-"""The data in the report: what each corpus holds, and what was rejected from it and why."""
+"""The corpora in the report: their sizes, and the rejected files with the reasons."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ TABLE_I_BATCHES = (16, 32, 64, 128, 256)
 
 
 def corpus_summary(results: Results, name: str) -> dict[str, Any] | None:
-    """Sizes of one corpus, what was rejected from it and why, and what was not looked at."""
+    """Sizes of one corpus, its rejected files with the reasons, and how many files were not read."""
     manifest = results.manifest(name)
     if manifest is None:
         return None

@@ -1,4 +1,4 @@
-"""The error rates in the report: the table of all systems with intervals, what stands out in it, and which differences are shown."""
+"""The error rates in the report: all systems with intervals, the best of each column, and which differences are shown."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from selfsv.settings.data import TrialList
 
 
 def tiles(metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, title: Title) -> list[dict[str, Any]]:
-    """Per trial list the EER of stage I and of the last round: the last, not the best, which only labels could tell."""
+    """Per trial list the EER of stage I and of the last round. The last, not the best: to choose the best takes labels."""
     if metrics is None:
         return []
     made = []
@@ -43,7 +43,7 @@ def figure(row: pd.Series, measure: str) -> tuple[str, str]:
 
 
 def is_shown(comparisons: pd.DataFrame | None, trials: str, norm: str, measure: str, one: str, other: str) -> bool:
-    """Whether the difference of two systems is shown: its interval leaves 0 out. False where it was not looked at."""
+    """Whether the difference of two systems is shown: its interval leaves 0 out. False for a pair that was not compared."""
     if comparisons is None:
         return False
     rows = comparisons[(comparisons["trials"] == trials) & (comparisons["norm"] == norm) & (comparisons["measure"] == measure)]
@@ -80,7 +80,7 @@ def headline(
 
 
 def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: the cost of each system's log-likelihood ratios beside the least that it could be, and doubts about them."""
+    """Per trial list: Cllr and actual DCF of each system beside their minima, and doubts about its log-likelihood ratios."""
     if metrics is None:
         return []
     tables = []
@@ -95,7 +95,7 @@ def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[st
 
 
 def calibration_doubts(results: Results, systems: Iterable[str]) -> list[str]:
-    """Why not to trust the ratios: each reason once, with the systems that have it."""
+    """Reasons to doubt the ratios: each once, with the systems that have it."""
     found: dict[str, list[str]] = {}
     for system in systems:
         for doubt in filter(None, results.calibration_doubts(system).split("; ")):
@@ -113,7 +113,7 @@ def best_system(rows: pd.DataFrame, comparisons: pd.DataFrame | None, measure: s
 
 
 def differences(results: Results, comparisons: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: what each system's EER gains on the one that it was made of or must beat, and whether that is shown."""
+    """Per trial list: the difference of each system's EER from that of its start or a baseline, and whether it is shown."""
     if comparisons is None:
         return []
     eer = comparisons[(comparisons["measure"] == "eer") & comparisons["trials"].isin(list(results.settings.trials))]

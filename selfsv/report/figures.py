@@ -41,7 +41,7 @@ PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
 def system_line(system: str, rounds: int) -> dict[str, Any]:
-    """Colour and dashes of a system's line: baselines grey, stage I warm, rounds in darkening blue, what follows them purple."""
+    """Colour and dashes of a system's line: baselines grey, stage I warm, rounds in darkening blue, large margin purple."""
     index = iteration(system)
     if system == LARGE_MARGIN:
         return {"color": PURPLE, "linestyle": "-."}
@@ -85,7 +85,7 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
     above = True
     for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
         axes.axhline(100 * eer, color=MUTED, linestyle=BASELINE_LINES[system], linewidth=1.1)
-        # Some often lie close together: their names go to opposite sides of them.
+        # Some are often close together: their names go to opposite sides of them.
         above = not above
         place: dict[str, Any] = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
         axes.annotate(
@@ -258,7 +258,7 @@ def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
 
 
 def fractions(gate: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What became of the utterances, [epochs] each, in % and 100 together; `agreed` only where there are two networks to agree."""
+    """Shares of the utterances by decision, [epochs] each, in %; they sum to 100. `agreed` exists with two modalities only."""
     shares = {part: 100 * gate[part].to_numpy(float) for part in ("reliable", "agreed", "corrected", "dropped") if part in gate}
     if "agreed" in shares:
         shares["corrected"] = np.maximum(shares["corrected"] - shares["agreed"], 0)  # the file counts the agreed among the corrected
@@ -299,7 +299,7 @@ def agreement(quality: pd.DataFrame, title: Title) -> Markup:
         places = range(len(quality))
         axes.plot(places, quality["nmi"], marker="o", markersize=5, color=BLUE, label="NMI")
         axes.plot(places, quality["purity"], marker="s", markersize=5, color=AMBER, label="purity")
-        # Short names, as five long ones would not fit side by side; all of two lines, to stand at one height.
+        # Short names, as five long ones would not fit side by side; all of two lines, so that they are at one height.
         names = [title(system).replace("DLG-LC ", "").replace(" ", "\n") for system in quality["system"]]
         axes.set_xticks(places, [name if "\n" in name else f"{name}\n" for name in names])
         axes.set(ylim=(0, 1.02), ylabel="agreement with speakers", xlim=(-0.4, len(quality) - 0.6))

@@ -1,4 +1,4 @@
-"""What a few labels bring, in the report: error rates of encoders tuned on parts of a labelled corpus, beside the paper's Table VI."""
+"""Fine-tuning on few labels in the report: error rates of encoders tuned on parts of a corpus, beside the paper's Table VI."""
 
 from typing import Any
 

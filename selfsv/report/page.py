@@ -1,4 +1,4 @@
-"""The report: what an experiment has left behind, as one self-contained page."""
+"""The report: the artifacts of an experiment as one self-contained page."""
 
 import platform
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ FACE_PACKAGES = ("torchvision", "facenet-pytorch", "pillow")
 
 
 def render(results: Results) -> str:
-    """The page of an experiment; parts of it that do not exist yet are left out, and said to be missing."""
+    """The page of an experiment. Missing artifacts are left out, and the page says so."""
     loader = FileSystemLoader(TEMPLATE.parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["count"] = lambda value: f"{int(value):,}"

@@ -51,7 +51,7 @@ def gate_panels(results: Results, system: str, modality: str, heading: str) -> d
         caption = f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; the curves are the two Gaussians fitted to these losses, "
         caption += "each times its weight."
         if dynamic:
-            caption += " τ₁ was in force in this epoch: it is the crossing one epoch earlier, so it need not lie on this one."
+            caption += " τ₁ was in force in this epoch: it is where the Gaussians of the epoch before crossed, not those drawn here."
         panels.append(Panel("Clean loss (the paper's Fig. 3)", figures.loss_histogram(f"{name}-losses", losses, last), caption))
     if gate["tau1"].notna().any():
         caption = "The threshold in force in each epoch" + ("; it comes from the losses of the epoch before." if dynamic else ".")
@@ -91,7 +91,7 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
 
 
 def _clipping(results: Results, system: str, share: float) -> str:
-    """How much of the gradients was clipped, in words."""
+    """A sentence on how often gradients were clipped."""
     unit = "gradients of single tensors were" if system == results.trained[0] else "steps were"
     return f"Mean over the epoch's steps, before clipping. {100 * share:.0f} % of the {unit} clipped."
 

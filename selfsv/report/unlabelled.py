@@ -39,7 +39,7 @@ MEASURES = (
         "AMI of clusters and sessions",
         "session_ami",
         3,
-        "1: clusters are sessions; 0: what chance gives. With one session to a speaker, it does not tell the voice from the channel.",
+        "1: clusters are sessions; 0: what chance gives. With one session to a speaker, it does not separate voice and channel.",
         (("NMI", "session_nmi"), ("by chance", "session_nmi_chance")),
     ),
     Measure(
@@ -71,7 +71,7 @@ MEASURES = (
         "Labels that the gate trusts, %",
         "gate_reliable",
         1,
-        "Of the labels that this round was trained on. Near 0 or 100 the gate does not tell good labels from bad ones.",
+        "Of the labels that this round was trained on. Near 0 or 100 the gate does not separate good labels and bad ones.",
         (("corrected", "gate_corrected"),),
         100,
     ),

@@ -186,7 +186,7 @@ def test_a_mistake_in_config_yaml_itself_is_named(fresh):
     fresh.append("config.yaml", "\nseed: 2\n")
     done = fresh.snakemake("--dry-run", "--configfile", "overlay.yaml")
     assert done.status == 1 and "Traceback" not in done.told
-    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' stands there twice" in done.told
+    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' is there twice" in done.told
 
 
 def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
