@@ -14,11 +14,10 @@ import pytest
 from selfsv.artifacts import write_table
 from selfsv.report import figures
 from selfsv.report.collect import Results
-from selfsv.report.corpora import corpus_summary
+from selfsv.report.corpora import corpus_summary, repeat_probability
 from selfsv.report.error_rates import headline
 from selfsv.report.page import render
 from selfsv.report.paper import counterparts
-from selfsv.report.repeats import repeat_probability
 from selfsv.report.trainings import training_panels, warnings
 from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.systems import title
