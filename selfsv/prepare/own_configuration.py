@@ -49,7 +49,7 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     if found.rejected:
         notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
     if found.sessions < 2:
-        notes.append("the sessions are not known: a folder for each session would make calibration better")
+        notes.append("no folders keep sessions apart: a folder for each session would make calibration better")
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
         notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: cut them into utterances, each of one talker")
     if speakers and speakers < FEW_SPEAKERS:
