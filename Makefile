@@ -55,7 +55,7 @@ setup-gpu: setup ## k-means on GPUs, too: faiss-gpu instead of faiss-cpu in .ven
 .PHONY: demo
 demo: setup ## the whole loop on real voices, in minutes
 	@if ! $(SNAKEMAKE) --configfile demo/config.yaml; then
-	    echo 'The demo stopped. The log of each job lies in results/demo/logs; the failed one is named above.' >&2
+	    echo 'The demo stopped. The log of each job is in results/demo/logs; the failed one is named above.' >&2
 	    exit 1
 	fi
 	printf '\n'
@@ -65,7 +65,7 @@ demo: setup ## the whole loop on real voices, in minutes
 # Both runs start from the demo's CA-DINO; from there on they go side by side.
 .PHONY: demo-av
 demo-av: setup ## the demo with faces: the same voices, paired with other people's photographs
-	@failed() { echo "The demo stopped. The log of each job lies in results/$$1/logs; the failed one is named above." >&2; exit 1; }
+	@failed() { echo "The demo stopped. The log of each job is in results/$$1/logs; the failed one is named above." >&2; exit 1; }
 	with_faces() {
 	    $(BIN)/python demo/make_videos.py --into results/demo-videos --processes $(CORES)
 	    $(SNAKEMAKE) --configfile demo/config.yaml demo/av.yaml

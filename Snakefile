@@ -90,8 +90,8 @@ rule all:
 
 
 onsuccess:
-    print(printable(summary(Path(RESULTS), SYSTEMS.models, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), SYSTEMS.titles, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:
-    print(f"The run stopped. Each job's log lies in {RESULTS}/logs; the failed one is named above.", file=sys.stderr, flush=True)
+    print(f"The run stopped. Each job's log is in {RESULTS}/logs; the failed one is named above.", file=sys.stderr, flush=True)

@@ -18,13 +18,13 @@ from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_
 from benchmarks.speed_trainings import Bench, Figures, pretraining
 from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch, PretrainCrops
 from selfsv.data.features import LogMel
-from selfsv.engine.averages import update_teacher
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.compilation import compile_forward
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from selfsv.methods.ca_dino import Objective
+from selfsv.methods.objective import update_teacher
 from selfsv.methods.pretraining import Pretraining
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}

@@ -24,6 +24,7 @@ from selfsv.scoring.error_rates import equal_error_rate, operating_points
 from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 from selfsv.scoring.systems import order, title
 from selfsv.settings.experiment import Experiment, recorded
+from selfsv.settings.stage_one import stage_one_title
 
 WHITENINGS = (0.0, 0.5, 1.0)
 EFFORT = {"iterations": 25, "points_per_cluster": 256, "restarts": 5, "seed": 1}
@@ -40,7 +41,7 @@ def main() -> None:
     print("| system | share of the first direction | effective dimensions |", " | ".join(columns), "|")
     print("|---|---|---|" + "---|" * len(columns))
     for system in sorted((path.parent.name for path in folder.glob("*/model.pt")), key=order):
-        print(f"| {title(system)} | {' | '.join(cells(folder, system, settings))} |")
+        print(f"| {title(system, stage_one_title(settings))} | {' | '.join(cells(folder, system, settings))} |")
 
 
 def cells(folder: Path, system: str, settings: Experiment) -> list[str]:

@@ -24,8 +24,8 @@ def main() -> None:
 
 
 def rows_of_round(folders: list[Path], index: int) -> list[tuple[str, Cells]]:
-    """The rows about one round, or about CA-DINO at index 0."""
-    title = f"round {index}" if index else "CA-DINO"
+    """The rows about one round, or about stage I at index 0."""
+    title = f"round {index}" if index else "stage I"
     audio, both = (folder / f"iter_{index}" for folder in folders)
     rows = [(f"{title}: EER, cosine / s-norm", (error_rates(folders[0], index), error_rates(folders[1], index)))]
     labels = [pd.read_parquet(folder / "cluster_quality.parquet")["nmi"].iloc[0] for folder in (audio, both)]

@@ -28,7 +28,7 @@ def main() -> None:
     frames = tables.frames()
     for path, table in zip((args.output, args.comparisons, args.conditions, args.det_bands), frames, strict=True):
         write_table(path, table)
-    text = metric_table(frames[0], job.p_target)
+    text = metric_table(frames[0], job.p_target, job.stage_one)
     if args.table:
         write_text(args.table, text + "\n")
     else:

@@ -48,7 +48,7 @@ def read_arrow(path: Path, columns: Iterable[str] | None = None, schema: pa.Sche
 
 
 def read_labels(path: Path, columns: Iterable[str] = ("utterance", "label")) -> pd.DataFrame:
-    """The pseudo labels in the file at `path`: `columns`, of which `label` is int64, from 0, below the number of rows.
+    """The pseudo labels in the file at `path`: `columns`, where `label` is int64, from 0, below the number of rows.
 
     Raises:
         InputError: it is missing or damaged, or a label cannot be one; the message names the file and the row.
@@ -177,7 +177,7 @@ def check_places(
         Shard, offset and length of the rows that count, int64 each.
 
     Raises:
-        InputError: an item lies elsewhere, or has no length; the message names both files and the row.
+        InputError: an item is elsewhere, or has no length; the message names both files and the row.
     """
     numbers = [places[name] for name in places.columns]
     if not all(pd.api.types.is_integer_dtype(column) and not column.hasnans for column in numbers):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from selfsv import __version__
 
-SECONDS = 10  # git looks at every file, which a network file system may be slow to tell of
+SECONDS = 10  # git looks at every file, which takes long on a slow network file system
 
 
 @cache
 def code_version() -> str:
-    """The version, and what git says of the commit and of edits after it, where the code lies in a repository: `0.1.0 (e4c88a5-dirty)`."""
+    """The version and, in a repository, the commit and whether there are edits after it: `0.1.0 (e4c88a5-dirty)`."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():  # installed; a repository further up is someone else's
         return __version__

@@ -34,14 +34,26 @@ class Files:
         """`pattern` for the corpus that a trial list's utterances belong to."""
         return lambda wildcards: pattern.format(corpus=self.experiment.trials[wildcards.trials].corpus, **wildcards)
 
+    def packed_corpus(self, corpus: str) -> dict[str, Any]:
+        """The inputs of what reads a corpus's audio."""
+        audio = self.packed("<results>/data/{corpus}/audio-{shard}.pt", corpus)
+        return {"manifest": f"<results>/data/{corpus}/manifest.parquet", "audio": audio}
+
+    def packed_faces(self, corpus: str) -> dict[str, Any]:
+        """The inputs of what reads a corpus's faces."""
+        images = self.packed("<results>/data/{corpus}/faces-{shard}.pt", corpus)
+        return {"faces": f"<results>/data/{corpus}/faces.parquet", "images": images}
+
+    def clustered(self, system: str) -> dict[str, str]:
+        """The inputs of what reads a system's clusters and the embeddings that they are made of."""
+        return {
+            "embeddings": f"<results>/{system}/embeddings/<train>.parquet",
+            "pseudo_labels": f"<results>/{system}/pseudo_labels.parquet",
+        }
+
     def training_data(self, corpus: str) -> dict[str, Any]:
         """The inputs of every training."""
-        return {
-            "manifest": f"<results>/data/{corpus}/manifest.parquet",
-            "audio": self.packed("<results>/data/{corpus}/audio-{shard}.pt", corpus),
-            "noise": "<results>/data/noise.pt",
-            "rirs": "<results>/data/rirs.pt",
-        }
+        return {**self.packed_corpus(corpus), "noise": "<results>/data/noise.pt", "rirs": "<results>/data/rirs.pt"}
 
     def of_training(self, folder: str, *tables: str) -> dict[str, str]:
         """The outputs of every training, and further tables."""

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from selfsv.scoring import systems as names
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Systems:
         return self.rounds + self.tuned + self.finetuned
 
     @property
+    def titles(self) -> dict[str, str]:
+        """What the models are called, by system."""
+        return {system: names.title(system, stage_one_title(self.experiment)) for system in self.models}
+
+    @property
     def trained(self) -> list[str]:
         """Those with a history: neither a model that was taken over nor an i-vector extractor has one."""
         without = self.experiment.initial_model or self.experiment.starts_from_ivectors
@@ -58,6 +65,10 @@ class Systems:
     def joint(self) -> list[str]:
         """Those whose clusters are of voices and faces. Stage I and the baselines know voices alone."""
         return self.rounds[1:] if self.experiment.modality == "audio_visual" else []
+
+    def clustered_modality(self, wildcards: Any) -> str:
+        """Which embeddings a system's clusters are made of."""
+        return "joint" if wildcards.system in self.joint else "audio"
 
     @property
     def compared(self) -> list[str]:

@@ -34,7 +34,7 @@ def agglomerate(points: Tensor, weights: Tensor, linkage: Linkage) -> Tree:
 
     Args:
         points: [N, D] of length 1, or the means of such points. Distances are computed in their type, on their device.
-        weights: [N] how many points each stands for.
+        weights: [N] how many members each point has.
         linkage: `ward`: sqrt(2 a b / (a + b)) times the distance of the centroids of clusters with weights a and b, as scipy has it.
             `average`: the mean of 1 - cosine over all pairs of points.
     """
@@ -56,7 +56,7 @@ def agglomerate(points: Tensor, weights: Tensor, linkage: Linkage) -> Tree:
 
 
 class _Clusters:
-    """The clusters that are left: a row each, of which one has no weight any more after its cluster was merged into another row."""
+    """The clusters that are left, a row each. The row of a cluster that was merged into another one has weight 0."""
 
     def __init__(self, sums: Tensor, weights: Tensor, linkage: Linkage):
         self._sums, self._weights, self._linkage = sums.clone(), weights.clone(), linkage

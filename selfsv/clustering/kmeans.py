@@ -47,9 +47,9 @@ def spherical_kmeans(unit: np.ndarray, clusters: int, *, iterations: int, points
 
 
 def nearest_others(clustering: Clustering) -> np.ndarray:
-    """[K] int64 the cluster with the nearest centroid to each one's, by cosine (SSPS, Lepage and Dehak 2025).
+    """[K] int64 of each cluster the other one with the nearest centroid, by cosine (SSPS, Lepage and Dehak 2025).
 
-    Empty clusters are nobody's nearest. A cluster is its own where there is no other.
+    An empty cluster is never the nearest. A single cluster is its own.
     """
     used = np.unique(clustering.labels)
     nearest = np.arange(len(clustering.centroids))

@@ -48,5 +48,5 @@ def _turn(embeddings: np.ndarray, mean: np.ndarray, whitening: float) -> np.ndar
 
 
 def chunks(rows: int) -> Iterator[slice]:
-    """Slices of so many rows that a step of one is no further copy of a corpus."""
+    """Slices of the rows, so small that a step on one needs little memory beside the corpus."""
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))

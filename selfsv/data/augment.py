@@ -1,6 +1,6 @@
 """Additive noise and reverberation, batched on the training device (paper V-C).
 
-What is done to a crop is drawn where the crop is cut (a few numbers per crop, on the CPU); the doing happens here.
+A worker draws how each crop is augmented when it cuts the crop: a few numbers, on the CPU. They are carried out here.
 """
 
 from typing import NamedTuple

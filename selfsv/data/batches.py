@@ -19,7 +19,7 @@ from selfsv.data.features import SAMPLE_RATE, LogMel
 from selfsv.settings.pretrain import CropSettings
 from selfsv.settings.train import LEAST_BATCH
 
-READ_AHEAD = 2  # batches per worker: each lies in shared memory until it is trained on
+READ_AHEAD = 2  # batches per worker: each is in shared memory until it is trained on
 
 
 class Crops(NamedTuple):

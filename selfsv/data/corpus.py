@@ -16,7 +16,7 @@ class PackedCorpus:
         shards: `audio-{shard}.pt`, in the order of their numbers.
 
     Raises:
-        InputError: a file is missing or damaged, or an utterance lies outside of the shards; the message names its row.
+        InputError: a file is missing or damaged, or an utterance is outside of the shards; the message names its row.
     """
 
     def __init__(self, manifest: Path, shards: list[Path]):

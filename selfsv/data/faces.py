@@ -25,7 +25,7 @@ class PackedFaces:
         count: [N] int64, faces of each utterance.
 
     Raises:
-        InputError: a file is missing or damaged, or a face lies outside of the shards; the message names its row.
+        InputError: a file is missing or damaged, or a face is outside of the shards; the message names its row.
     """
 
     def __init__(self, index: Path, shards: list[Path], utterances: np.ndarray):

@@ -1,4 +1,4 @@
-"""A part of a labelled corpus: what fine-tuning is told of who speaks. No other training reads this, and none may."""
+"""The labelled part of a corpus, for fine-tuning. No other training may read speaker labels."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ class LabelledPart(NamedTuple):
 
 
 def draw_labelled(path: Path, utterances: np.ndarray, percent: int, seed: int, stage: int) -> LabelledPart:
-    """A random part of the utterances whose speaker is known: with one seed, a smaller one lies within a larger one.
+    """A random part of the utterances whose speaker is known: with one seed, a larger part holds every smaller one.
 
     Nothing about the labels of the other utterances goes into the result, but that they are known.
 

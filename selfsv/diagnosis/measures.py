@@ -61,7 +61,7 @@ def trials_of_parts(sessions: np.ndarray) -> PseudoTrials:
 
 
 def trials_of_sessions(sessions: np.ndarray) -> PseudoTrials:
-    """Trials of N recordings, whose sessions ([N] integers) are given; none where these tell nothing."""
+    """Trials of N recordings, whose sessions ([N] integers) are given; none where sessions are no information."""
     return session_trials(sessions if informative(sessions) else sessions[:0], MOST_PAIRS, np.random.default_rng(SEED))
 
 

@@ -39,7 +39,7 @@ def session_agreement(labels: np.ndarray, sessions: np.ndarray, rng: np.random.G
 
 
 def informative(sessions: np.ndarray) -> bool:
-    """Whether there are several sessions, and one of several utterances: else they tell nothing."""
+    """Whether there are several sessions, and one of several utterances: else they are no information."""
     return 1 < len(np.unique(sessions)) < len(sessions)
 
 

@@ -1,20 +1,11 @@
-"""Averages of weights: the teacher's of the student's (paper Eq. 4), and those of the last checkpoints (Izmailov et al., 2018)."""
+"""Averages of the weights of the last checkpoints (Izmailov et al., 2018)."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
-
-
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move the teacher's parameters towards the student's: teacher = momentum * teacher + (1 - momentum) * student.
-
-    Parameters only: the teacher's BatchNorm statistics come from its own forward passes.
-    """
-    parameters = [list(module.parameters()) for module in (teacher, student)]
-    get_ema_multi_avg_fn(momentum)(*parameters, 0)
+from torch.optim.swa_utils import get_swa_multi_avg_fn, update_bn
 
 
 class WeightAverage:

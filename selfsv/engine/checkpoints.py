@@ -126,13 +126,13 @@ class StateFile:
 
 def _wait_for(file: IO[str]) -> None:
     """Lock `file`, waiting for whoever has it; where there can be no locks, warn of what that means."""
-    told = -SECONDS_BETWEEN_MESSAGES
+    last_message = -SECONDS_BETWEEN_MESSAGES
     try:
         while not try_lock(file):
-            if time.monotonic() - told >= SECONDS_BETWEEN_MESSAGES:
+            if time.monotonic() - last_message >= SECONDS_BETWEEN_MESSAGES:
                 file.seek(0)
                 log.warning("waiting: %s is training with this state (%s)", file.read() or "another process", file.name)
-                told = time.monotonic()
+                last_message = time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
     except UnsupportedLocksError as error:
         log.warning(

@@ -1,4 +1,4 @@
-"""Limits on gradients, and what there was to limit: the norm before clipping tells a rate that is too high."""
+"""Limits on gradients, and their norms before: a norm that grows warns of a learning rate that is too high."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

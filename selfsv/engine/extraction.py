@@ -131,7 +131,7 @@ def feature_batches(
 
 
 def samples_per_batch(encoder: nn.Module, device: torch.device) -> int:
-    """At most, with the padding: fewer for an encoder whose tensors are large."""
+    """The most samples of a batch, padding included: fewer for an encoder whose tensors are large."""
     values = getattr(encoder, "values_per_frame", 0)
     return round(SECONDS_PER_BATCH[device.type] * SAMPLE_RATE * min(1.0, VALUES_PER_FRAME / max(values, 1)))
 

@@ -18,7 +18,7 @@ JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_CONF", "SLURM_CLUSTER_NAME")
 
 
 def main() -> None:
-    """Become the processes."""
+    """Replace this process by those that carry out the module."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     arguments.add_argument("--gpus", type=int, default=1, help="processes on each node; 0, for the CPU, is one")
     arguments.add_argument("--nodes", type=int, default=1)

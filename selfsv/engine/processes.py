@@ -17,8 +17,8 @@ PATIENCE = timedelta(days=30)  # one process may wait for another run's lock or 
 class Group:
     """`size` processes that hold the same weights and see different parts of each batch.
 
-    Every method but `part` is a meeting: all processes of the group call it, in the same order. Alone, they cost nothing.
-    Tensors meet where they are, over NCCL on GPUs; numbers and objects over Gloo, so that nothing waits for the device.
+    Every method but `part` is a collective call: all processes of the group make it, in the same order. In a group of one it costs
+    nothing. Tensors go over NCCL on GPUs; numbers and objects over Gloo, so that nothing waits for the device.
     """
 
     def __init__(self, rank: int = 0, size: int = 1):
@@ -31,13 +31,13 @@ class Group:
 
     def total(self, count: int) -> int:
         """The sum of a number over the group."""
-        return self._met(count, dist.ReduceOp.SUM)
+        return self._reduced(count, dist.ReduceOp.SUM)
 
     def largest(self, number: int) -> int:
         """The largest of the group's numbers."""
-        return self._met(number, dist.ReduceOp.MAX)
+        return self._reduced(number, dist.ReduceOp.MAX)
 
-    def _met(self, number: int, operation: Any) -> int:
+    def _reduced(self, number: int, operation: Any) -> int:
         if self.size == 1:
             return number
         shared = torch.tensor(number)

@@ -139,7 +139,7 @@ def _bfloat16(args: argparse.Namespace, device: torch.device) -> bool:
 
 
 def _compiles(args: argparse.Namespace, device: torch.device) -> bool:
-    """Whether encoders are compiled; where nobody insists, only what is sure to work."""
+    """Whether encoders are compiled; with `auto`, only where compilation was seen to work."""
     if args.compile == "false" or (args.compile == "auto" and device.type != "cuda"):
         return False
     if "state" in args:

@@ -17,6 +17,7 @@ from selfsv.explore import changes, sounds
 from selfsv.explore.iteration import Iteration
 from selfsv.explore.projection import Method, Projection, project
 from selfsv.scoring.systems import title
+from selfsv.settings.stage_one import stage_one_title
 
 FOLDER = Path(__file__).parent
 TEMPLATE, SCRIPT = "explore.html.j2", "explore.js"
@@ -144,12 +145,13 @@ def html(iteration: Iteration, options: Options, projection: Projection, data: d
     script = (FOLDER / SCRIPT).read_text(encoding="utf-8")
     point_of = {name: point for point, name in enumerate(data["names"])}
     uris = {point_of[iteration.utterances[row]]: uri for row, uri in embedded.uris.items()}
+    stage_one = stage_one_title(iteration.settings)
     heard = np.unique(iteration.labels[np.array(list(embedded.uris), np.int64)])
     return environment.get_template(TEMPLATE).render(
         settings=iteration.settings,
         number=iteration.number,
-        title=title(f"iter_{iteration.number}"),
-        title_before=title(f"iter_{iteration.number - 1}") if iteration.number else "",
+        title=title(f"iter_{iteration.number}", stage_one),
+        title_before=title(f"iter_{iteration.number - 1}", stage_one) if iteration.number else "",
         utterances=len(iteration),
         method=projection.method,
         threshold=iteration.threshold,

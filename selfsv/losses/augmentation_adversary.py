@@ -1,4 +1,4 @@
-"""Augmentation adversarial training (Huh et al., 2020): embeddings from which nobody can tell whether two crops were augmented alike."""
+"""Augmentation adversarial training (Huh et al., 2020): embeddings that do not show whether two crops were augmented alike."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class _ReversedGradient(torch.autograd.Function):
 
 
 class AugmentationAdversary(nn.Module):
-    """A network that tells pairs of crops under one augmentation from pairs under two, behind a gradient reversal.
+    """A network that classifies pairs of crops, as under one augmentation or under two, behind a gradient reversal.
 
     One step teaches both sides: minimising the loss makes this network better at it, and the embeddings worse. The original takes
     turns, with an optimiser for each side.
@@ -36,7 +36,7 @@ class AugmentationAdversary(nn.Module):
         self.layers = nn.Sequential(*enter, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, 2))
 
     def forward(self, one: Tensor, alike: Tensor, unlike: Tensor) -> Tensor:
-        """Cross-entropy of its guesses, nats; ln 2 where it cannot tell.
+        """Cross-entropy of its guesses, nats; ln 2 at chance.
 
         Args:
             one: [B, D], of a crop of each utterance.

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
-from selfsv.engine.averages import update_teacher
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
@@ -16,8 +15,7 @@ from selfsv.losses.koleo import koleo
 from selfsv.losses.redundancy import redundancy
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
-from selfsv.methods.objective import collapse_warning
-from selfsv.methods.student_teacher import StudentAndTeacher
+from selfsv.methods.objective import StudentAndTeacher, collapse_warning, update_teacher
 from selfsv.models.projection_head import ProjectionHead
 from selfsv.settings.jobs import PretrainJob
 
@@ -33,7 +31,6 @@ class DinoNetwork(nn.Module):
 class Objective(StudentAndTeacher[DinoNetwork]):
     """DINO as an `Objective` of stage I; with cluster partners it is CA-DINO (paper III-B)."""
 
-    name = "CA-DINO"
     figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "loss_koleo", "teacher_entropy", "student_entropy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

@@ -32,7 +32,6 @@ class ContrastiveNetwork(nn.Module):
 class Objective:
     """Contrastive learning as an `Objective` of stage I."""
 
-    name = "contrastive"
     figures = ("loss", "loss_contrastive", "loss_uniformity", "loss_invariance", "loss_adversary", "accuracy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

@@ -75,11 +75,11 @@ def read_labels(path: Path, utterances: np.ndarray) -> Tensor:
 def state_file(args: argparse.Namespace, job: Job, stage: str, *files: Path, fingerprint: str = "") -> StateFile:
     """The state that belongs to these settings and inputs.
 
-    The audio itself stands for itself through its manifest, which names every utterance, its place and its length.
+    Of the audio the manifest is hashed, not the samples: it names every utterance, its place and its length.
 
     Args:
         files: what else the training depends on, such as its labels.
-        fingerprint: of what stands in no file of its own, such as the faces of the utterances that are trained on.
+        fingerprint: of inputs that have no file of their own, such as the faces of the utterances that are trained on.
     """
     texts = [job.to_json(), *([fingerprint] if fingerprint else [])]
     return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *files], *texts))

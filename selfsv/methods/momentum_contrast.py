@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PairBatch, PairCrops
-from selfsv.engine.averages import update_teacher
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.momentum_contrast import EMPTY, momentum_contrast
 from selfsv.methods.inputs import Inputs
-from selfsv.methods.student_teacher import StudentAndTeacher
+from selfsv.methods.objective import StudentAndTeacher, update_teacher
 from selfsv.settings.jobs import PretrainJob
 
 
@@ -49,7 +48,6 @@ class Objective(StudentAndTeacher[EncoderOnly]):
     BatchNorm sees the batches of all processes, so that none need be shuffled as in the original.
     """
 
-    name = "MoCo"
     figures = ("loss", "accuracy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

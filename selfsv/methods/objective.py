@@ -1,18 +1,19 @@
-"""The interface of an objective of stage I: DINO, or any other way to train an encoder on crops alone.
+"""What an objective of stage I is: DINO, or any other way to train an encoder on crops alone; and what some of them share.
 
-Everything else (clusters, optimiser, schedules, clipping, processes, averages, state) is `pretraining.py`'s. A new objective is a
-new file with a class of this interface, and a line in `OBJECTIVES`
-(selfsv/settings/pretrain.py).
+`Pretraining` trains it: clusters, optimiser, schedules, clipping, processes, averages and state are there. A new objective is a new file
+with a class `Objective` of this interface, and a line in `OBJECTIVES` (selfsv/settings/pretrain.py).
 """
 
+import copy
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners
-from selfsv.engine.diagnostics import collapse
+from selfsv.engine.diagnostics import all_finite, collapse
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import TrainingError
@@ -20,15 +21,16 @@ from selfsv.methods.inputs import Inputs
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OBJECTIVES, Method, PretrainSettings
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class Objective(Protocol):
     """A way to train an encoder on crops alone."""
 
-    name: str  # for messages
     figures: tuple[str, ...]  # columns of the history that `loss` gives; the first is the loss
     trained: nn.Module  # what the optimiser moves: its `encoder`, heads, prototypes
     encoder: nn.Module  # what is clustered with, averaged and exported: the teacher's where there is one
-    last_layer: list[nn.Parameter]  # of `trained`, what stands still at first
+    last_layer: list[nn.Parameter]  # of `trained`, frozen in the first epochs where the settings ask for it
     undecayed: list[nn.Parameter]  # of `trained`, matrices without weight decay
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime): ...
@@ -71,6 +73,47 @@ class Objective(Protocol):
 def objective_of(name: Method) -> type[Objective]:
     """The class of the objective of this name."""
     return import_module(OBJECTIVES[name]).Objective
+
+
+class StudentAndTeacher(Generic[Network]):
+    """A part of an `Objective`: the student, which the optimiser moves, and the teacher, which begins as its copy.
+
+    Args:
+        network: has its encoder under the name `encoder`.
+    """
+
+    def __init__(self, network: Network, runtime: Runtime):
+        self.student = self.trained = runtime.placed(network)
+        self.teacher = copy.deepcopy(network).requires_grad_(False)
+        for encoder in (self.student.encoder, self.teacher.encoder):
+            runtime.prepared(cast(nn.Module, encoder))
+
+    def train(self) -> None:
+        """Put both networks into training mode: the teacher's BatchNorm normalises by the batch, too."""
+        self.student.train()
+        self.teacher.train()
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite."""
+        return all_finite(self.student, self.teacher)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {"student": self.student.state_dict(), "teacher": self.teacher.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s value."""
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+
+
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Move the teacher's parameters towards the student's: teacher = momentum * teacher + (1 - momentum) * student.
+
+    Parameters only: the teacher's BatchNorm statistics come from its own forward passes.
+    """
+    parameters = [list(module.parameters()) for module in (teacher, student)]
+    get_ema_multi_avg_fn(momentum)(*parameters, 0)
 
 
 def collapse_warning(

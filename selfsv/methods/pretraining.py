@@ -24,6 +24,7 @@ from selfsv.methods.objective import Objective, objective_of
 from selfsv.models.encoders import untrained
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.pretrain import OptimiserSettings
+from selfsv.settings.stage_one import is_cluster_aware, pretraining_title
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
 SCHEDULES = {"warmup_cosine": warmup_then_cosine, "warmup_exponential": warmup_then_exponential}
@@ -39,16 +40,16 @@ class Pretraining:
     stage = 0
 
     def __init__(self, job: PretrainJob, inputs: Inputs, runtime: Runtime):
-        self.settings, self.seed, self.epochs, self.batch_size = job.pretrain, job.seed, job.pretrain.epochs, job.pretrain.batch_size
+        self.name, self.settings, self.seed = pretraining_title(job.pretrain), job.pretrain, job.seed
+        self.epochs, self.batch_size = job.pretrain.epochs, job.pretrain.batch_size
         self._inputs, self._runtime, self._group, aware = inputs, runtime, runtime.group, job.pretrain.cluster_aware
-        self._first_clustering = self.epochs if aware.partners == "none" else aware.start_epoch
-        if self._first_clustering < self.epochs and aware.clusters > len(inputs.corpus):
+        self._cluster_aware = is_cluster_aware(job.pretrain)
+        if self._cluster_aware and aware.clusters > len(inputs.corpus):
             raise InputError(
                 f"pretrain.cluster_aware.clusters is {aware.clusters}, but there are only {len(inputs.corpus)} utterances: lower it"
             )
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
         self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
-        self.name = self.objective.name
         self._optimiser = optimiser_of(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
@@ -62,8 +63,8 @@ class Pretraining:
     def begin_epoch(self, epoch: int) -> Dataset:
         """Cluster anew where the schedule says so; the epoch's crops. A resumed epoch finds its clusters in the state."""
         aware = self.settings.cluster_aware
-        first = self._first_clustering
-        due = epoch >= first and (epoch - first) % aware.every_epochs == 0
+        since = epoch - aware.start_epoch
+        due = self._cluster_aware and since >= 0 and since % aware.every_epochs == 0
         if due and self._clustered_in != epoch:
             embeddings = extract_embeddings(self.objective.encoder, self._inputs.features.log_mel, self._inputs.corpus, self._runtime)
             found = self._group.on_first_rank(lambda: self._clustered(embeddings, epoch))

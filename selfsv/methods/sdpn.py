@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
-from selfsv.engine.averages import update_teacher
 from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine
@@ -18,8 +17,7 @@ from selfsv.losses.mean_entropy import mean_entropy
 from selfsv.losses.redundancy import correlation_norm
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.methods.inputs import Inputs
-from selfsv.methods.objective import collapse_warning
-from selfsv.methods.student_teacher import StudentAndTeacher
+from selfsv.methods.objective import StudentAndTeacher, collapse_warning, update_teacher
 from selfsv.models.projection_head import ProjectionMlp
 from selfsv.settings.jobs import PretrainJob
 from selfsv.settings.objectives import SdpnSettings
@@ -43,7 +41,6 @@ class SdpnNetwork(nn.Module):
 class Objective(StudentAndTeacher[SdpnNetwork]):
     """SDPN as an `Objective` of stage I."""
 
-    name = "SDPN"
     figures = ("loss", "loss_sdpn", "loss_mean_entropy", "loss_koleo", "loss_correlation", "teacher_entropy", "student_entropy")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):

@@ -50,7 +50,7 @@ def aligned(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArra
         landmarks: [5, 2] in the template's order, (x, y) in pixels; the centre of the first pixel is (0, 0).
 
     Returns:
-        [112, 96, 3]; what lies outside the image is black.
+        [112, 96, 3]; what is outside the image is black.
     """
     transform = similarity(landmarks, TEMPLATE)
     scale = float(np.hypot(*transform[:, 0]))

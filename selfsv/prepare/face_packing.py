@@ -117,7 +117,7 @@ def track(frames: list[Frame], detected_faces: list[Faces]) -> Track:
 
 
 def face_rows(utterance: str, shard: int, faces: list[Face], offsets: list[int]) -> list[dict[str, object]]:
-    """Rows of `FACES` for one utterance; `offsets` say where the images lie in the shard's tensor."""
+    """Rows of `FACES` for one utterance; `offsets` say where the images are in the shard's tensor."""
     return [
         {
             "utterance": utterance,
@@ -175,7 +175,7 @@ def with_images(faces: pa.Table, images: Path) -> Iterator[pa.Table]:
     """The rows of one shard, in groups, with their images from its tensor.
 
     Raises:
-        InputError: a row's image lies outside of the tensor; the message names the row of the table beside it.
+        InputError: a row's image is outside of the tensor; the message names the row of the table beside it.
     """
     [memory] = map_shards([images], np.uint8)
     places = faces.select(["offset", "num_bytes"]).to_pandas()

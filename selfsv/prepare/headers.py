@@ -1,4 +1,4 @@
-"""Lengths that the headers of containers promise. libsndfile and FFmpeg do not tell: both quietly read what there is.
+"""Lengths that the headers of containers promise. libsndfile and FFmpeg report no missing part: both read what there is.
 
 All functions take an open file and may leave it anywhere.
 """

@@ -266,13 +266,13 @@ def _channel(text: str, number: int, path: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise InputError(
-        f"row {number} of the listing {path}: the channel is {printable(text)[:20]!r}; it is counted from 1 (left), and empty or 0 stands "
-        "for the mean of all"
+        f"row {number} of the listing {path}: the channel is {printable(text)[:20]!r}; it is counted from 1 (left), and empty or 0 means "
+        "the mean of all"
     )
 
 
 def listing_table(path: str) -> pd.DataFrame:
-    """The user's listing as it stands.
+    """The user's listing as it is.
 
     Raises:
         InputError: it is missing, or neither CSV nor Parquet.

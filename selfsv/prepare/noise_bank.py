@@ -21,7 +21,7 @@ from selfsv.settings.data import NoiseSettings
 LOG = logging.getLogger("selfsv")
 
 PEAK = 0.5  # of full scale, of every segment
-# Mixtures of a few tracks can be drawn without end, but soon tell nothing new: at most this many times the tracks' own number.
+# Mixtures of a few tracks can be drawn without end, but soon bring nothing new: at most this many times the tracks' own number.
 MIXTURES_PER_TRACK = 8
 TRACKS_IN_MEMORY = 128  # decoded, per kind: at most 100 MB
 

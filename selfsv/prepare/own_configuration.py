@@ -30,7 +30,7 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     """Whatever a person should know about the recordings, a sentence each.
 
     Args:
-        speakers: how many there are, where somebody said so.
+        speakers: how many there are, where the user gave their number.
 
     Raises:
         InputError: they are too few, or none of the sample can be used.
@@ -49,7 +49,7 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     if found.rejected:
         notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
     if found.sessions < 2:
-        notes.append("nothing tells sessions apart: a folder for each would make calibration better")
+        notes.append("no folders keep sessions apart: a folder for each session would make calibration better")
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
         notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: cut them into utterances, each of one talker")
     if speakers and speakers < FEW_SPEAKERS:

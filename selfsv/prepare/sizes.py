@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The paper's training, which the rules come to as a corpus grows.
+# The paper's training, which the rules approach as a corpus grows.
 PAPER_EPOCHS, PAPER_ROUND_EPOCHS, PAPER_BATCH = 150, 100, 256
 FULL_RATE_UPDATES, SHORT_UPDATES = 20_000, 500  # between these the learning rate goes from the paper's to five times as much
 FEW_UPDATES = 5_000  # with fewer, some losses need help, and the gate begins late

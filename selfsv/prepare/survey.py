@@ -17,7 +17,7 @@ class Survey(NamedTuple):
     """What is known of a corpus before it is packed."""
 
     recordings: int
-    sessions: int  # 1 where nothing tells them apart
+    sessions: int  # 1 where they are not known
     speakers: int  # known from folders or a listing; 0: unknown
     seconds: np.ndarray  # [M] of the recordings of the sample that can be used
     samples: list[np.ndarray]  # these, [num_samples] int16 each

@@ -8,7 +8,6 @@ from selfsv.clustering.quality import cluster_sizes
 from selfsv.report import figures
 from selfsv.report.collect import Results
 from selfsv.report.drawing import Panel
-from selfsv.scoring.systems import title
 
 MODALITIES = {"audio": "voices", "face": "faces", "joint": "both"}
 
@@ -19,7 +18,7 @@ def cluster_panels(results: Results) -> list[Panel]:
     for system in results.systems:
         labels = results.labels(system)
         if labels is not None:
-            panels.append(Panel(title(system), figures.cluster_sizes(f"{system}-sizes", cluster_sizes(labels))))
+            panels.append(Panel(results.title(system), figures.cluster_sizes(f"{system}-sizes", cluster_sizes(labels))))
     return panels
 
 
@@ -33,7 +32,7 @@ def quality_rows(results: Results) -> list[dict[str, Any]]:
             rows.append(
                 {
                     **{str(name): value for name, value in quality.items()},
-                    "title": title(system),
+                    "title": results.title(system),
                     "nmi": agreement[0],
                     "purity": agreement[1],
                 }
@@ -47,7 +46,7 @@ def agreement_panel(results: Results) -> Panel | None:
     if not known:
         return None
     caption = f"Over {known[0]['utterances_with_speaker']:,} utterances of known speaker. Purity grows with the number of clusters."
-    return Panel("Agreement with the speakers", figures.agreement(pd.DataFrame(known)), caption)
+    return Panel("Agreement with the speakers", figures.agreement(pd.DataFrame(known), results.title), caption)
 
 
 def modality_comparison(results: Results) -> dict[str, Any] | None:
@@ -58,7 +57,7 @@ def modality_comparison(results: Results) -> dict[str, Any] | None:
     known = pd.concat([table.assign(system=system) for system, table in found.items()]).dropna(subset=["nmi", "purity"])
     panels = [] if known.empty else [_modality_panel(measure, name, known) for measure, name in figures.MEASURES.items()]
     return {
-        "rounds": [(title(system), modality_rows(table)) for system, table in found.items()],
+        "rounds": [(results.title(system), modality_rows(table)) for system, table in found.items()],
         "utterances": 0 if known.empty else known["utterances_with_speaker"].iloc[-1],
         "panels": panels,
     }

@@ -1,4 +1,4 @@
-"""What an experiment has left behind, as far as it is there: a report is made of any part of a run."""
+"""The artifacts of an experiment. Any of them may be missing: an unfinished run has a report, too."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -15,8 +15,9 @@ from selfsv.artifacts import load_torch, read_labels, read_table
 from selfsv.errors import InputError
 from selfsv.scoring.calibration import read_calibration
 from selfsv.scoring.error_rates import operating_points
-from selfsv.scoring.systems import LARGE_MARGIN, finetuned, systems
+from selfsv.scoring.systems import LARGE_MARGIN, finetuned, start_title, systems, title
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 LOSSES = {"audio": "loss_clean", "face": "face_loss_clean"}
 ROWS_AT_ONCE = 256  # of faces, some 6 kB each
@@ -39,7 +40,7 @@ class Results:
 
     @property
     def systems(self) -> list[str]:
-        """Names of the experiment's systems that know no speakers, baselines first."""
+        """Names of the systems that no speaker label was used for, baselines first."""
         return systems(self.settings.rounds, self.settings.baselines) + self.large_margin
 
     @property
@@ -54,8 +55,21 @@ class Results:
 
     @property
     def trained(self) -> list[str]:
-        """Names of CA-DINO and the rounds, in order."""
+        """Names of stage I's system and of the rounds, in order."""
         return systems(self.settings.rounds, baselines=False)
+
+    @property
+    def stage_one(self) -> str:
+        """What `iter_0` is called."""
+        return stage_one_title(self.settings)
+
+    def title(self, system: str) -> str:
+        """What a system is called in tables and figures."""
+        return title(system, self.stage_one)
+
+    def start_title(self, start: str) -> str:
+        """What the encoder that a fine-tuning starts from is called."""
+        return start_title(start, self.stage_one)
 
     @property
     def audio_visual(self) -> bool:
@@ -78,7 +92,7 @@ class Results:
         return optional_table(self.folder / "conditions.parquet")
 
     def calibration_doubts(self, system: str) -> str:
-        """Why not to trust a system's log-likelihood ratios, reasons divided by semicolons."""
+        """Reasons to doubt a system's log-likelihood ratios, divided by semicolons."""
         path = self.folder / system / "calibration.parquet"
         return read_calibration(path).doubts if path.is_file() else ""
 
@@ -131,7 +145,7 @@ class Results:
         return None if table is None else table.iloc[0]
 
     def diagnosis(self, system: str) -> pd.Series | None:
-        """What is known of the system's quality without labels."""
+        """Measures of the system's quality without labels."""
         table = optional_table(self.folder / system / "diagnosis.parquet")
         return None if table is None else table.iloc[0]
 
@@ -155,12 +169,12 @@ class Results:
         return Counter() if table is None else Counter(dict(zip(table["ending"], table["files"].tolist(), strict=True)))
 
     def face_manifest(self) -> pd.DataFrame | None:
-        """A row per utterance of the training corpus: what was found in its video."""
+        """A row per utterance of the training corpus: the faces found in its video."""
         columns = ("utterance", "path", "frames", "detected", "faces", "status", "reason")
         return optional_table(self.folder / "data" / self.settings.train_corpus / "face_manifest.parquet", columns)
 
     def first_faces(self, utterances: Collection[str]) -> dict[str, bytes | None]:
-        """What the training corpus has as the image of the first face of each of `utterances`, where it has one."""
+        """The image of the first face of each of `utterances` of the training corpus; those without a face are left out."""
         path = self.folder / "data" / self.settings.train_corpus / "faces.parquet"
         return first_faces(path, utterances) if path.exists() else {}
 
@@ -207,7 +221,7 @@ def first_faces(path: Path, utterances: Collection[str]) -> dict[str, bytes | No
 
 
 def _within(group: pq.RowGroupMetaData, utterances: set[str]) -> set[str]:
-    """Those of `utterances` that lie between the first and the last of a row group; all, where these are not known."""
+    """Those of `utterances` that a row group can hold, by its first and its last one; all where these are not known."""
     for index in range(group.num_columns):
         column = group.column(index)
         if column.path_in_schema == "utterance" and column.statistics is not None and column.statistics.has_min_max:

@@ -1,4 +1,4 @@
-"""The data in the report: what each corpus holds, and what was rejected from it and why."""
+"""The corpora in the report: their sizes, and the rejected files with the reasons."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import pandas as pd
 
 from selfsv.extensions import described
 from selfsv.report.collect import Results
-from selfsv.report.repeats import repeat_probability
 
 SAMPLE_RATE = 16_000
 SHOWN_ROWS = 20  # of a table that could be as long as the corpus
@@ -15,7 +14,7 @@ TABLE_I_BATCHES = (16, 32, 64, 128, 256)
 
 
 def corpus_summary(results: Results, name: str) -> dict[str, Any] | None:
-    """Sizes of one corpus, what was rejected from it and why, and what was not looked at."""
+    """Sizes of one corpus, its rejected files with the reasons, and how many files were not read."""
     manifest = results.manifest(name)
     if manifest is None:
         return None
@@ -59,3 +58,13 @@ def repeats(results: Results) -> dict[str, Any] | None:
     batches = sorted({*TABLE_I_BATCHES, results.settings.pretrain.batch_size})
     own = results.settings.pretrain.batch_size
     return {"speakers": speakers, "rows": [(batch, f"{repeat_probability(speakers, batch):.3f}", batch == own) for batch in batches]}
+
+
+def repeat_probability(speakers: int, batch: int) -> float:
+    """Probability that `batch` utterances, each of one of `speakers` equally likely speakers, repeat a speaker (paper Eq. 1).
+
+    The factorials of Eq. 1 overflow, so the probability of no repeat is summed as logarithms.
+    """
+    if batch > speakers:
+        return 1.0
+    return float(-np.expm1(np.log1p(-np.arange(batch) / speakers).sum()))

@@ -1,4 +1,4 @@
-"""The look of the report's figures, and their way into a page: inline SVG that scales with it and keeps text as text."""
+"""The style of the report's figures, and their conversion to inline SVG, which scales with the page and keeps text as text."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The error rates in the report: the table of all systems with intervals, what stands out in it, and which differences are shown."""
+"""The error rates in the report: all systems with intervals, the best of each column, and which differences are shown."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,13 +8,13 @@ import pandas as pd
 from selfsv.report.collect import Results
 from selfsv.report.corpora import SHOWN_ROWS
 from selfsv.scoring.measures import MEASURES
-from selfsv.scoring.systems import BASELINES, labelled, title
+from selfsv.scoring.systems import BASELINES, Title, labelled
 from selfsv.scoring.table import NORM_TITLES, caveat, resampling
 from selfsv.settings.data import TrialList
 
 
-def tiles(metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list the EER of CA-DINO and of the last round: the last, not the best, which only labels could tell."""
+def tiles(metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, title: Title) -> list[dict[str, Any]]:
+    """Per trial list the EER of stage I and of the last round. The last, not the best: to choose the best takes labels."""
     if metrics is None:
         return []
     made = []
@@ -43,7 +43,7 @@ def figure(row: pd.Series, measure: str) -> tuple[str, str]:
 
 
 def is_shown(comparisons: pd.DataFrame | None, trials: str, norm: str, measure: str, one: str, other: str) -> bool:
-    """Whether the difference of two systems is shown: its interval leaves 0 out. False where it was not looked at."""
+    """Whether the difference of two systems is shown: its interval leaves 0 out. False for a pair that was not compared."""
     if comparisons is None:
         return False
     rows = comparisons[(comparisons["trials"] == trials) & (comparisons["norm"] == norm) & (comparisons["measure"] == measure)]
@@ -52,7 +52,7 @@ def is_shown(comparisons: pd.DataFrame | None, trials: str, norm: str, measure: 
 
 
 def headline(
-    metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, lists: Mapping[str, TrialList] | None = None
+    metrics: pd.DataFrame | None, comparisons: pd.DataFrame | None, title: Title, lists: Mapping[str, TrialList] | None = None
 ) -> list[dict[str, Any]]:
     """Per trial list: its size, what its intervals resample, and a row per system with each measure, and minCllr, by cosine and s-norm.
 
@@ -80,7 +80,7 @@ def headline(
 
 
 def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: the cost of each system's log-likelihood ratios beside the least that it could be, and doubts about them."""
+    """Per trial list: Cllr and actual DCF of each system beside their minima, and doubts about its log-likelihood ratios."""
     if metrics is None:
         return []
     tables = []
@@ -89,17 +89,17 @@ def calibrations(results: Results, metrics: pd.DataFrame | None) -> list[dict[st
         for _, row in rows.iterrows():
             pairs = (("cllr", "min_cllr"), ("act_dcf", "min_dcf"), ("act_dcf_p05", "min_dcf_p05"))
             cells = [f"{row[column]:.3f}" for pair in pairs for column in pair]
-            lines.append({"system": title(row["system"]), "baseline": row["system"] in BASELINES, "cells": cells})
+            lines.append({"system": results.title(row["system"]), "baseline": row["system"] in BASELINES, "cells": cells})
         tables.append({"trials": trials, "rows": lines, "doubts": calibration_doubts(results, rows["system"])})
     return tables
 
 
 def calibration_doubts(results: Results, systems: Iterable[str]) -> list[str]:
-    """Why not to trust the ratios: each reason once, with the systems that have it."""
+    """Reasons to doubt the ratios: each once, with the systems that have it."""
     found: dict[str, list[str]] = {}
     for system in systems:
         for doubt in filter(None, results.calibration_doubts(system).split("; ")):
-            found.setdefault(doubt, []).append(title(system))
+            found.setdefault(doubt, []).append(results.title(system))
     return [f"{', '.join(names)}: {doubt}" for doubt, names in found.items()]
 
 
@@ -113,7 +113,7 @@ def best_system(rows: pd.DataFrame, comparisons: pd.DataFrame | None, measure: s
 
 
 def differences(results: Results, comparisons: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Per trial list: what each system's EER gains on the one that it was made of or must beat, and whether that is shown."""
+    """Per trial list: the difference of each system's EER from that of its start or a baseline, and whether it is shown."""
     if comparisons is None:
         return []
     eer = comparisons[(comparisons["measure"] == "eer") & comparisons["trials"].isin(list(results.settings.trials))]
@@ -124,7 +124,7 @@ def differences(results: Results, comparisons: pd.DataFrame | None) -> list[dict
         for system, reference in asked(results):
             if (system, reference, "cosine") in found:
                 cells = [difference(found[system, reference, norm]) for norm in NORM_TITLES]
-                lines.append({"system": title(system), "reference": title(reference), "cells": cells})
+                lines.append({"system": results.title(system), "reference": results.title(reference), "cells": cells})
         if lines:
             tables.append({"trials": trials, "rows": lines})
     return tables
@@ -146,7 +146,7 @@ def conditions(results: Results) -> list[dict[str, Any]]:
                     cells = [figure(by_norm[norm], measure) for measure in ("eer", "min_dcf_p05") for norm in NORM_TITLES]
                     counts = {name: rows[name].iloc[0] for name in ("targets", "nontargets", "units")}
                     lines.append({"condition": "" if place else condition, "value": value, **counts, "cells": cells})
-        tables.append({"trials": trials, "system": title(last), "resampled": of_list["resampled"].iloc[0], "rows": lines})
+        tables.append({"trials": trials, "system": results.title(last), "resampled": of_list["resampled"].iloc[0], "rows": lines})
     return tables
 
 
@@ -159,12 +159,12 @@ def difference(row: pd.Series) -> tuple[str, str, str]:
 
 
 def asked(results: Results) -> list[tuple[str, str]]:
-    """Which system against which: each on what it was made of, and the last round on CA-DINO and on the baselines."""
+    """Pairs of systems to compare: each with the one that it was made of, and the last round with stage I and the baselines."""
     rounds = results.trained
     pairs = [*zip(rounds[1:], rounds, strict=False)]
     pairs += [(rounds[-1], rounds[0])] if len(rounds) > 2 else []
     pairs += [(system, rounds[-1]) for system in results.large_margin]
     pairs += [(rounds[-1], baseline) for baseline in BASELINES]
-    told = ((system, labelled(system)) for system in results.finetuned)
-    starts = [(system, part.start) for system, part in told if part]
+    parts = ((system, labelled(system)) for system in results.finetuned)
+    starts = [(system, part.start) for system, part in parts if part]
     return pairs + [(system, "baseline_untrained" if start == "random" else start) for system, start in starts]

@@ -8,7 +8,6 @@ import pandas as pd
 
 from selfsv.report.collect import Results
 from selfsv.report.corpora import rejections
-from selfsv.scoring.systems import title
 
 CLUSTERS, FACES = 12, 8  # shown, and per cluster
 CLUSTER_BYTES = 60_000  # of images: with them a page grows by less than 1 MB, whatever the files hold
@@ -16,7 +15,7 @@ JPEG = b"\xff\xd8\xff"
 
 
 def detection(results: Results) -> dict[str, Any] | None:
-    """What the search for faces found in the training corpus, and what was rejected and why; None where there was none."""
+    """Counts of the face detection on the training corpus, and rejected utterances with the reasons; None where none was run."""
     manifest = results.face_manifest()
     if manifest is None:
         return None
@@ -55,7 +54,7 @@ def cluster_faces(results: Results) -> dict[str, Any] | None:
         for label, utterances in chosen.items()
         if (faces := embedded([(utterance, images.get(utterance)) for utterance in utterances]))
     ]
-    return {"system": title(system), "number": sizes.size, "each": FACES, "shown": shown} if shown else None
+    return {"system": results.title(system), "number": sizes.size, "each": FACES, "shown": shown} if shown else None
 
 
 def chosen_utterances(labels: pd.DataFrame, manifest: pd.DataFrame | None) -> dict[int, list[str]]:
@@ -63,7 +62,7 @@ def chosen_utterances(labels: pd.DataFrame, manifest: pd.DataFrame | None) -> di
 
     Args:
         labels: `utterance` and `label`.
-        manifest: tells which utterances have a face; without it any may be chosen.
+        manifest: names the utterances that have a face; without it any may be chosen.
     """
     if manifest is not None:
         with_face = manifest.loc[(manifest["status"] == "ok") & (manifest["faces"] > 0), "utterance"]
@@ -92,14 +91,14 @@ def from_each_part(values: np.ndarray, number: int) -> np.ndarray:
 
 
 def embedded(faces: list[tuple[str, bytes | None]]) -> list[tuple[str, str]]:
-    """Those of one cluster's faces that are JPEG files, as base64, as many as a cluster may take of the page.
+    """The faces of one cluster that are JPEG files, as base64, up to `CLUSTER_BYTES` of them.
 
     Args:
         faces: utterance and image.
     """
     shown, room = [], CLUSTER_BYTES
     for utterance, image in faces:
-        # A page must carry nothing but pictures, whatever stands in the column.
+        # A page must carry nothing but pictures, whatever the column holds.
         if isinstance(image, bytes) and image.startswith(JPEG) and len(image) <= room:
             room -= len(image)
             shown.append((utterance, base64.b64encode(image).decode()))

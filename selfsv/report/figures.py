@@ -29,7 +29,7 @@ from selfsv.report.drawing import (
 )
 from selfsv.report.paper import counterparts
 from selfsv.scoring.error_rates import decision_thresholds, equal_error_rate, operating_points
-from selfsv.scoring.systems import BASELINES, LARGE_MARGIN, iteration, start_title, title
+from selfsv.scoring.systems import BASELINES, LARGE_MARGIN, Title, iteration, title
 
 BINS = 60
 DET_GRID = 0.02  # probits between two points of a DET curve, finer than a screen shows
@@ -41,7 +41,7 @@ PAPER_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
 def system_line(system: str, rounds: int) -> dict[str, Any]:
-    """Colour and dashes of a system's line: baselines grey, CA-DINO warm, rounds in darkening blue, what follows them purple."""
+    """Colour and dashes of a system's line: baselines grey, stage I warm, rounds in darkening blue, large margin purple."""
     index = iteration(system)
     if system == LARGE_MARGIN:
         return {"color": PURPLE, "linestyle": "-."}
@@ -50,12 +50,13 @@ def system_line(system: str, rounds: int) -> dict[str, Any]:
     return {"color": round_colour(index, rounds) if index else VERMILLION}
 
 
-def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
+def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str, stage_one: str) -> Markup:
     """EER over rounds on one list, cosine and s-norm, with the baselines and the paper's curve.
 
     Args:
         metrics: the rows of `metrics.parquet` about this list.
         modality: which of the paper's tables the curve is from.
+        stage_one: what round 0 is called.
     """
 
     def plot(axes: Axes) -> None:
@@ -71,7 +72,7 @@ def eer_per_round(trials: str, metrics: pd.DataFrame, modality: str) -> Markup:
             values = published.eer_percent[: last + 1]
             axes.plot(range(len(values)), values, color=FAINT, linestyle=pattern, linewidth=1.4, label=f"paper, {published.name}")
         _baseline_levels(axes, metrics)
-        axes.set(xlabel="round (0 = CA-DINO)", ylabel="EER, %", xlim=(-0.25, last + 0.25))
+        axes.set(xlabel=f"round (0 = {stage_one})", ylabel="EER, %", xlim=(-0.25, last + 0.25))
         axes.set_ylim(0, 1.12 * axes.dataLim.y1)
         whole_numbers(axes)
         axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
@@ -84,11 +85,11 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
     above = True
     for system, eer in zip(baselines["system"], baselines["eer"], strict=True):
         axes.axhline(100 * eer, color=MUTED, linestyle=BASELINE_LINES[system], linewidth=1.1)
-        # Some often lie close together: their names go to opposite sides of them.
+        # Some are often close together: their names go to opposite sides of them.
         above = not above
         place: dict[str, Any] = {"va": "bottom" if above else "top", "xytext": (-2, 2 if above else -2)}
         axes.annotate(
-            f"{title(system)} {100 * eer:.1f}",
+            f"{BASELINES[system]} {100 * eer:.1f}",
             (1, 100 * eer),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
@@ -100,7 +101,7 @@ def _baseline_levels(axes: Axes, metrics: pd.DataFrame) -> None:
         axes.update_datalim([(0, 100 * eer)])
 
 
-def eer_per_part(trials: str, rates: pd.DataFrame) -> Markup:
+def eer_per_part(trials: str, rates: pd.DataFrame, start_title: Title) -> Markup:
     """EER over parts of a labelled corpus, a line per encoder that the tuning starts from.
 
     Args:
@@ -122,13 +123,17 @@ def eer_per_part(trials: str, rates: pd.DataFrame) -> Markup:
 
 
 def det(
-    name: str, description: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], bands: Mapping[str, pd.DataFrame] | None = None
+    name: str,
+    description: str,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    title: Title,
+    bands: Mapping[str, pd.DataFrame] | None = None,
 ) -> Markup:
     """Detection error trade-off on probit axes, a line per system, with a dot at its EER.
 
     Args:
         curves: by system, miss and false-alarm rates from `operating_points`.
-        bands: by system, rows of `det_bands.parquet`: drawn are those of CA-DINO and of the last round, as more would hide each other.
+        bands: by system, rows of `det_bands.parquet`: those of stage I and of the last round are drawn, as more would hide each other.
     """
     rounds = max((iteration(system) or 0 for system in curves), default=0)
     intervals = bands or {}
@@ -253,7 +258,7 @@ def fractions_per_epoch(name: str, gate: pd.DataFrame) -> Markup:
 
 
 def fractions(gate: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What became of the utterances, [epochs] each, in % and 100 together; `agreed` only where there are two networks to agree."""
+    """Shares of the utterances by decision, [epochs] each, in %; they sum to 100. `agreed` exists with two modalities only."""
     shares = {part: 100 * gate[part].to_numpy(float) for part in ("reliable", "agreed", "corrected", "dropped") if part in gate}
     if "agreed" in shares:
         shares["corrected"] = np.maximum(shares["corrected"] - shares["agreed"], 0)  # the file counts the agreed among the corrected
@@ -283,7 +288,7 @@ def cluster_sizes(name: str, sizes: np.ndarray) -> Markup:
     return draw(name, "Distribution of cluster sizes", plot, NARROW)
 
 
-def agreement(quality: pd.DataFrame) -> Markup:
+def agreement(quality: pd.DataFrame, title: Title) -> Markup:
     """NMI and purity of each system's clusters.
 
     Args:
@@ -294,7 +299,7 @@ def agreement(quality: pd.DataFrame) -> Markup:
         places = range(len(quality))
         axes.plot(places, quality["nmi"], marker="o", markersize=5, color=BLUE, label="NMI")
         axes.plot(places, quality["purity"], marker="s", markersize=5, color=AMBER, label="purity")
-        # Short names, as five long ones would not fit side by side; all of two lines, to stand at one height.
+        # Short names, as five long ones would not fit side by side; all of two lines, so that they are at one height.
         names = [title(system).replace("DLG-LC ", "").replace(" ", "\n") for system in quality["system"]]
         axes.set_xticks(places, [name if "\n" in name else f"{name}\n" for name in names])
         axes.set(ylim=(0, 1.02), ylabel="agreement with speakers", xlim=(-0.4, len(quality) - 0.6))

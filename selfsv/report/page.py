@@ -1,4 +1,4 @@
-"""The report: what an experiment has left behind, as one self-contained page."""
+"""The report: the artifacts of an experiment as one self-contained page."""
 
 import platform
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ FACE_PACKAGES = ("torchvision", "facenet-pytorch", "pillow")
 
 
 def render(results: Results) -> str:
-    """The page of an experiment; parts of it that do not exist yet are left out, and said to be missing."""
+    """The page of an experiment. Missing artifacts are left out, and the page says so."""
     loader = FileSystemLoader(TEMPLATE.parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["count"] = lambda value: f"{int(value):,}"
@@ -49,16 +49,17 @@ def content(results: Results) -> dict[str, Any]:
     models = [*results.systems, *results.finetuned]
     return {
         "settings": settings,
+        "stage_one": results.stage_one,
         "warnings": warnings(results),
         "corpora": [corpus for corpus in corpora if corpus],
         "repeats": repeats(results),
-        "tiles": tiles(metrics, comparisons),
+        "tiles": tiles(metrics, comparisons, results.title),
         "calibrations": calibrations(results, metrics),
-        "headline": headline(metrics, comparisons, settings.trials),
+        "headline": headline(metrics, comparisons, results.title, settings.trials),
         "differences": differences(results, comparisons),
         "conditions": conditions(results),
         "paper": paper_table(settings.modality),
-        "eer": eer_panels(metrics, settings.modality),
+        "eer": eer_panels(results, metrics),
         "finetuning": finetuning(results, metrics),
         "det": det_panels(results, metrics),
         "gates": [found for system in results.trained[1:] if (found := gates(results, system))],
@@ -69,7 +70,7 @@ def content(results: Results) -> dict[str, Any]:
         "unlabelled": unlabelled(results),
         "faces": {"detection": detection(results), "clusters": cluster_faces(results)} if results.audio_visual else None,
         "training": [training for system in trainings if (training := training_panels(results, system))],
-        "provenance": [(title(name), found) for name in models if (found := results.provenance(name))],
+        "provenance": [(results.title(name), found) for name in models if (found := results.provenance(name))],
         "config": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": versions((*PACKAGES, *FACE_PACKAGES) if results.audio_visual else PACKAGES),
         "shown_rows": SHOWN_ROWS,
@@ -84,18 +85,18 @@ def paper_table(modality: str) -> dict[str, Any]:
     table = TABLES[modality]
     lists = list(table.lists.values())
     rows = [
-        (title(f"iter_{index}"), [(f"{item.eer_percent[index]:.3f}", f"{item.min_dcf[index]:.4f}") for item in lists])
+        (title(f"iter_{index}", "CA-DINO"), [(f"{item.eer_percent[index]:.3f}", f"{item.min_dcf[index]:.4f}") for item in lists])
         for index in range(len(lists[0].eer_percent))
     ]
     return {"source": table.source, "lists": [item.name for item in lists], "rows": rows}
 
 
-def eer_panels(metrics: pd.DataFrame | None, modality: str) -> list[Panel]:
+def eer_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
     """EER per round, a panel per trial list."""
     if metrics is None:
         return []
-    lists = metrics.groupby("trials", sort=False)
-    return [Panel(str(trials), figures.eer_per_round(str(trials), rows, modality)) for trials, rows in lists]
+    lists, modality, stage_one = metrics.groupby("trials", sort=False), results.settings.modality, results.stage_one
+    return [Panel(str(trials), figures.eer_per_round(str(trials), rows, modality, stage_one)) for trials, rows in lists]
 
 
 def det_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
@@ -107,7 +108,7 @@ def det_panels(results: Results, metrics: pd.DataFrame | None) -> list[Panel]:
             curves = {system: curve for system, curve in found.items() if curve}
             if curves:
                 bands = {system: band for system in curves if (band := results.det_band(system, trials, norm)) is not None}
-                figure = figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves, bands)
+                figure = figures.det(f"det-{trials}-{norm}", f"DET curves on {trials}, {name}", curves, results.title, bands)
                 panels.append(Panel(f"{trials}, {name}", figure))
                 panels += histogram_panels(results, str(trials), norm, name)
     return panels
@@ -119,8 +120,9 @@ def histogram_panels(results: Results, trials: str, norm: str, name: str) -> lis
     found = results.scores(last, trials, norm)
     if found is None:
         return []
-    drawn = figures.score_histogram(f"scores-{trials}-{norm}", f"Scores on {trials}, {name}, of {title(last)}", *found)
-    return [Panel(f"{trials}, {name}: scores of {title(last)}", drawn, "The line is the threshold of equal error rates.")]
+    system = results.title(last)
+    drawn = figures.score_histogram(f"scores-{trials}-{norm}", f"Scores on {trials}, {name}, of {system}", *found)
+    return [Panel(f"{trials}, {name}: scores of {system}", drawn, "The line is the threshold of equal error rates.")]
 
 
 # Versions -------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ LIST_NAME = re.compile(r"vox(?:celeb)?1?[-_.]?([oeh])(?![a-z])", re.IGNORECASE)
 
 
 def counterparts(trials: str, modality: str = "audio") -> list[Published]:
-    """The paper's lists to set beside the list called `trials`: its own where the name says which it is, or else all three."""
+    """The paper's lists to set beside the list called `trials`: the one that its name means, or else all three."""
     match = LIST_NAME.search(trials)
     lists = TABLES[modality].lists
     return [lists[match[1].lower()]] if match else list(lists.values())

@@ -8,7 +8,7 @@ import pandas as pd
 from selfsv.report import figures
 from selfsv.report.collect import Results
 from selfsv.report.drawing import Panel
-from selfsv.scoring.systems import iteration, title
+from selfsv.scoring.systems import iteration
 
 
 def warnings(results: Results) -> list[tuple[str, str, str]]:
@@ -21,7 +21,7 @@ def warnings(results: Results) -> list[tuple[str, str, str]]:
         rows = history[history["warning"].fillna("").astype(str) != ""]
         kinds = rows["warning"].str.replace(r"[\d.]+", "#", regex=True)
         for _, group in rows.groupby(kinds, sort=False):
-            found.append((title(system), _ranges(group["epoch"] + 1), str(group["warning"].iloc[-1])))
+            found.append((results.title(system), _ranges(group["epoch"] + 1), str(group["warning"].iloc[-1])))
     return found
 
 
@@ -36,7 +36,7 @@ def gates(results: Results, system: str) -> dict[str, Any] | None:
     """The gates of one round: that on voices, and in audio-visual runs that on faces."""
     shown = {"audio": "Voice", "face": "Face"} if results.audio_visual else {"audio": ""}
     parts = [part for modality, heading in shown.items() if (part := gate_panels(results, system, modality, heading))]
-    return {"title": title(system), "parts": parts} if parts else None
+    return {"title": results.title(system), "parts": parts} if parts else None
 
 
 def gate_panels(results: Results, system: str, modality: str, heading: str) -> dict[str, Any] | None:
@@ -51,7 +51,7 @@ def gate_panels(results: Results, system: str, modality: str, heading: str) -> d
         caption = f"{len(losses):,} utterances, epoch {last['epoch'] + 1}; the curves are the two Gaussians fitted to these losses, "
         caption += "each times its weight."
         if dynamic:
-            caption += " τ₁ was in force in this epoch: it is the crossing one epoch earlier, so it need not lie on this one."
+            caption += " τ₁ was in force in this epoch: it is where the Gaussians of the epoch before crossed, not those drawn here."
         panels.append(Panel("Clean loss (the paper's Fig. 3)", figures.loss_histogram(f"{name}-losses", losses, last), caption))
     if gate["tau1"].notna().any():
         caption = "The threshold in force in each epoch" + ("; it comes from the losses of the epoch before." if dynamic else ".")
@@ -86,23 +86,28 @@ def training_panels(results: Results, system: str) -> dict[str, Any] | None:
         rate = figures.curves(f"{system}-rate", history, [("utterances_per_second", "")], "utterances per second")
         panels.append(Panel("Throughput", rate, caption))
     seconds = history["seconds"].sum() if "seconds" in history else None
-    return {"title": title(system), "epochs": len(history), "duration": None if seconds is None else _duration(seconds), "panels": panels}
+    duration = None if seconds is None else _duration(seconds)
+    return {"title": results.title(system), "epochs": len(history), "duration": duration, "panels": panels}
 
 
 def _clipping(results: Results, system: str, share: float) -> str:
-    """How much of the gradients was clipped, in words."""
+    """A sentence on how often gradients were clipped."""
     unit = "gradients of single tensors were" if system == results.trained[0] else "steps were"
     return f"Mean over the epoch's steps, before clipping. {100 * share:.0f} % of the {unit} clipped."
 
 
 def _pretraining(results: Results, system: str, history: pd.DataFrame) -> list[Panel]:
-    most = float(np.log(results.settings.pretrain.head.prototypes)), f"ln K = {np.log(results.settings.pretrain.head.prototypes):.2f}"
     parts = [
         (name, name.removeprefix("loss_").replace("_", " "))
         for name in map(str, history)
         if name.startswith("loss_") and history[name].any()
     ]
     losses = [("loss", "total"), *(parts if len(parts) > 1 else [])]
+    if "teacher_entropy" not in history:  # no prototypes, and nothing that could collapse on them
+        return [Panel("Loss", figures.curves(f"{system}-loss", history, losses, "loss, nats"))]
+    pretrain = results.settings.pretrain
+    prototypes = pretrain.sdpn.prototypes if pretrain.method == "sdpn" else pretrain.head.prototypes
+    most = float(np.log(prototypes)), f"ln K = {np.log(prototypes):.2f}"
     entropies = [("teacher_entropy", "teacher"), ("student_entropy", "student")]
     pinned = "A loss pinned at ln K is a collapse."
     return [

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from selfsv.report.collect import Results
-from selfsv.scoring.systems import title
 
 
 class Measure(NamedTuple):
@@ -40,7 +39,7 @@ MEASURES = (
         "AMI of clusters and sessions",
         "session_ami",
         3,
-        "1: clusters are sessions; 0: what chance gives. With one session to a speaker, it does not tell the voice from the channel.",
+        "1: clusters are sessions; 0: what chance gives. With one session to a speaker, it does not separate voice and channel.",
         (("NMI", "session_nmi"), ("by chance", "session_nmi_chance")),
     ),
     Measure(
@@ -72,7 +71,7 @@ MEASURES = (
         "Labels that the gate trusts, %",
         "gate_reliable",
         1,
-        "Of the labels that this round was trained on. Near 0 or 100 the gate does not tell good labels from bad ones.",
+        "Of the labels that this round was trained on. Near 0 or 100 the gate does not separate good labels and bad ones.",
         (("corrected", "gate_corrected"),),
         100,
     ),
@@ -86,7 +85,7 @@ def unlabelled(results: Results) -> dict[str, Any] | None:
         return None
     *_, last = found.values()
     return {
-        "titles": [title(system) for system in found],
+        "titles": [results.title(system) for system in found],
         "rows": [(measure.name, [cell(measure, row) for row in found.values()], measure.reading) for measure in MEASURES],
         "last": {str(name): value for name, value in last.items()},
     }

@@ -1,4 +1,4 @@
-"""Calibration: from scores to log-likelihood ratios that mean what they say.
+"""Calibration: from scores to log-likelihood ratios.
 
 A ratio is a weighted sum of a score and, if wanted, of measures of the trial's quality. `calibration_fit` finds the weights.
 """

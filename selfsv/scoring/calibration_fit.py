@@ -88,7 +88,7 @@ def calibration_table(rated: Mapping[str, Rated], trials: ClusterTrials, chosen:
 
 
 def doubts(score_weight: float, loss: float) -> str:
-    """Why a calibration is not to be trusted, whatever its trials, in words; empty where nothing speaks against it.
+    """Reasons to doubt a calibration that do not depend on its trials; empty where there are none.
 
     Args:
         loss: Cllr less minCllr on clusters that it was not fitted to, bits.

@@ -60,7 +60,7 @@ def of_sessions(labels: np.ndarray, sessions: np.ndarray) -> np.ndarray:
 
 
 def doubts(targets: int, clusters: int, sessions_known: bool, spanning: float) -> str:
-    """Why trials with `targets` targets of `clusters` clusters are not to be trusted, in words.
+    """Why trials with `targets` targets of `clusters` clusters are doubtful, in words.
 
     Args:
         spanning: the share of clusters with several sessions.

@@ -1,4 +1,4 @@
-"""Which trials are made under which conditions: lengths, sessions, and what a table says about the speakers."""
+"""The conditions of trials: lengths, sessions, and the columns of a table about the speakers."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -70,8 +70,8 @@ def read_speakers_table(path: Path) -> pd.DataFrame:
     names, *columns = table.columns
     if repeated := table.loc[table[names].duplicated(), names].tolist():
         raise InputError(f"the table of speakers {path} has '{repeated[0][:60]}' twice: give each speaker one row")
-    told = [column for column in columns if 1 < table[column].nunique() <= len(table) / 2]
-    return table[[names, *told]].set_index(names).apply(lambda column: column.str.strip())
+    informative = [column for column in columns if 1 < table[column].nunique() <= len(table) / 2]
+    return table[[names, *informative]].set_index(names).apply(lambda column: column.str.strip())
 
 
 def _banded(seconds: pd.Series) -> pd.Series:

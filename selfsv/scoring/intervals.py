@@ -99,7 +99,7 @@ def interval(figure: float, values: np.ndarray, units: int) -> Interval:
         units: how many units were resampled.
 
     Returns:
-        NaN twice where resampling cannot tell: with fewer than 5 units, where more than half of the draws have no value, or where all
+        NaN twice where resampling gives no interval: with fewer than 5 units, where more than half of the draws have no value, or where all
         have the same one, as with a list without any error.
     """
     valid = values[np.isfinite(values)]

@@ -1,7 +1,7 @@
 """The systems of an experiment: the names of their folders, their order, and what people call them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 BASELINES = {
@@ -10,6 +10,8 @@ BASELINES = {
     "baseline_whitened": "fbank statistics, whitened",
 }
 LARGE_MARGIN = "large_margin"
+STAGE_ONE = "stage I"  # where nobody knows how it was trained
+Title = Callable[[str], str]  # from the name of a system's folder to what people call it
 ROUND = re.compile(r"iter_(\d+)")
 FINETUNED = re.compile(r"finetuned_(random|iter_\d+)_(\d+)")
 
@@ -22,7 +24,7 @@ class Labelled(NamedTuple):
 
 
 def systems(rounds: int, baselines: bool) -> list[str]:
-    """Names of the systems that CA-DINO and DLG-LC are about, baselines first."""
+    """Names of stage I's system and those of the rounds, baselines first."""
     return [*(BASELINES if baselines else ()), *(f"iter_{index}" for index in range(rounds + 1))]
 
 
@@ -43,27 +45,31 @@ def labelled(system: str) -> Labelled | None:
     return Labelled(match[1], int(match[2])) if match else None
 
 
-def title(system: str) -> str:
-    """The name of `system` in tables and legends."""
-    index, told = iteration(system), labelled(system)
-    if told:
-        return f"{start_title(told.start)}, {told.percent} % labelled"
+def title(system: str, stage_one: str = STAGE_ONE) -> str:
+    """The name of `system` in tables and legends.
+
+    Args:
+        stage_one: what `iter_0` is called; `stage_one_title` of the settings knows.
+    """
+    index, part = iteration(system), labelled(system)
+    if part:
+        return f"{start_title(part.start, stage_one)}, {part.percent} % labelled"
     if index is None:
         return {**BASELINES, LARGE_MARGIN: "large margin"}.get(system, system)
-    return f"DLG-LC round {index}" if index else "CA-DINO"
+    return f"DLG-LC round {index}" if index else stage_one
 
 
-def start_title(start: str) -> str:
+def start_title(start: str, stage_one: str = STAGE_ONE) -> str:
     """The name of the encoder that a fine-tuning starts from."""
-    return "random weights" if start == "random" else title(start)
+    return "random weights" if start == "random" else title(start, stage_one)
 
 
 def order(system: str) -> tuple[int, int, int, str]:
-    """A key that sorts baselines first, then the rounds, then what was made of them, by where it starts and how much it was told."""
-    index, told = iteration(system), labelled(system)
-    if told:
-        start = iteration(told.start)
-        return (2, -1 if start is None else start, told.percent, system)
+    """A key that sorts baselines first, then the rounds, then what was tuned, by its start and its share of labels."""
+    index, part = iteration(system), labelled(system)
+    if part:
+        start = iteration(part.start)
+        return (2, -1 if start is None else start, part.percent, system)
     if index is not None:
         return (0, index, 0, system)
     return (1 if system == LARGE_MARGIN else -1, 0, 0, system)

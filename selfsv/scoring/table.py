@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from selfsv.scoring.measures import SECOND_PRIOR
-from selfsv.scoring.systems import title
+from selfsv.scoring.systems import STAGE_ONE, title
 
 NORM_TITLES = {"cosine": "cosine", "snorm": "s-norm"}
 ENOUGH_UNITS = 30
@@ -48,8 +48,8 @@ def measure_titles(p_target: float) -> dict[str, str]:
     return {"eer": "EER, %", "min_dcf": f"minDCF, p = {p_target:g}", "min_dcf_p05": f"minDCF, p = {SECOND_PRIOR:g}"}
 
 
-def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
-    """`metrics` as a block per trial list, a line per system and norm."""
+def metric_table(metrics: pd.DataFrame, p_target: float, stage_one: str = STAGE_ONE) -> str:
+    """`metrics` as a block per trial list, a line per system and norm; `iter_0` is called `stage_one`."""
     heads = measure_titles(p_target)
     blocks = []
     for name, rows in metrics.groupby("trials", sort=False):
@@ -57,16 +57,16 @@ def metric_table(metrics: pd.DataFrame, p_target: float) -> str:
         head = f"{name}: {first['targets']:,} target and {first['nontargets']:,} non-target trials; in brackets 95 % intervals, resampling "
         cells = [["", "", *heads.values()]]
         for system, group in rows[rows["norm"].isin(list(NORM_TITLES))].groupby("system", sort=False):
-            names = [title(str(system)), *[""] * (len(group) - 1)]
+            names = [title(str(system), stage_one), *[""] * (len(group) - 1)]
             for label, (_, row) in zip(names, group.iterrows(), strict=True):
                 cells.append([label, NORM_TITLES[row["norm"]], *(with_interval(row, measure) for measure in heads)])
         lines = [f"{head}{resampling(first['resampled'], first['units'])}", caveat(first["resampled"], first["units"]), aligned(cells)]
-        lines.append(calibration_lines(rows, p_target))
+        lines.append(calibration_lines(rows, p_target, stage_one))
         blocks.append("\n".join(filter(None, lines)))
     return "\n" + "\n\n".join(blocks) + "\n"
 
 
-def calibration_lines(metrics: pd.DataFrame, p_target: float) -> str:
+def calibration_lines(metrics: pd.DataFrame, p_target: float, stage_one: str) -> str:
     """The cost of log-likelihood ratios, a line per system that has them; empty where none has."""
     rows = metrics[metrics["cllr"].notna()]
     if not len(rows):
@@ -74,7 +74,7 @@ def calibration_lines(metrics: pd.DataFrame, p_target: float) -> str:
     costs = {"act_dcf": f"actual DCF, p = {p_target:g}", "act_dcf_p05": f"actual DCF, p = {SECOND_PRIOR:g}"}
     cells = [["log-likelihood ratios", "Cllr", "minCllr", *costs.values()]]
     for _, row in rows.iterrows():
-        cells.append([title(str(row["system"])), *(f"{row[column]:.3f}" for column in ("cllr", "min_cllr", *costs))])
+        cells.append([title(str(row["system"]), stage_one), *(f"{row[column]:.3f}" for column in ("cllr", "min_cllr", *costs))])
     return f"\n{aligned(cells)}"
 
 

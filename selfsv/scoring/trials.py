@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a name in a message
 
 @dataclass(frozen=True)
 class Trials:
-    """N trials as they stand in a list; names may carry an audio file's extension."""
+    """N trials as in a list; names may carry an audio file's extension."""
 
     source: Path
     line: np.ndarray  # [N] int64, from 1
@@ -61,7 +61,7 @@ def read_trials(path: Path) -> Trials:
 def locate(trials: Trials, utterances: np.ndarray, rejected: Mapping[str, str] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The positions of the trials' two sides in `utterances`.
 
-    A name counts as it stands, or else without its audio extension: VoxCeleb's `id10270/x6uYqmx31kE/00001.wav` is the
+    A name counts as it is, or else without its audio extension: VoxCeleb's `id10270/x6uYqmx31kE/00001.wav` is the
     utterance `id10270/x6uYqmx31kE/00001`.
 
     Args:

@@ -15,6 +15,7 @@ from selfsv.settings.ivector import IvectorSettings
 from selfsv.settings.pretrain import SECTIONS, PretrainSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
+from selfsv.settings.stage_one import is_cluster_aware, stage_one_title
 from selfsv.settings.train import AamTraining, TrainSettings
 
 
@@ -169,6 +170,11 @@ class CompleteTuneJob(TuneJob, Job):
     """A `TuneJob` with the encoder's settings: those of the model that it starts from, or the experiment's for random weights."""
 
 
+def finetune_job(experiment: Experiment, start: str) -> TuneJob:
+    """The job of tuning the encoder of the system `start` on labels; `random` weights take their sizes from the experiment."""
+    return (CompleteTuneJob if start == "random" else TuneJob).on_labels(experiment)
+
+
 class CalibrationJob(Section):
     """From the training corpus's scores to log-likelihood ratios."""
 
@@ -204,10 +210,11 @@ class DiagnoseJob(Section):
 
 
 class MetricJob(MetricSettings):
-    """Error rates of all trial lists: the operating point, which corpus each list is about, and what is known of its speakers."""
+    """Error rates of all trial lists: the operating point, the corpus of each list and its tables of speakers, a name for `iter_0`."""
 
     corpora: dict[str, str] = {}
     speakers_tables: dict[str, str] = {}  # by corpus
+    stage_one: str = "stage I"
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
@@ -215,7 +222,8 @@ class MetricJob(MetricSettings):
         corpora = {name: trials.corpus for name, trials in experiment.trials.items()}
         tables = {name: experiment.corpora[name].speakers_table for name in corpora.values()}
         known = {name: path for name, path in tables.items() if path}
-        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known)
+        stage_one = stage_one_title(experiment)
+        return cls(**experiment.metrics.model_dump(), corpora=corpora, speakers_tables=known, stage_one=stage_one)
 
 
 class CorpusCheck(Section):
@@ -232,9 +240,8 @@ class CorpusCheck(Section):
         clusters, batch_sizes = {"cluster.clusters": experiment.cluster.clusters}, {}
         if not (experiment.initial_model or experiment.starts_from_ivectors):
             batch_sizes["pretrain.batch_size"] = pretrain.batch_size
-            aware = pretrain.cluster_aware
-            if aware.partners != "none" and aware.start_epoch < pretrain.epochs:
-                clusters["pretrain.cluster_aware.clusters"] = aware.clusters
+            if is_cluster_aware(pretrain):
+                clusters["pretrain.cluster_aware.clusters"] = pretrain.cluster_aware.clusters
         if experiment.rounds:
             batch_sizes["train.batch_size"] = train.batch_size
         return cls(clusters=clusters, batch_sizes=batch_sizes, shards=experiment.pack.shards)

@@ -11,7 +11,7 @@ from selfsv.errors import SettingsError
 
 
 class _Checked(yaml.SafeLoader):
-    """Refuses keys that stand twice in one mapping."""
+    """Refuses keys that are twice in one mapping."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -58,7 +58,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a configuration file in which a key stands twice: whoever reads it would silently take the last one.
+    """Refuse a configuration file in which a key is there twice: YAML would silently take the last one.
 
     Raises:
         SettingsError: a key does; the message names the file, the line and the key.
@@ -91,5 +91,5 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_twice(key: str, keys: set[str], where: str = "") -> None:
     if key in keys:
-        raise SettingsError(f"{where}the key {key[:100]!r} stands there twice: remove one of them")
+        raise SettingsError(f"{where}the key {key[:100]!r} is there twice: remove one of them")
     keys.add(key)

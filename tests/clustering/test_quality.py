@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import v_measure_score
 
 from selfsv.clustering.quality import cluster_sizes, normalised_mutual_information, purity
-from selfsv.report.repeats import repeat_probability
+from selfsv.report.corpora import repeat_probability
 
 
 def test_equal_partitions_agree_whatever_their_names():

@@ -79,6 +79,16 @@ def test_nothing_is_loaded_from_elsewhere(experiment, iteration):
     assert "default-src 'none'" in page
 
 
+def test_stage_one_is_called_what_it_was(experiment):
+    """In the heading of its own page, and in the lists of the page after it."""
+    settings = json.loads((experiment / "settings.json").read_text())
+    settings["pretrain"] |= {"method": "sdpn", "cluster_aware": {"partners": "none"}}
+    (experiment / "settings.json").write_text(json.dumps(settings))
+    first, second = (render(read_iteration(experiment, number), Options()).html for number in (0, 1))
+    assert "<h1>small, SDPN</h1>" in first and "their cluster in SDPN" in second
+    assert "CA-DINO" not in first + second
+
+
 def test_an_iteration_without_lists_says_so(experiment):
     first, second = (render(read_iteration(experiment, number), Options()).html for number in (0, 1))
     for text in ("there are no clusters before it", "trained without pseudo labels"):

@@ -14,11 +14,10 @@ import pytest
 from selfsv.artifacts import write_table
 from selfsv.report import figures
 from selfsv.report.collect import Results
-from selfsv.report.corpora import corpus_summary
+from selfsv.report.corpora import corpus_summary, repeat_probability
 from selfsv.report.error_rates import headline
 from selfsv.report.page import render
 from selfsv.report.paper import counterparts
-from selfsv.report.repeats import repeat_probability
 from selfsv.report.trainings import training_panels, warnings
 from selfsv.scoring.error_rates import operating_points
 from selfsv.scoring.systems import title
@@ -88,18 +87,18 @@ def metrics_and_comparisons(costs: dict[str, float], shown: set[tuple[str, str]]
         ({"iter_0": 0.3, "iter_1": 0.2, "iter_2": 0.1}, {("iter_2", "iter_0")}, None),  # better than the worst, not than the next
         ({"iter_0": 0.3, "iter_1": 0.2, "iter_2": 0.1}, set(), None),
         ({"baseline_untrained": 0.1, "iter_0": 0.2}, {("iter_0", "baseline_untrained")}, None),  # nothing that was trained is the best
-        ({"baseline_untrained": 0.2, "iter_0": 0.1}, {("iter_0", "baseline_untrained")}, "CA-DINO"),
+        ({"baseline_untrained": 0.2, "iter_0": 0.1}, {("iter_0", "baseline_untrained")}, "stage I"),
         ({"iter_0": 0.3}, set(), None),  # nothing to be better than
     ],
 )
 def test_the_best_is_marked_only_where_that_is_shown(costs, shown, marked):
-    [table] = headline(*metrics_and_comparisons(costs, shown))
+    [table] = headline(*metrics_and_comparisons(costs, shown), title)
     assert [row["system"] for row in table["rows"] if row["cells"][0][2]] == ([marked] if marked else [])
     assert not any(cell[2] for row in table["rows"] for cell in row["cells"][2:])  # nothing is shown of the other measures
 
 
 def test_without_comparisons_nothing_is_marked():
-    [table] = headline(metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, {("iter_1", "iter_0")})[0], None)
+    [table] = headline(metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, {("iter_1", "iter_0")})[0], None, title)
     assert not any(cell[2] for row in table["rows"] for cell in row["cells"])
 
 
@@ -110,7 +109,7 @@ def test_differences_are_told_with_their_interval_and_what_they_show(results, pa
     text = page[page.index("What is better than what, on demo") :]
     for system, reference in (("iter_2", "iter_1"), ("iter_3", "iter_0"), ("iter_3", "baseline_fbank")):
         row = of.loc[("demo", "eer", "cosine", system, reference)]
-        line = re.search(rf'<th scope="row">{title(system)}</th><td[^>]*>{title(reference)}</td>(.*?)</tr>', text)
+        line = re.search(rf'<th scope="row">{results.title(system)}</th><td[^>]*>{results.title(reference)}</td>(.*?)</tr>', text)
         assert line
         signed = [f"{100 * row[name]:+.2f}".replace("-", "−") for name in ("difference", "low", "high")]
         assert f"<td>{signed[0]}<small>{signed[1]} to {signed[2]}</small></td>" in line[1]
@@ -144,7 +143,7 @@ def test_quality_without_labels_has_a_column_per_iteration(page):
 
 def test_intervals_of_few_talkers_come_with_a_warning():
     metrics, comparisons = metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, set())
-    [few], [many] = headline(metrics, comparisons), headline(metrics.assign(units=30), comparisons)
+    [few], [many] = headline(metrics, comparisons, title), headline(metrics.assign(units=30), comparisons, title)
     assert "fewer than 30 speakers the intervals are too narrow" in few["caveat"] and many["caveat"] == ""
 
 
@@ -210,6 +209,31 @@ def test_every_loss_of_a_history_is_drawn_under_its_name(results, page, tmp_path
     (loss, *_) = training_panels(Results(tmp_path / "other", results.settings), "iter_0")["panels"]
     assert "new idea" in loss.figure and "cosine" not in loss.figure
     assert "25 % of the gradients of single tensors were clipped" in page and "25 % of the steps were clipped" in page
+
+
+def test_stage_one_is_called_what_it_was(results):
+    """Everywhere but in what the paper reports."""
+    moco = {"method": "momentum_contrast", "cluster_aware": {"partners": "none"}}
+    text = render(Results(results.folder, settings(pretrain=moco)))
+    published = text[text.index("For context: the paper on VoxCeleb") :].partition("</table>")[0]
+    assert "CA-DINO" in published and "CA-DINO" not in text.replace(published, "")
+    for place in ("<span>MoCo and 3 DLG-LC rounds</span>", '<th scope="row">MoCo</th>', "round (0 = MoCo)", "Round 0 is MoCo"):
+        assert place in text, place
+
+
+def test_a_training_without_prototypes_has_no_entropies(results, tmp_path):
+    shutil.copytree(results.folder, tmp_path / "other")
+    path = tmp_path / "other" / "iter_0" / "history.parquet"
+    write_table(path, pd.read_parquet(path).drop(columns=["teacher_entropy", "student_entropy"]))
+    panels = training_panels(Results(tmp_path / "other", results.settings), "iter_0")["panels"]
+    assert [panel.heading for panel in panels] == ["Loss", "Learning rate", "Gradient", "Throughput"]
+    assert "ln K" not in panels[0].figure
+
+
+def test_the_level_of_a_collapse_is_that_of_the_objectives_prototypes(results):
+    sdpn = settings(pretrain={"method": "sdpn", "sdpn": {"prototypes": 100}})
+    loss, entropies, *_ = training_panels(Results(results.folder, sdpn), "iter_0")["panels"]
+    assert "ln K = 4.61" in loss.figure and "ln K = 4.61" in entropies.figure
 
 
 def test_files_that_nobody_looked_at_are_counted(results, page):

@@ -58,7 +58,7 @@ def measured(folder: Path, *systems: str, known: bool = True) -> tuple[pd.DataFr
     paths = [folder / system / "scores" / "demo.parquet" for system in systems]
     done = call(
         "metrics",
-        *("--settings", '{"corpora": {"demo": "test"}}', "--scores", *paths),
+        *("--settings", '{"corpora": {"demo": "test"}, "stage_one": "MoCo"}', "--scores", *paths),
         *(("--manifests", folder / "data" / "test" / "manifest.parquet") if known else ()),
         *(("--speakers", folder / "data" / "test" / "speakers.parquet") if known else ()),
         *(f"--{name.replace('_', '-')}={folder / name}-{len(systems)}.parquet" for name in ("comparisons", "det_bands", "conditions")),
@@ -96,7 +96,7 @@ def test_from_embeddings_to_the_printed_table(scored, evaluated):
     assert metrics["iteration"].isna().tolist() == [True] * 2 + [False] * 4
     eer = metrics[metrics["norm"] == "cosine"].set_index("system")["eer"]
     assert eer["iter_1"] < eer["iter_0"] < eer["baseline_fbank"]
-    places = [printed.index(name) for name in ("demo: ", "fbank statistics", "CA-DINO", "DLG-LC round 1")]
+    places = [printed.index(name) for name in ("demo: ", "fbank statistics", "MoCo", "DLG-LC round 1")]
     assert places == sorted(places)
     assert f"{100 * eer['iter_0']:.2f}" in printed
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from selfsv.engine.averages import WeightAverage, reestimate, update_teacher
+from selfsv.engine.averages import WeightAverage, reestimate
 from selfsv.engine.schedules import cosine
+from selfsv.methods.objective import update_teacher
 
 
 def network(seed: int) -> nn.Module:

@@ -213,17 +213,18 @@ def test_a_mistake_in_config_yaml_itself_is_named(fresh):
     fresh.append("config.yaml", "\nseed: 2\n")
     done = fresh.snakemake("--dry-run", "--configfile", "overlay.yaml")
     assert done.status == 1 and "Traceback" not in done.told
-    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' stands there twice" in done.told
+    assert str(fresh.folder / "config.yaml") in done.told and "the key 'seed' is there twice" in done.told
 
 
 def test_a_run_without_trials_ends_with_its_models_and_the_report(fresh):
-    overlay = {**OWN, "corpora": CORPORA, "large_margin": {"enabled": True}}
+    sdpn = {"method": "sdpn", "cluster_aware": {"partners": "none"}}
+    overlay = {**OWN, "corpora": CORPORA, "large_margin": {"enabled": True}, "pretrain": sdpn}
     (fresh.folder / "own.yaml").write_text(yaml.safe_dump(overlay))
     done = fresh.snakemake("--configfile", "own.yaml")
     assert done.status == 0, done.told
     last = done.told[done.told.index("nothing was scored") :]
-    for system in ("iter_0", "iter_1", "large_margin"):
-        assert str(fresh.folder / f"results/tiny/{system}/model.pt") in last
+    for system, name in {"iter_0": "SDPN", "iter_1": "DLG-LC round 1", "large_margin": "large margin"}.items():
+        assert f"{name}: {fresh.folder / f'results/tiny/{system}/model.pt'}" in last
     assert str(fresh.folder / "results/tiny/report.html") in last
     again = fresh.snakemake("--configfile", "own.yaml", "--dry-run")
     assert "Nothing to be done" in again.told

@@ -1,8 +1,6 @@
 """From the user's trees of audio to packed corpora and augmentation banks. The trees are no inputs: `listing` enumerates a million files,
 not every start of the workflow. After adding or removing files, list a corpus again: `snakemake … --forcerun listing`."""
 
-from selfsv.settings.jobs import CorpusCheck, PackJob
-
 
 use rule stage as listing with:
     input:
@@ -18,8 +16,7 @@ use rule stage as listing with:
         **script("listing", FILES.corpus_without_videos, shards=EXPERIMENT.pack.shards),
 
 
-# Nothing depends on the checks: one that is done again for other settings must not rerun what these leave alone. Their
-# priority has them done before what their corpora are needed for, and when one fails no other job is started.
+# Nothing depends on the checks, so that a check of other settings reruns nothing. Their priority lets them fail before a corpus is packed.
 use rule stage as check_corpus with:
     input:
         listing="<results>/data/<train>/listing.parquet",
@@ -72,8 +69,7 @@ use rule stage as manifest with:
 use rule parallel_stage as noise with:
     input:
         # Without a MUSAN tree the bank's babble is made from the training corpus.
-        manifest=[] if EXPERIMENT.noise.path else "<results>/data/<train>/manifest.parquet",
-        audio=[] if EXPERIMENT.noise.path else FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
+        **({} if EXPERIMENT.noise.path else FILES.packed_corpus("<train>")),
     output:
         noise="<results>/data/noise.pt",
     log:

@@ -1,7 +1,5 @@
 """What an audio-visual experiment has more: faces of the training corpus, and rounds on voices and faces (paper IV-C)."""
 
-from selfsv.settings.jobs import TrainAvJob
-
 
 # Both ways lead to the same files; in an audio-visual experiment this is the one.
 ruleorder: train_av > train
@@ -30,8 +28,6 @@ use rule stage as faces with:
     log:
         "<logs>/faces-{corpus}-{shard}.log",
     priority: 10  # the longest way to the first training leads through here
-    conda:
-        "../../envs/faces.yaml"
     threads: EXPERIMENT.runtime.threads
     resources:
         mem_mb=16000,
@@ -52,8 +48,6 @@ use rule stage as face_manifest with:
         manifest="<results>/data/{corpus}/face_manifest.parquet",
     log:
         "<logs>/face_manifest-{corpus}.log",
-    conda:
-        "../../envs/faces.yaml"
     params:
         **script("face_manifest", max_without_face=EXPERIMENT.faces.max_without_face),
 
@@ -61,42 +55,34 @@ use rule stage as face_manifest with:
 use rule train as train_av with:
     input:
         **FILES.training_data("<train>"),
+        **FILES.packed_faces("<train>"),
         labels=FILES.labels_of_round_before,
-        faces="<results>/data/<train>/faces.parquet",
-        images=FILES.packed("<results>/data/<train>/faces-{shard}.pt"),
     output:
         **FILES.of_training("<results>/iter_{i}", "gate", "losses"),
         face_model="<results>/iter_{i}/face_model.pt",
     log:
         "<logs>/train_av-{i}.log",
-    conda:
-        "../../envs/faces.yaml"
     params:
         **script("train_av", lambda wildcards: TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
 
 
 use rule extract as extract_av with:
     input:
+        **FILES.packed_corpus("<train>"),
+        **FILES.packed_faces("<train>"),
         model="<results>/iter_{i}/model.pt",
         face_model="<results>/iter_{i}/face_model.pt",
-        manifest="<results>/data/<train>/manifest.parquet",
-        audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
-        faces="<results>/data/<train>/faces.parquet",
-        images=FILES.packed("<results>/data/<train>/faces-{shard}.pt"),
     output:
         "<results>/iter_{i}/embeddings/<train>.parquet",
     log:
         "<logs>/extract_av-{i}.log",
-    conda:
-        "../../envs/faces.yaml"
     params:
         **script("extract_av"),
 
 
 use rule cluster as modalities with:
     input:
-        embeddings="<results>/iter_{i}/embeddings/<train>.parquet",
-        pseudo_labels="<results>/iter_{i}/pseudo_labels.parquet",
+        **FILES.clustered("iter_{i}"),
         speakers="<results>/data/<train>/speakers.parquet",
     output:
         "<results>/iter_{i}/modality_quality.parquet",

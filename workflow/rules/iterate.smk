@@ -1,13 +1,10 @@
 """Stage II: rounds of extract, cluster, train. Round 0 is CA-DINO's; round i trains on the labels of round i - 1."""
 
-from selfsv.settings.jobs import TrainJob
-
 
 use rule stage as extract with:
     input:
+        **FILES.packed_corpus("{corpus}"),
         model="<results>/{system}/model.pt",
-        manifest="<results>/data/{corpus}/manifest.parquet",
-        audio=FILES.packed("<results>/data/{corpus}/audio-{shard}.pt"),
     output:
         "<results>/{system}/embeddings/{corpus}.parquet",
     log:
@@ -34,12 +31,7 @@ use rule stage as cluster with:
         mem_mb=32000,
         runtime=480,
     params:
-        **script(
-            "cluster",
-            EXPERIMENT.cluster,
-            seed=EXPERIMENT.seed,
-            modality=lambda wildcards: "joint" if wildcards.system in SYSTEMS.joint else "audio",
-        ),
+        **script("cluster", EXPERIMENT.cluster, seed=EXPERIMENT.seed, modality=SYSTEMS.clustered_modality),
         runtime=JOBS.options("threads"),
 
 

@@ -1,14 +1,9 @@
 """Scores, error rates, quality with and without labels, the report. Speakers are known here, and nothing flows back (see `finetune`)."""
 
-from selfsv.settings.jobs import CalibrationJob, DiagnoseJob, MetricJob
-
-METRIC_TABLES = ["metrics", "comparisons", "conditions", "det_bands"]
-
 
 use rule stage as calibrate with:
     input:
-        embeddings="<results>/{system}/embeddings/<train>.parquet",
-        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        **FILES.clustered("{system}"),
         manifest="<results>/data/<train>/manifest.parquet",
     output:
         "<results>/{system}/calibration.parquet",
@@ -18,7 +13,7 @@ use rule stage as calibrate with:
         **script("calibrate", CalibrationJob.of(EXPERIMENT)),
 
 
-use rule stage as score with:
+use rule parallel_stage as score with:
     input:
         trials=FILES.trials,
         manifest=FILES.of_test_corpus("<results>/data/{corpus}/manifest.parquet"),
@@ -30,12 +25,9 @@ use rule stage as score with:
         "<results>/{system}/scores/{trials}.parquet",
     log:
         "<logs>/score-{system}-{trials}.log",
-    threads: 2
-    resources:
-        mem_mb=16000,
-        runtime=60,
     params:
         **script("score", EXPERIMENT.score),
+        runtime=[],  # numpy computes on the cores of the job without being asked
 
 
 use rule stage as quality with:
@@ -53,9 +45,8 @@ use rule stage as quality with:
 # Quality without labels: two parts of one recording are of one speaker. Neither rule may be given speakers or trials.
 use rule extract as extract_parts with:
     input:
+        **FILES.packed_corpus("<train>"),
         model="<results>/{system}/model.pt",
-        manifest="<results>/data/<train>/manifest.parquet",
-        audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt"),
     output:
         "<results>/{system}/part_embeddings.parquet",
     log:
@@ -66,8 +57,7 @@ use rule extract as extract_parts with:
 
 use rule parallel_stage as diagnose with:
     input:
-        embeddings="<results>/{system}/embeddings/<train>.parquet",
-        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
+        **FILES.clustered("{system}"),
         manifest="<results>/data/<train>/manifest.parquet",
         parts="<results>/{system}/part_embeddings.parquet",
         previous_labels=FILES.labels_trained_on,
@@ -111,10 +101,8 @@ use rule parallel_stage as metrics with:
 use rule stage as report with:
     input:
         os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
-        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out"]),
-        "<results>/data/<train>/speakers.parquet",
-        [f"<results>/{table}.parquet" for table in METRIC_TABLES] if EXPERIMENT.trials else [],
-        FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS.unlabelled),
+        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out", "speakers"]),
+        rules.metrics.output if EXPERIMENT.trials else [],
         FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.described, table=["pseudo_labels", "cluster_quality"]),
         FILES.of_systems("<results>/{system}/diagnosis.parquet", SYSTEMS.diagnosed),
         FILES.of_systems("<results>/{system}/history.parquet", SYSTEMS.trained),

@@ -1,15 +1,14 @@
-"""The rules that all others inherit, so that each of these names only what is its own.
+"""The rules that all others inherit: each of those names only what is its own.
 
-A rule's files have the names of its script's options (workflow/stages.py). Other options come from `script` and rerun the stage
-when they change, or from JOBS, which says how a job is carried out, and rerun nothing.
-"""
+A rule's files have the names of its script's options (workflow/stages.py). A changed option of `script` reruns the stage. One of JOBS,
+which say how a job is carried out, reruns nothing."""
 
 
 rule stage:
     log:
         "<logs>/stage.log",
     conda:
-        "../../envs/selfsv.yaml"
+        "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
     threads: 1
     resources:
         mem_mb=8000,

@@ -1,10 +1,6 @@
 """What is tuned further after the rounds: with a large margin on the last pseudo labels, or on the labels of a few utterances.
 
-`finetune` is the one training that reads speaker labels. Its systems are scored beside the others; nothing of CA-DINO, of
-DLG-LC or of the large-margin tuning depends on it.
-"""
-
-from selfsv.settings.jobs import CompleteTuneJob, TuneJob
+`finetune` is the one training that reads speaker labels. Its systems are scored beside the others, and no other training depends on it."""
 
 
 use rule training as large_margin with:
@@ -31,8 +27,4 @@ use rule training as finetune with:
     log:
         "<logs>/finetune-{start}-{percent}.log",
     params:
-        **script(
-            "finetune",
-            lambda wildcards: (CompleteTuneJob if wildcards.start == "random" else TuneJob).on_labels(EXPERIMENT),
-            percent="{percent}",
-        ),
+        **script("finetune", lambda wildcards: finetune_job(EXPERIMENT, wildcards.start), percent="{percent}"),
