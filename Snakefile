@@ -50,6 +50,7 @@ localrules:
     data,
     pretrained,
     trained,
+    adopt,
     check_corpus,
     check_trials,
     manifest,

@@ -21,7 +21,7 @@ def stage_one_title(experiment: Experiment) -> str:
 def pretraining_title(pretrain: PretrainSettings) -> str:
     """The name of the method as in the paper's Table IV, or in the article that it comes from (docs/systems.md)."""
     name = _objective_title(pretrain)
-    if not is_cluster_aware(pretrain):
+    if pretrain.method == "ivector" or not is_cluster_aware(pretrain):
         return name
     return f"CA-{name}" if pretrain.cluster_aware.partners == "same_cluster" else f"{name} + SSPS"
 
@@ -36,6 +36,8 @@ def _objective_title(pretrain: PretrainSettings) -> str:
             return "MoCo"
         case "sdpn":
             return "SDPN"
+        case "ivector":
+            return "i-vectors"
 
 
 def _dino_title(dino: DinoSettings) -> str:

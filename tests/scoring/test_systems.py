@@ -19,6 +19,7 @@ NAMES = {
     "dku_av": "SimCLR",
     "gcl": "SimCLR",  # without augmentation, which is a setting of all stages
     "idlab": "MoCo",
+    "ivector": "i-vectors",
     "jhu": "DINO",
     "lg": "angular contrastive + AAT",
     "moco": "MoCo",

@@ -68,8 +68,7 @@ use rule stage as manifest with:
 
 use rule parallel_stage as noise with:
     input:
-        # Without a MUSAN tree the bank's babble is made from the training corpus.
-        **({} if EXPERIMENT.noise.path else FILES.packed_corpus("<train>")),
+        **({} if EXPERIMENT.noise.path else FILES.packed_corpus("<train>")),  # without a MUSAN tree, for the bank's babble
     output:
         noise="<results>/data/noise.pt",
     log:

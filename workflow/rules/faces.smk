@@ -18,7 +18,7 @@ use rule stage as videos with:
         **script("videos", FILES.corpus_with_videos),
 
 
-use rule stage as faces with:
+use rule device_stage as faces with:
     input:
         videos="<results>/data/{corpus}/videos.parquet",
     output:
@@ -28,14 +28,8 @@ use rule stage as faces with:
     log:
         "<logs>/faces-{corpus}-{shard}.log",
     priority: 10  # the longest way to the first training leads through here
-    threads: EXPERIMENT.runtime.threads
-    resources:
-        mem_mb=16000,
-        runtime=720,
-        gpu=min(JOBS.gpus, 1),
     params:
         **script("faces", EXPERIMENT.faces.detection, shard="{shard}"),
-        runtime=JOBS.options("threads", "device"),
 
 
 use rule stage as face_manifest with:

@@ -1,7 +1,7 @@
 """Stage II: rounds of extract, cluster, train. Round 0 is CA-DINO's; round i trains on the labels of round i - 1."""
 
 
-use rule stage as extract with:
+use rule device_stage as extract with:
     input:
         **FILES.packed_corpus("{corpus}"),
         model="<results>/{system}/model.pt",
@@ -9,11 +9,6 @@ use rule stage as extract with:
         "<results>/{system}/embeddings/{corpus}.parquet",
     log:
         "<logs>/extract-{system}-{corpus}.log",
-    threads: EXPERIMENT.runtime.threads
-    resources:
-        mem_mb=32000,
-        runtime=720,
-        gpu=min(JOBS.gpus, 1),
     params:
         **script("extract"),
         runtime=JOBS.options("threads", "device", "precision"),

@@ -5,9 +5,6 @@ from selfsv.settings.pretrain import OBJECTIVES
 
 if EXPERIMENT.initial_model:
 
-    localrules:
-        adopt,
-
     use rule stage as adopt with:
         input:
             initial_model=EXPERIMENT.initial_model,
@@ -20,22 +17,15 @@ if EXPERIMENT.initial_model:
 
 elif EXPERIMENT.starts_from_ivectors:
 
-    use rule stage as ivector with:
+    use rule device_stage as ivector with:
         input:
-            manifest="<results>/data/<train>/manifest.parquet",
-            audio=FILES.packed("<results>/data/<train>/audio-{shard}.pt", EXPERIMENT.train_corpus),
+            **FILES.packed_corpus("<train>"),
         output:
             model="<results>/iter_0/model.pt",
         log:
             "<logs>/ivector.log",
-        threads: EXPERIMENT.runtime.threads
-        resources:
-            mem_mb=32000,
-            runtime=720,
-            gpu=min(JOBS.gpus, 1),
         params:
             **script("ivector", IvectorJob.of(EXPERIMENT)),
-            runtime=JOBS.options("threads", "device"),
 
 else:
 

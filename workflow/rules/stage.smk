@@ -5,18 +5,13 @@ which say how a job is carried out, reruns nothing."""
 
 
 rule stage:
-    log:
-        "<logs>/stage.log",
     conda:
         "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=240,
     params:
         launcher="python -m",
-        script="",
-        options=[],
         files=file_options,
         runtime=[],
         terminal="--quiet",
@@ -31,6 +26,16 @@ use rule stage as parallel_stage with:
         runtime=240,
     params:
         runtime=JOBS.options("threads"),
+
+
+use rule stage as device_stage with:
+    threads: EXPERIMENT.runtime.threads
+    resources:
+        mem_mb=32000,
+        runtime=720,
+        gpu=min(JOBS.gpus, 1),
+    params:
+        runtime=JOBS.options("threads", "device"),
 
 
 # A trainer's state is no output: a job that was killed or timed out goes on from there.
