@@ -65,9 +65,14 @@ class Files:
         return f"<results>/iter_{int(wildcards.i) - 1}/pseudo_labels.parquet"
 
     @property
+    def objective(self) -> str | None:
+        """The module of stage I's objective, where it has one."""
+        return OBJECTIVES.get(self.experiment.pretrain.method)
+
+    @property
     def kept_objective(self) -> str | None:
-        """The module of stage I's objective, where the rounds train it beside."""
-        return OBJECTIVES[self.experiment.pretrain.method] if self.experiment.train.objective_weight else None
+        """The same, where the rounds train it beside."""
+        return self.objective if self.experiment.train.objective_weight else None
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
         """The weights that a round goes on from, where it does not begin anew."""

@@ -1,7 +1,6 @@
 """Stage I: CA-DINO, and the systems that it must beat."""
 
 from selfsv.settings.jobs import BaselineJob, IvectorJob, PretrainJob
-from selfsv.settings.pretrain import OBJECTIVES
 
 if EXPERIMENT.initial_model:
 
@@ -37,7 +36,7 @@ else:
         log:
             "<logs>/pretrain.log",
         params:
-            **script("pretrain", PretrainJob.of(EXPERIMENT), module=OBJECTIVES[EXPERIMENT.pretrain.method]),
+            **script("pretrain", PretrainJob.of(EXPERIMENT), module=FILES.objective),
 
 
 use rule stage as baseline with:
