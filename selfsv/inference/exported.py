@@ -16,7 +16,8 @@ from selfsv.models.model_file import encoder_settings_of, settings_of, with_weig
 from selfsv.scoring.calibration import Calibration, calibration_of
 from selfsv.settings.audio import FeatureSettings
 
-CONFIG, WEIGHTS, CARD, GRAPH = "config.json", "model.safetensors", "README.md", "model.onnx"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+GRAPH, SHERPA_GRAPH = "model.onnx", "sherpa.onnx"
 FORMAT = "selfsv speaker model"
 VERSION = 1
 ENCODER = "encoder."  # before the names of the encoder's tensors; beside them lie `mean` and `cohort`, where known

@@ -16,7 +16,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
     Args:
         config: what `config.json` holds.
         facts: `name`, `licence`, `encoder` (its architecture and size), and of the experiment, where known: `system`, `settings`,
-            `corpora` (name to utterances and hours).
+            `corpora` (name to utterances and hours); with a graph for sherpa-onnx `agreement`, a sentence, and `threshold`.
         graph: whether there is a `model.onnx`.
     """
     parts = [_header(config, facts), f"# {escaped(facts['name'])}", _what(config, facts)]
@@ -25,7 +25,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
     if facts.get("settings"):
         parts += ["## Recipe", _recipe(facts["settings"])]
     parts += ["## How good it is", _metrics(config["metrics"])]
-    parts += ["## Use", USE.format(folder="path/to/this/folder"), GRAPH if graph else "", LIMITS]
+    parts += ["## Use", USE.format(folder="path/to/this/folder"), GRAPH if graph else "", _sherpa(facts), LIMITS]
     parts += ["## Licence", f"The weights: {escaped(facts['licence'])}. The recordings they were trained on have licences of their own."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -96,6 +96,18 @@ def _metrics(rows: list[dict[str, Any]]) -> str:
     head = ["| trial list | scores | EER % | minDCF | same speaker | different speakers |", "|---|---|---|---|---|---|"]
     return "\n".join([*head, *lines])
 
+
+def _sherpa(facts: dict[str, Any]) -> str:
+    if not facts.get("agreement"):
+        return ""
+    threshold = facts.get("threshold")
+    known = f"At a cosine of {threshold:.4f} both answers are equally likely, by a calibration without labels. " if threshold else ""
+    return f"{SHERPA}{known}The {facts['agreement']}."
+
+
+SHERPA = """`sherpa.onnx` is a speaker-embedding model for [sherpa-onnx](https://github.com/k2-fsa/sherpa-onnx), from any of its languages.
+Compare its embeddings by the plain cosine: the mean of the training corpus is subtracted already. It takes recordings whole, and its
+memory grows with their length. """
 
 USE = """```python
 import selfsv

@@ -5,6 +5,7 @@ normalisation. ONNX's own Fourier transform is slow and not everywhere, so the s
 pre-emphasis and window.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -81,31 +82,46 @@ def write_graph(model: SpeakerModel, path: Path, name: str, licence: str) -> Non
     Raises:
         InputError: the packages of `selfsv[onnx]` are missing, or the graph does not compute what the model does.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 torch.onnx needs it and would say so less clearly
-    except ImportError as error:
-        raise InputError(f"the package {error.name} is missing: pip install 'selfsv[onnx]'") from None
-    graph = _traced(model)
-    _forget_origin(graph)
-    facts = {"name": name, "licence": licence, "sample_rate": str(RATE), "fingerprint": model.fingerprint}
-    onnx.helper.set_model_props(graph, facts)
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
-    _check(model, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), path)
-
-
-def _traced(model: SpeakerModel) -> Any:
-    """The ONNX model of `model`."""
+    onnxruntime = package("onnxruntime", "onnx")
     frame, shift = model.log_mel.frame, model.log_mel.shift
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=frame)}
     example = torch.randn(2, 8 * frame + 3 * shift)  # several frames: of a single one, torch would conclude that there is never another
+    facts = {"name": name, "licence": licence, "sample_rate": str(RATE), "fingerprint": model.fingerprint}
+    save_graph(WaveformEncoder(model), example, axes, INPUT, facts, path)
+    _check(model, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), path)
+
+
+def package(name: str, extra: str) -> Any:
+    """The package `name`.
+
+    Raises:
+        InputError: it is missing; the message names the extra of `selfsv` that has it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(f"the package {error.name} is missing: pip install 'selfsv[{extra}]'") from None
+
+
+def save_graph(module: nn.Module, example: Tensor, axes: dict[int, Any], name: str, facts: dict[str, str], path: Path) -> None:
+    """Trace a module of one input and one output, and write it as an ONNX file.
+
+    Args:
+        example: an input.
+        axes: its dimensions that may have other sizes.
+        name: what the graph calls its input.
+        facts: the file's metadata.
+
+    Raises:
+        InputError: the packages of `selfsv[onnx]` are missing.
+    """
+    onnx = package("onnx", "onnx")
+    package("onnxscript", "onnx")  # torch.onnx needs it and would say so less clearly
     with torch.no_grad():
         program = torch.onnx.export(
-            WaveformEncoder(model).cpu().eval(),
+            module.cpu().eval(),
             (example,),
-            input_names=[INPUT],
+            input_names=[name],
             output_names=[OUTPUT],
             dynamic_shapes=(axes,),
             opset_version=OPSET,
@@ -113,7 +129,11 @@ def _traced(model: SpeakerModel) -> Any:
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    graph = program.model_proto
+    _forget_origin(graph)
+    onnx.helper.set_model_props(graph, facts)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
 
 
 def _forget_origin(message: Any) -> None:

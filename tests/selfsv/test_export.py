@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
-from selfsv.inference.export import export
+from selfsv.inference.export import Contents, export
 from selfsv.inference.inspection import described
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
@@ -30,6 +30,7 @@ from tests.selfsv.conftest import ENCODER, experiment_in, recording
 
 TRAINING_ONLY = ["faiss", "jinja2", "matplotlib", "pyroomacoustics", "snakemake", "tensorboard", "torchvision", "facenet_pytorch", "onnx"]
 NAME, LICENCE = "a model", "cc-by-4.0"
+PLAIN = Contents(NAME, LICENCE)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def folder(experiment, tmp_path_factory) -> Path:
 @pytest.fixture
 def plain(experiment, tmp_path) -> Path:
     """The same without a graph, to be damaged."""
-    export(experiment.folder, tmp_path / "model", name=NAME, licence=LICENCE)
+    export(experiment.folder, tmp_path / "model", PLAIN)
     return tmp_path / "model"
 
 
@@ -125,7 +126,7 @@ def test_the_card_holds_its_header_and_the_metrics(packed, tmp_path):
     experiment = experiment_in(tmp_path / "measured", packed)
     rows = {"trials": "<b>list</b>|x", "norm": "snorm", "eer": 0.0791, "min_dcf": 0.5, "targets": 10, "nontargets": 20}
     pd.DataFrame([{"system": "iter_1", **rows}, {"system": "iter_0", **rows, "eer": 0.5}]).to_parquet(experiment.folder / "metrics.parquet")
-    export(experiment.folder, tmp_path / "out", name="# one\n---\nmore: true", licence='"\n---\ninjected: true')
+    export(experiment.folder, tmp_path / "out", Contents("# one\n---\nmore: true", '"\n---\ninjected: true'))
     text = (tmp_path / "out" / "README.md").read_text()
     header = yaml.safe_load(text.split("---\n")[1])
     assert header["license"] == '"\n---\ninjected: true' and "injected" not in header and header["library_name"] == "selfsv"
@@ -153,7 +154,7 @@ def test_the_card_holds_its_header_and_the_metrics(packed, tmp_path):
 def test_the_card_says_who_was_labelled(tmp_path, provenance, expected, absent):
     features = FeatureSettings()
     save_model(tmp_path / "model.pt", ENCODER, features, untrained(ENCODER, features.mel_bins, 1, 1).state_dict(), **provenance)
-    export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    export(tmp_path / "model.pt", tmp_path / "out", PLAIN)
     text = (tmp_path / "out" / "README.md").read_text()
     assert expected in text and absent not in text
 
@@ -162,7 +163,7 @@ def test_the_card_says_who_was_labelled(tmp_path, provenance, expected, absent):
 def test_every_encoder_is_exported_and_named(architecture, tmp_path):
     features, settings = FeatureSettings(), SMALL[architecture]
     save_model(tmp_path / "model.pt", settings, features, untrained(settings, features.mel_bins, 1, 1).state_dict(), stage="train")
-    export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    export(tmp_path / "model.pt", tmp_path / "out", PLAIN)
     title = described(tmp_path / "out")["model"]["encoder"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert title in card and f"- {architecture.replace('_', '-')}\n" in card
@@ -173,7 +174,7 @@ def test_every_encoder_is_exported_and_named(architecture, tmp_path):
 
 def test_a_bare_model_is_exported_without_a_background(experiment, tmp_path):
     (tmp_path / "model.pt").write_bytes(experiment.model.read_bytes())
-    files = export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+    files = export(tmp_path / "model.pt", tmp_path / "out", PLAIN).files
     assert files == ["README.md", "config.json", "model.safetensors"]
     assert not {"mean", "cohort"} & load_file(tmp_path / "out" / "model.safetensors").keys()
     with pytest.raises(selfsv.InputError, match="s-norm"):
@@ -182,9 +183,9 @@ def test_a_bare_model_is_exported_without_a_background(experiment, tmp_path):
 
 def test_nothing_is_overwritten_unasked(experiment, plain):
     with pytest.raises(selfsv.InputError, match="not empty"):
-        export(experiment.folder, plain, name=NAME, licence=LICENCE)
+        export(experiment.folder, plain, PLAIN)
     (plain / "old").write_text("")
-    assert "old" not in export(experiment.folder, plain, name=NAME, licence=LICENCE, replace=True)
+    assert "old" not in export(experiment.folder, plain, PLAIN, replace=True).files
 
 
 def test_a_failed_export_leaves_nothing(experiment, tmp_path, monkeypatch):
@@ -193,14 +194,14 @@ def test_a_failed_export_leaves_nothing(experiment, tmp_path, monkeypatch):
 
     monkeypatch.setattr("selfsv.inference.export.model_card", fail)
     with pytest.raises(OSError, match="no space"):
-        export(experiment.folder, tmp_path / "out", name=NAME, licence=LICENCE)
+        export(experiment.folder, tmp_path / "out", PLAIN)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_baseline_cannot_be_exported(tmp_path):
     save_model(tmp_path / "model.pt", None, FeatureSettings(), {}, stage="baseline")
     with pytest.raises(selfsv.InputError, match="baseline"):
-        export(tmp_path / "model.pt", tmp_path / "out", name=NAME, licence=LICENCE)
+        export(tmp_path / "model.pt", tmp_path / "out", PLAIN)
 
 
 def changed(folder: Path, **values: object) -> None:
