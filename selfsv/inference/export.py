@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from selfsv.artifacts import load_torch, read_table
+from selfsv.artifacts import load_torch, read_arrow, read_table
 from selfsv.errors import InputError
 from selfsv.inference import exported
 from selfsv.inference.loading import CALIBRATION, experiment_settings, load, model_file
@@ -23,6 +23,7 @@ from selfsv.models.encoders import title_of
 from selfsv.models.fbank_statistics import FbankStatistics
 
 METRICS = ("trials", "norm", "eer", "min_dcf", "targets", "nontargets")
+INTERVALS = ("eer_low", "eer_high", "min_dcf_low", "min_dcf_high", "resampled", "units")  # not in metrics of earlier versions
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, contents: Contents) -> 
         "calibration": None if model.calibration is None else model.calibration._asdict(),
         "metrics": _metrics(file),
     }
-    (folder / exported.WEIGHTS).write_bytes(save(_tensors(model), metadata={"format": "pt"}))
-    (folder / exported.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(config, indent=2) + "\n"
+    (folder / exported.CONFIG).write_text(text, encoding="utf-8")
     facts: dict[str, Any] = {"name": contents.name, "licence": contents.licence, "encoder": title_of(model.encoder)}
     if contents.onnx:
         from selfsv.inference.onnx_graph import write_graph  # takes long to load, and needs packages of its own
@@ -108,6 +109,8 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, contents: Contents) -> 
         facts["agreement"] = _for_sherpa(folder / exported.SHERPA_GRAPH, model, file, contents, facts["threshold"])
     card = model_card(config, facts | _of_experiment(file), contents.onnx)
     (folder / exported.CARD).write_text(card, encoding="utf-8")
+    header = {"format": "pt", exported.CONFIG_KEY: text, exported.CARD_KEY: card}
+    (folder / exported.WEIGHTS).write_bytes(save(_tensors(model), metadata=header))
     return facts.get("agreement", "")
 
 
@@ -141,12 +144,13 @@ def _tensors(model: SpeakerModel) -> dict[str, torch.Tensor]:
 
 def _metrics(file: Path) -> list[dict[str, Any]]:
     """The error rates that the experiment measured for this model."""
-    path = file.resolve().parents[1] / "metrics.parquet"
-    if experiment_settings(file) is None or not path.is_file():
+    path, settings = file.resolve().parents[1] / "metrics.parquet", experiment_settings(file)
+    if settings is None or not path.is_file():
         return []
-    table = read_table(path, ["system", *METRICS])
-    rows = table.loc[table["system"] == file.resolve().parent.name, list(METRICS)]
-    return json.loads(rows.to_json(orient="records"))
+    columns = [*METRICS, *(name for name in INTERVALS if name in read_arrow(path).column_names)]
+    table = read_table(path, ["system", *columns])
+    rows = table.loc[table["system"] == file.resolve().parent.name, columns]
+    return [row | {"p_target": settings.metrics.p_target} for row in json.loads(rows.to_json(orient="records"))]
 
 
 def _of_experiment(file: Path) -> dict[str, Any]:

@@ -89,12 +89,20 @@ def _metrics(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "Not measured in the experiment that it comes from."
     lines = [
-        f"| {escaped(row['trials'])} | {NORMS.get(row['norm'], row['norm'])} | {100 * row['eer']:.2f} | {row['min_dcf']:.3f} | "
-        f"{row['targets']:,} | {row['nontargets']:,} |"
+        f"| {escaped(row['trials'])} | {NORMS.get(row['norm'], row['norm'])} | {_with_ends(row, 'eer', 100, 2)} | "
+        f"{_with_ends(row, 'min_dcf', 1, 3)} | {row['targets']:,} | {row['nontargets']:,} |"
         for row in rows
     ]
     head = ["| trial list | scores | EER % | minDCF | same speaker | different speakers |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *lines])
+    resampled = {row["resampled"] for row in rows if row.get("resampled")}
+    note = ["", f"In brackets: 95 % intervals that resample {escaped(', '.join(sorted(resampled)))}."] if resampled else []
+    return "\n".join([*head, *lines, *note])
+
+
+def _with_ends(row: dict[str, Any], measure: str, factor: float, digits: int) -> str:
+    value, low, high = (row.get(f"{measure}{end}") for end in ("", "_low", "_high"))
+    ends = "" if low is None or high is None else f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
+    return f"{factor * row[measure]:.{digits}f}{ends}" if value is not None else "not measured"
 
 
 def _sherpa(facts: dict[str, Any]) -> str:
