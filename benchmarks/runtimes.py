@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import sherpa_onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
 from selfsv.artifacts import write_text
-from selfsv.engine.extraction import pieces_of
+from selfsv.engine.pieces import pieces_of
 from selfsv.inference import sherpa_graph
 from selfsv.inference.loading import load
 from selfsv.inference.onnx_graph import write_graph
@@ -41,7 +39,6 @@ from selfsv.scoring.error_rates import equal_error_rate, operating_points
 from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 from selfsv.scoring.trials import locate, read_trials, utterance_of
 
-MATRIX_PRODUCTS = ("MatMul", "Gemm")
 TOP = 300
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -77,14 +74,7 @@ def main() -> None:
 def all_ways(model: SpeakerModel, folder: Path, fit: list[np.ndarray]) -> dict[str, Embed]:
     """From a waveform to an embedding, less the corpus's mean."""
     mean = model.background.mean
-    write_graph(model, folder / "float32.onnx", "x", "none")
-    quantize_dynamic(
-        folder / "float32.onnx",
-        folder / "int8.onnx",
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        nodes_to_quantize=products_of_encoder(onnx.load(folder / "float32.onnx")),
-    )
+    write_graph(model, folder / "float32.onnx", "x", "none", int8=folder / "int8.onnx")
     ways: dict[str, Embed] = {"PyTorch": lambda wave: model.embed(wave).numpy() - mean}
     ways |= {f"ONNX Runtime, {kind}": of_session(folder / f"{kind}.onnx", mean) for kind in ("float32", "int8")}
     sherpa_graph.write_sherpa_graph(model, folder / "mapped.onnx", {}, fit)
@@ -92,18 +82,6 @@ def all_ways(model: SpeakerModel, folder: Path, fit: list[np.ndarray]) -> dict[s
     sherpa_graph.energy_map = lambda *_: np.concatenate([np.zeros((80, 80)), np.eye(80), np.zeros((160, 80))]).astype(np.float32)
     sherpa_graph.write_sherpa_graph(model, folder / "unmapped.onnx", {}, fit, least_cosine=0.0)
     return ways | {"sherpa-onnx, unmapped": of_sherpa(folder / "unmapped.onnx")}
-
-
-def products_of_encoder(graph: Any) -> list[str]:
-    """The names of the matrix products after the features, whose last step is the graph's first logarithm."""
-    logarithm = next(node for node in graph.graph.node if node.op_type == "Log")
-    maker = {output: node for node in graph.graph.node for output in node.output}
-    features, upstream = set(), [logarithm]
-    while upstream:
-        node = upstream.pop()
-        features.add(node.name)
-        upstream += [maker[name] for name in node.input if name in maker and maker[name].name not in features]
-    return [node.name for node in graph.graph.node if node.op_type in MATRIX_PRODUCTS and node.name not in features]
 
 
 def of_session(path: Path, mean: np.ndarray) -> Embed:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="what the model is called (default: the folder's name)")
     parser.add_argument("--licence", default="unknown", metavar="ID", help="of the weights, as model hubs name it, e.g. cc-by-4.0")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx (needs the packages of selfsv[onnx])")
+    parser.add_argument("--int8", action="store_true", help="with --onnx: also model-int8.onnx, smaller, and faster for large encoders")
     parser.add_argument("--sherpa", action="store_true", help="also write sherpa.onnx (needs the packages of selfsv[sherpa])")
     parser.add_argument("--recordings", nargs="+", default=[], metavar="PATH", help="files and folders that --sherpa fits and checks with")
     parser.add_argument("--least-cosine", type=float, default=0.98, metavar="C", help="below which --sherpa fails (default: 0.98)")
@@ -38,11 +39,14 @@ def run(args: argparse.Namespace) -> int:
     """Export and say what was written."""
     if args.recordings and not args.sherpa:
         raise InputError("--recordings fit and check the features of sherpa-onnx: add --sherpa")
+    if args.int8 and not args.onnx:
+        raise InputError("--int8 is another form of the graph that --onnx writes: give both")
     with named(args.recordings) as recordings:
         contents = Contents(
             name=args.name or args.into.resolve().name,
             licence=args.licence,
             onnx=args.onnx,
+            int8=args.int8,
             sherpa=args.sherpa,
             recordings=[recording.path for recording in recordings],
             least_cosine=args.least_cosine,

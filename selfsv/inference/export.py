@@ -34,6 +34,7 @@ class Contents:
         name: what the card calls the model.
         licence: of the weights, as model hubs name it.
         onnx: whether there is a graph from waveform to embedding.
+        int8: whether that graph is there in 8 bits, too.
         sherpa: whether there is a graph for sherpa-onnx.
         recordings: files that fit and check sherpa-onnx's features; none: the experiment's packed training corpus.
         least_cosine: between embeddings by sherpa-onnx and the model's own, below which nothing is exported.
@@ -42,6 +43,7 @@ class Contents:
     name: str
     licence: str
     onnx: bool = False
+    int8: bool = False
     sherpa: bool = False
     recordings: Sequence[str] = ()
     least_cosine: float = 0.98
@@ -103,7 +105,8 @@ def _fill(folder: Path, model: SpeakerModel, file: Path, contents: Contents) -> 
     if contents.onnx:
         from selfsv.inference.onnx_graph import write_graph  # takes long to load, and needs packages of its own
 
-        write_graph(model, folder / exported.GRAPH, contents.name, contents.licence)
+        int8 = folder / exported.INT8_GRAPH if contents.int8 else None
+        write_graph(model, folder / exported.GRAPH, contents.name, contents.licence, int8)
     if contents.sherpa:
         facts["threshold"] = cosine_threshold(file)
         facts["agreement"] = _for_sherpa(folder / exported.SHERPA_GRAPH, model, file, contents, facts["threshold"])

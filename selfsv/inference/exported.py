@@ -23,7 +23,7 @@ from selfsv.scoring.calibration import Calibration, calibration_of
 from selfsv.settings.audio import FeatureSettings
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-GRAPH, SHERPA_GRAPH = "model.onnx", "sherpa.onnx"
+GRAPH, INT8_GRAPH, SHERPA_GRAPH = "model.onnx", "model-int8.onnx", "sherpa.onnx"
 FORMAT = "selfsv speaker model"
 VERSION = 1
 CONFIG_KEY, CARD_KEY = "selfsv.config", "selfsv.card"  # in the header of the safetensors file

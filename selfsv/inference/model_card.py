@@ -127,7 +127,16 @@ score = model.compare(model.embed_file("first.wav"), model.embed_file("second.wa
 Higher scores speak for one speaker. Where to draw the line depends on the recordings and on what a mistake costs: choose the
 threshold on trials of your own (`selfsv score`, then `selfsv verify --trials`)."""
 
-GRAPH = """Without PyTorch, on waveforms of 16 kHz:
+GRAPH = """Without PyTorch, with numpy and onnxruntime alone, on waveforms of 16 kHz:
+
+```python
+from selfsv.inference.onnx_model import OnnxModel  # pip install --no-deps selfsv
+
+model = OnnxModel("model.onnx")
+embedding = model.embed(recording)  # float32 [samples], full scale 1, to [dimensions]; compare them by model.compare and model.llr
+```
+
+Without this package:
 
 ```python
 import onnxruntime
@@ -147,7 +156,8 @@ pieces = numpy.array_split(recording, max(1, -(-len(recording) // (120 * 16000))
 embedding = numpy.mean([session.run(None, {"waveform": piece[None]})[0][0] for piece in pieces], axis=0)
 ```
 
-Subtract `mean` of `model.safetensors` from the embeddings before their cosine if `subtract_mean` in `config.json` says so."""
+The graph's metadata has what comparing needs, `mean` and `cohort` as base64 of float32, row by row. Subtract `mean` from the embeddings
+before their cosine if `subtract_mean` is true."""
 
 LIMITS = """## Intended use
 
