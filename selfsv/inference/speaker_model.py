@@ -20,6 +20,7 @@ from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
 from selfsv.inference.comparing import Background, Comparing, Norm
 from selfsv.inference.failures import reason_of
+from selfsv.inference.quality import Quality, quality_of
 from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import RATE, load_utterance, resample
@@ -41,6 +42,7 @@ class Embedded(NamedTuple):
     seconds: float
     embedding: np.ndarray | None  # [D] float32
     reason: str  # why there is none; else empty
+    quality: Quality | None = None  # None where there is no embedding
 
 
 class _Waveforms:
@@ -145,11 +147,12 @@ class SpeakerModel(Comparing):
         usable = [samples for _, samples in chunk if not isinstance(samples, str)]
         results = iter(self._embeddings(usable))
         for path, samples in chunk:
-            result = samples if isinstance(samples, str) else next(results)
-            if isinstance(result, str):
+            if isinstance(samples, str):
+                yield Embedded(path, 0.0, None, samples)
+            elif isinstance(result := next(results), str):
                 yield Embedded(path, 0.0, None, result)
             else:
-                yield Embedded(path, len(samples) / RATE, result, "")
+                yield Embedded(path, len(samples) / RATE, result, "", quality_of(samples))
 
     def _embeddings(self, recordings: list[np.ndarray]) -> list[np.ndarray | str]:
         """The embedding of each recording ([num_samples] int16), or the reason why there is none."""
