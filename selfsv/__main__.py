@@ -1,9 +1,4 @@
-"""The program `selfsv`: what one does with a trained model.
-
-Exit status: 0 done (`verify`: the same speaker; `identify` with a threshold: everybody known), 1 no (`verify`: different speakers;
-`identify`: somebody unknown), 2 an error of any kind, said in one message, 3 done, but some recordings could not be used, 4 no decision
-(`verify` without a threshold). Interrupted: 130; if nobody reads the output any more: 141.
-"""
+"""The program `selfsv`: what one does with a trained model."""
 
 import argparse
 import logging
@@ -14,11 +9,11 @@ from importlib import import_module
 from typing import TextIO
 
 from selfsv import __version__
-from selfsv.cli.status import BROKEN_PIPE, ERROR, INTERRUPTED
+from selfsv.cli.status import BROKEN_PIPE, ERROR, INTERRUPTED, explained
 from selfsv.errors import InputError, printable
 from selfsv.inference.failures import reason_of
 
-COMMANDS = ("init", "embed", "verify", "enroll", "identify", "score", "compare", "explore", "export", "inspect")
+COMMANDS = ("init", "embed", "verify", "enroll", "identify", "score", "compare", "explore", "export", "push", "inspect")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,8 +62,8 @@ def _discard(stream: TextIO | None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options of all commands."""
-    description, _, status = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser("selfsv", description=description, epilog=status, allow_abbrev=False)
+    raw = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser("selfsv", description=__doc__, epilog=explained(), formatter_class=raw, allow_abbrev=False)
     made.add_argument("--version", action="version", version=f"selfsv {__version__}")
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -78,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=explained(),
+            formatter_class=raw,
             allow_abbrev=False,
         )
         command.add_arguments(options)

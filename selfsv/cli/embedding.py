@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfsv.errors import InputError, printable
+from selfsv.inference.quality import Quality
 from selfsv.inference.recordings import Recording
 from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.progress import progress
@@ -20,6 +21,7 @@ class Voices(NamedTuple):
     embeddings: np.ndarray  # [N, D] float32
     seconds: list[float]
     rejected: list[tuple[Recording, str]]
+    qualities: list[Quality]
 
 
 def embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> Voices:
@@ -32,18 +34,19 @@ def embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> 
     if len(recordings) >= LONG:
         found = progress(found, len(recordings), "embed", "recording")
     used: list[Recording] = []
-    embeddings, seconds, rejected = [], [], []
+    embeddings, seconds, rejected, qualities = [], [], [], []
     for recording, voice in zip(recordings, found, strict=True):
-        if voice.embedding is None:
+        if voice.embedding is None or voice.quality is None:
             rejected.append((recording, voice.reason))
             print(f"selfsv: {printable(recording.shown)}: {printable(voice.reason)}", file=sys.stderr)
         else:
             used.append(recording)
             embeddings.append(voice.embedding)
             seconds.append(voice.seconds)
+            qualities.append(voice.quality)
     if not used:
         raise InputError("none of the recordings can be used")
-    return Voices(used, np.stack(embeddings), seconds, rejected)
+    return Voices(used, np.stack(embeddings), seconds, rejected, qualities)
 
 
 def all_embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> Voices:

@@ -5,7 +5,8 @@
     selfsv verify --model results/demo --trials results/demo/iter_2/scores/demo.parquet --at far=0.01 first.wav second.wav
 
 Prints the score, the log-likelihood ratio and, for a prior, how probable one speaker is. It decides by that probability, or by a
-threshold where one is given or chosen on scored trials. Exit status: 0 the same speaker, 1 different speakers, 4 no decision, as the
+threshold where one is given or chosen on scored trials. Beside it are each recording's seconds of speech, signal-to-noise ratio and
+clipping, all estimated; no decision depends on them. Exit status: 0 the same speaker, 1 different speakers, 4 no decision, as the
 model has no calibration and there is no threshold.
 """
 
@@ -18,7 +19,7 @@ from scipy.special import expit, logit
 from selfsv.cli.embedding import Voices, all_embedded
 from selfsv.cli.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
 from selfsv.cli.status import DONE, NO, UNDECIDED
-from selfsv.errors import InputError
+from selfsv.errors import InputError, printable
 from selfsv.inference.recordings import named
 from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.inference.thresholds import Threshold
@@ -59,13 +60,11 @@ def run(args: argparse.Namespace) -> int:
     rated = ratio(model, voices, args.prior)
     same, meaning = decision(score, rated, threshold)
     if args.json:
-        print(
-            json.dumps(
-                {"score": score, "norm": args.norm, **rated, "same": same, **explained(threshold, meaning), "decided": same is not None}
-            )
-        )
+        quality = [{**each._asdict(), "doubts": each.doubts()} for each in voices.qualities]
+        found = {"score": score, "norm": args.norm, **rated, "same": same, **explained(threshold, meaning), "decided": same is not None}
+        print(json.dumps({**found, "quality": quality}))
     else:
-        print("\n".join(lines(score, args.norm, rated, same, meaning)))
+        print("\n".join([*lines(score, args.norm, rated, same, meaning), *quality_lines(voices)]))
     return UNDECIDED if same is None else DONE if same else NO
 
 
@@ -95,3 +94,12 @@ def lines(score: float, norm: str, rated: dict[str, Any], same: bool | None, mea
         )
     found.append(meaning if same is None else f"{'the same speaker' if same else 'different speakers'}: {meaning}")
     return [*found, f"do not trust the ratio: {rated['doubts']}"] if rated["doubts"] else found
+
+
+def quality_lines(voices: Voices) -> list[str]:
+    """A line per recording: how much speech, how clean, and what speaks against a decision."""
+    found = []
+    for recording, quality in zip(voices.recordings, voices.qualities, strict=True):
+        doubts = quality.doubts()
+        found.append(f"{printable(recording.shown)}: {quality.text()}" + (f"; weak evidence: {', '.join(doubts)}" if doubts else ""))
+    return found

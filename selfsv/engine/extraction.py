@@ -9,7 +9,7 @@ is subtracted before comparing, is a mean of such embeddings. Each piece has its
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from selfsv.data.augment import FULL_SCALE, normalise_peak
 from selfsv.data.features import SAMPLE_RATE, LogMel
+from selfsv.engine.pieces import Pieces, pieces_of
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
 from selfsv.models.model_file import Model
 from selfsv.parallel import ordered_map
 from selfsv.progress import progress
 
-LONGEST_PIECE = 120 * SAMPLE_RATE  # samples; the paper's encoder takes 0.6 GB for it on a CPU
 SECONDS_PER_BATCH = {"cpu": 120, "cuda": 2400}
 VALUES_PER_FRAME = 4096  # in a tensor of an encoder, up to which it sees that many seconds at once
 READERS = {"cpu": 1, "cuda": 4}  # threads that copy samples: a GPU is through with a batch before one has copied the next
@@ -39,14 +39,6 @@ class Utterances(Protocol):
 
     def samples(self, index: int) -> np.ndarray:
         """[num_samples] int16, one utterance."""
-
-
-class Pieces(NamedTuple):
-    """Parts of utterances that an encoder sees at once; P of them, [P] int64 each, in the utterances' order."""
-
-    utterance: np.ndarray
-    start: np.ndarray  # samples
-    length: np.ndarray  # samples
 
 
 def unwatched(batches: list[np.ndarray], _: int) -> Iterable[np.ndarray]:
@@ -134,19 +126,6 @@ def samples_per_batch(encoder: nn.Module, device: torch.device) -> int:
     """The most samples of a batch, padding included: fewer for an encoder whose tensors are large."""
     values = getattr(encoder, "values_per_frame", 0)
     return round(SECONDS_PER_BATCH[device.type] * SAMPLE_RATE * min(1.0, VALUES_PER_FRAME / max(values, 1)))
-
-
-def pieces_of(num_samples: np.ndarray) -> Pieces:
-    """Utterances of these lengths ([N], samples), cut where they are longer than `LONGEST_PIECE`.
-
-    An utterance has as few pieces as it can; their lengths differ by one sample at most.
-    """
-    num_samples = np.asarray(num_samples, np.int64)
-    counts = np.maximum(-(-num_samples // LONGEST_PIECE), 1)
-    utterance = np.repeat(np.arange(len(counts)), counts)
-    number = np.arange(len(utterance)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a piece in its utterance
-    start, end = ((number + more) * num_samples[utterance] // counts[utterance] for more in (0, 1))
-    return Pieces(utterance, start, end - start)
 
 
 def mean_of_pieces(utterance: np.ndarray, embeddings: Tensor) -> Tensor:

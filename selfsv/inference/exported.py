@@ -1,11 +1,17 @@
-"""The folder that `selfsv export` makes: weights as safetensors, everything else as JSON, and a page that says what the model is."""
+"""The folder that `selfsv export` makes: weights as safetensors, everything else as JSON, and a page that says what the model is.
+
+`model.safetensors` alone is enough: its header holds the same JSON and the page.
+
+Versions: this program reads the files of every version from 1 to `VERSION`, and so will every later one. A file of each version is in
+tests/selfsv/released/. A new key that may be missing needs no new version; whatever else changes does.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from selfsv.data.features import LogMel
@@ -16,31 +22,40 @@ from selfsv.models.model_file import encoder_settings_of, settings_of, with_weig
 from selfsv.scoring.calibration import Calibration, calibration_of
 from selfsv.settings.audio import FeatureSettings
 
-CONFIG, WEIGHTS, CARD, GRAPH = "config.json", "model.safetensors", "README.md", "model.onnx"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+GRAPH, INT8_GRAPH, SHERPA_GRAPH = "model.onnx", "model-int8.onnx", "sherpa.onnx"
 FORMAT = "selfsv speaker model"
 VERSION = 1
+CONFIG_KEY, CARD_KEY = "selfsv.config", "selfsv.card"  # in the header of the safetensors file
 ENCODER = "encoder."  # before the names of the encoder's tensors; beside them lie `mean` and `cohort`, where known
 
 
-def is_exported(folder: Path) -> bool:
-    """Whether `folder` looks like an exported model."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+def is_exported(path: Path) -> bool:
+    """Whether `path` looks like an exported folder, or the weights of one."""
+    return is_single(path) or ((path / CONFIG).is_file() and (path / WEIGHTS).is_file())
 
 
-def read(folder: Path, device: torch.device) -> SpeakerModel:
-    """The exported model in `folder`.
+def is_single(path: Path) -> bool:
+    """Whether `path` is a safetensors file."""
+    return path.suffix == Path(WEIGHTS).suffix and path.is_file()
+
+
+def read(path: Path, device: torch.device) -> SpeakerModel:
+    """The exported model in a folder, or in its safetensors file alone.
 
     Raises:
         InputError: a file is damaged, or none of this format; the message names it.
     """
-    config, tensors = read_config(folder / CONFIG), _read_tensors(folder / WEIGHTS)
-    features = settings_of(folder / CONFIG, FeatureSettings, config["features"])
-    settings = encoder_settings_of(folder / CONFIG, config["encoder"])
+    config, place = config_of(path), path if is_single(path) else path / CONFIG
+    file = path if is_single(path) else path / WEIGHTS
+    tensors = _read_tensors(file)
+    features = settings_of(place, FeatureSettings, config["features"])
+    settings = encoder_settings_of(place, config["encoder"])
     weights = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
-    encoder = with_weights(folder / WEIGHTS, lambda: build_encoder(settings, features.mel_bins), weights)
-    background = _background(folder / WEIGHTS, tensors, settings.embedding)
+    encoder = with_weights(file, lambda: build_encoder(settings, features.mel_bins), weights)
+    background = _background(file, tensors, settings.embedding)
     return SpeakerModel(
-        name=str(folder),
+        name=str(path),
         encoder=encoder.eval().to(device),
         log_mel=LogMel(features).to(device),
         device=device,
@@ -48,8 +63,26 @@ def read(folder: Path, device: torch.device) -> SpeakerModel:
         cohort_top=int(config["cohort_top"]),
         provenance=config["provenance"],
         background_of=None if background is None else lambda: background,
-        calibration=None if background is None else _calibration(folder / CONFIG, config.get("calibration")),
+        calibration=None if background is None else _calibration(place, config.get("calibration")),
     )
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The config of an exported folder, or of its safetensors file alone.
+
+    Raises:
+        InputError: there is none, or one of a later version.
+    """
+    if not is_single(path):
+        return read_config(path / CONFIG)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(CONFIG_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): export the model again") from None
+    if text is None:
+        raise InputError(f"{path} holds weights without the config of a model of this project: name the folder that `selfsv export` wrote")
+    return checked_config(path, text)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -59,13 +92,22 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: it is none, or one of a later version.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return checked_config(path, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}): export the model again") from None
+
+
+def checked_config(path: Path, text: str) -> dict[str, Any]:
+    """The config in the JSON `text`, which the file at `path` holds; errors as of `read_config`."""
+    try:
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}): export the model again") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputError(f"{path} is not the config of a model of this project")
-    if config.get("version") != VERSION:
-        raise InputError(f"{path} is of version {config.get('version')!r}, this program reads version {VERSION}: bring it up to date")
+    version = config.get("version")
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+        raise InputError(f"{path} is of version {version!r}, this program reads versions 1 to {VERSION}: bring it up to date")
     expected = {"features": dict, "encoder": dict, "subtract_mean": bool, "cohort_top": int, "provenance": dict, "metrics": list}
     for key, kind in expected.items():
         if not isinstance(config.get(key), kind):

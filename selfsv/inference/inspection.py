@@ -8,7 +8,7 @@ import pandas as pd
 from selfsv.artifacts import read_table
 from selfsv.errors import InputError
 from selfsv.inference import exported
-from selfsv.inference.loading import MODEL, SETTINGS, experiment_settings, load, model_file
+from selfsv.inference.loading import MODEL, SETTINGS, experiment_settings, load, located, model_file
 from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.models.encoders import title_of
 from selfsv.scoring.systems import order, title
@@ -22,9 +22,10 @@ def described(path: Path) -> dict[str, Any]:
     Raises:
         InputError: nothing of this project is there.
     """
+    name, path = str(path), located(path)
     if exported.is_exported(path):
-        config = exported.read_config(path / exported.CONFIG)
-        return {"model": _model(load(path, "cpu"), str(path)), "metrics": config["metrics"]}
+        config = exported.config_of(path)
+        return {"model": _model(load(path, "cpu"), name), "metrics": config["metrics"]}
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if _is_experiment(path):
@@ -121,5 +122,6 @@ def _metrics_text(rows: list[dict[str, Any]]) -> str:
     table = pd.DataFrame(rows)
     table["EER %"] = (100 * table["eer"]).map("{:.2f}".format)
     table["minDCF"] = table["min_dcf"].map("{:.3f}".format)
-    shown = table[["trials", "system", "norm", "EER %", "minDCF", "targets", "nontargets"]]
+    columns = ["trials", "system", "norm", "EER %", "minDCF", "targets", "nontargets"]
+    shown = table[[name for name in columns if name in table]]  # an exported model's metrics are of one system, without its name
     return "metrics\n" + "\n".join(f"  {line}" for line in shown.to_string(index=False).splitlines())

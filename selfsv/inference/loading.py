@@ -1,12 +1,13 @@
-"""From a path to a model: an experiment, one of its rounds, a model file, or an exported folder."""
+"""From a path to a model: an experiment, one of its rounds, a model file, an exported folder, or a model on a hub."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from selfsv.errors import InputError
-from selfsv.inference import exported
+from selfsv.inference import exported, hub
 from selfsv.inference.speaker_model import Background, SpeakerModel
 from selfsv.models.model_file import load_model
 from selfsv.scoring.calibration import read_calibration
@@ -23,23 +24,24 @@ def load(path: str | Path, device: str = "auto") -> SpeakerModel:
     """The model at `path`, ready to embed.
 
     Args:
-        path: an experiment's folder (then of its last round), a round's folder, a `model.pt`, or a folder that `selfsv export` made.
+        path: an experiment's folder (then of its last round), a round's folder, a `model.pt`, a folder that `selfsv export` made, its
+            `model.safetensors` alone, or a model on a hub, `organisation/model` or `organisation/model@revision`.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
 
     Raises:
         InputError: there is no model, it is damaged, or a GPU was asked for and there is none.
     """
-    path = Path(path)
+    name, path = str(path), located(Path(path))
     place = device_named(device)
     if exported.is_exported(path):
-        return exported.read(path, place)
+        return replace(exported.read(path, place), name=name)
     file = model_file(path)
     model = load_model(file)
     settings = experiment_settings(file)
     background = partial(_background, file, settings) if settings else None
     calibration = file.resolve().parent / CALIBRATION
     return SpeakerModel(
-        name=str(path),
+        name=name,
         encoder=model.encoder.to(place),
         log_mel=model.log_mel.to(place),
         device=place,
@@ -49,6 +51,15 @@ def load(path: str | Path, device: str = "auto") -> SpeakerModel:
         background_of=background,
         calibration=read_calibration(calibration) if background and calibration.is_file() else None,
     )
+
+
+def located(path: Path) -> Path:
+    """`path`, or the folder that a model of a hub was downloaded to.
+
+    Raises:
+        InputError: it can only be a model of a hub, and cannot be had from there.
+    """
+    return Path(hub.fetched(str(path))) if hub.is_name(path) else path
 
 
 def device_named(name: str) -> torch.device:

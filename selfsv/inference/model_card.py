@@ -16,7 +16,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
     Args:
         config: what `config.json` holds.
         facts: `name`, `licence`, `encoder` (its architecture and size), and of the experiment, where known: `system`, `settings`,
-            `corpora` (name to utterances and hours).
+            `corpora` (name to utterances and hours); with a graph for sherpa-onnx `agreement`, a sentence, and `threshold`.
         graph: whether there is a `model.onnx`.
     """
     parts = [_header(config, facts), f"# {escaped(facts['name'])}", _what(config, facts)]
@@ -25,7 +25,7 @@ def model_card(config: dict[str, Any], facts: dict[str, Any], graph: bool) -> st
     if facts.get("settings"):
         parts += ["## Recipe", _recipe(facts["settings"])]
     parts += ["## How good it is", _metrics(config["metrics"])]
-    parts += ["## Use", USE.format(folder="path/to/this/folder"), GRAPH if graph else "", LIMITS]
+    parts += ["## Use", USE.format(folder="path/to/this/folder"), GRAPH if graph else "", _sherpa(facts), LIMITS]
     parts += ["## Licence", f"The weights: {escaped(facts['licence'])}. The recordings they were trained on have licences of their own."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -89,13 +89,33 @@ def _metrics(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "Not measured in the experiment that it comes from."
     lines = [
-        f"| {escaped(row['trials'])} | {NORMS.get(row['norm'], row['norm'])} | {100 * row['eer']:.2f} | {row['min_dcf']:.3f} | "
-        f"{row['targets']:,} | {row['nontargets']:,} |"
+        f"| {escaped(row['trials'])} | {NORMS.get(row['norm'], row['norm'])} | {_with_ends(row, 'eer', 100, 2)} | "
+        f"{_with_ends(row, 'min_dcf', 1, 3)} | {row['targets']:,} | {row['nontargets']:,} |"
         for row in rows
     ]
     head = ["| trial list | scores | EER % | minDCF | same speaker | different speakers |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *lines])
+    resampled = {row["resampled"] for row in rows if row.get("resampled")}
+    note = ["", f"In brackets: 95 % intervals that resample {escaped(', '.join(sorted(resampled)))}."] if resampled else []
+    return "\n".join([*head, *lines, *note])
 
+
+def _with_ends(row: dict[str, Any], measure: str, factor: float, digits: int) -> str:
+    value, low, high = (row.get(f"{measure}{end}") for end in ("", "_low", "_high"))
+    ends = "" if low is None or high is None else f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
+    return f"{factor * row[measure]:.{digits}f}{ends}" if value is not None else "not measured"
+
+
+def _sherpa(facts: dict[str, Any]) -> str:
+    if not facts.get("agreement"):
+        return ""
+    threshold = facts.get("threshold")
+    known = f"At a cosine of {threshold:.4f} both answers are equally likely, by a calibration without labels. " if threshold else ""
+    return f"{SHERPA}{known}The {facts['agreement']}."
+
+
+SHERPA = """`sherpa.onnx` is a speaker-embedding model for [sherpa-onnx](https://github.com/k2-fsa/sherpa-onnx), from any of its languages.
+Compare its embeddings by the plain cosine: the mean of the training corpus is subtracted already. It takes recordings whole, and its
+memory grows with their length. """
 
 USE = """```python
 import selfsv
@@ -107,7 +127,16 @@ score = model.compare(model.embed_file("first.wav"), model.embed_file("second.wa
 Higher scores speak for one speaker. Where to draw the line depends on the recordings and on what a mistake costs: choose the
 threshold on trials of your own (`selfsv score`, then `selfsv verify --trials`)."""
 
-GRAPH = """Without PyTorch, on waveforms of 16 kHz:
+GRAPH = """Without PyTorch, with numpy and onnxruntime alone, on waveforms of 16 kHz:
+
+```python
+from selfsv.inference.onnx_model import OnnxModel  # pip install --no-deps selfsv
+
+model = OnnxModel("model.onnx")
+embedding = model.embed(recording)  # float32 [samples], full scale 1, to [dimensions]; compare them by model.compare and model.llr
+```
+
+Without this package:
 
 ```python
 import onnxruntime
@@ -127,7 +156,8 @@ pieces = numpy.array_split(recording, max(1, -(-len(recording) // (120 * 16000))
 embedding = numpy.mean([session.run(None, {"waveform": piece[None]})[0][0] for piece in pieces], axis=0)
 ```
 
-Subtract `mean` of `model.safetensors` from the embeddings before their cosine if `subtract_mean` in `config.json` says so."""
+The graph's metadata has what comparing needs, `mean` and `cohort` as base64 of float32, row by row. Subtract `mean` from the embeddings
+before their cosine if `subtract_mean` is true."""
 
 LIMITS = """## Intended use
 

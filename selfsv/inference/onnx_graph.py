@@ -5,6 +5,10 @@ normalisation. ONNX's own Fourier transform is slow and not everywhere, so the s
 pre-emphasis and window.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,10 @@ from torch import Tensor, nn
 from selfsv.data.augment import FULL_SCALE, normalise_peak
 from selfsv.data.features import PREEMPHASIS, SMALLEST_ENERGY, LogMel
 from selfsv.errors import InputError
+from selfsv.inference.onnx_model import INPUT, OUTPUT, metadata_of
 from selfsv.inference.speaker_model import SpeakerModel
-from selfsv.prepare.decoding import RATE
 
 OPSET = 18
-INPUT, OUTPUT = "waveform", "embedding"
 LEAST_COSINE = 0.9999  # between the graph's and PyTorch's embeddings, checked after every export
 EXAMPLES = ((1, 100.0), (2, 257.7), (3, 1.0))  # batch, and length in frames, of the waveforms of the check
 
@@ -75,37 +78,97 @@ def spectrum_matrices(log_mel: LogMel) -> tuple[np.ndarray, np.ndarray]:
     return transformed.real, transformed.imag
 
 
-def write_graph(model: SpeakerModel, path: Path, name: str, licence: str) -> None:
+def write_graph(model: SpeakerModel, path: Path, name: str, licence: str, int8: Path | None = None) -> None:
     """`model` as an ONNX file at `path`, checked against PyTorch.
+
+    Args:
+        int8: also write the graph to this place with the encoder's matrix products in 8 bits.
 
     Raises:
         InputError: the packages of `selfsv[onnx]` are missing, or the graph does not compute what the model does.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 torch.onnx needs it and would say so less clearly
-    except ImportError as error:
-        raise InputError(f"the package {error.name} is missing: pip install 'selfsv[onnx]'") from None
-    graph = _traced(model)
-    _forget_origin(graph)
-    facts = {"name": name, "licence": licence, "sample_rate": str(RATE), "fingerprint": model.fingerprint}
-    onnx.helper.set_model_props(graph, facts)
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
-    _check(model, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), path)
-
-
-def _traced(model: SpeakerModel) -> Any:
-    """The ONNX model of `model`."""
+    onnxruntime = package("onnxruntime", "onnx")
     frame, shift = model.log_mel.frame, model.log_mel.shift
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=frame)}
     example = torch.randn(2, 8 * frame + 3 * shift)  # several frames: of a single one, torch would conclude that there is never another
+    facts = {"name": name, "licence": licence} | metadata_of(model, model.fingerprint, frame)
+    save_graph(WaveformEncoder(model), example, axes, INPUT, facts, path)
+    _check(model, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), path)
+    if int8 is not None:
+        quantise(path, int8)
+
+
+def quantise(source: Path, target: Path) -> None:
+    """The graph at `source` with the weights of the encoder's matrix products in 8 bits, per column; the features stay in 32 bits.
+
+    Activations are rounded by their range in each call, so nothing is fitted to recordings (ONNX Runtime's dynamic quantisation).
+    """
+    onnx, quantization = package("onnx", "onnx"), package("onnxruntime.quantization", "onnx")
+    products = products_of_encoder(onnx.load(source))
+    with _no_advice():
+        quantization.quantize_dynamic(
+            source, target, weight_type=quantization.QuantType.QInt8, per_channel=True, nodes_to_quantize=products
+        )
+
+
+def products_of_encoder(graph: Any) -> list[str]:
+    """The names of the matrix products over frames after the features, whose last step is the graph's first logarithm.
+
+    Products of single vectors, after the pooling, are another operator (Gemm): they take no time.
+    """
+    logarithm = next(node for node in graph.graph.node if node.op_type == "Log")
+    maker = {output: node for node in graph.graph.node for output in node.output}
+    features, upstream = set(), [logarithm]
+    while upstream:
+        node = upstream.pop()
+        features.add(node.name)
+        upstream += [maker[name] for name in node.input if name in maker and maker[name].name not in features]
+    return [node.name for node in graph.graph.node if node.op_type == "MatMul" and node.name not in features]
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """onnxruntime recommends a preparation that these graphs do not need, by a warning of the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def package(name: str, extra: str) -> Any:
+    """The package `name`.
+
+    Raises:
+        InputError: it is missing; the message names the extra of `selfsv` that has it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(f"the package {error.name} is missing: pip install 'selfsv[{extra}]'") from None
+
+
+def save_graph(module: nn.Module, example: Tensor, axes: dict[int, Any], name: str, facts: dict[str, str], path: Path) -> None:
+    """Trace a module of one input and one output, and write it as an ONNX file.
+
+    Args:
+        example: an input.
+        axes: its dimensions that may have other sizes.
+        name: what the graph calls its input.
+        facts: the file's metadata.
+
+    Raises:
+        InputError: the packages of `selfsv[onnx]` are missing.
+    """
+    onnx = package("onnx", "onnx")
+    package("onnxscript", "onnx")  # torch.onnx needs it and would say so less clearly
     with torch.no_grad():
         program = torch.onnx.export(
-            WaveformEncoder(model).cpu().eval(),
+            module.cpu().eval(),
             (example,),
-            input_names=[INPUT],
+            input_names=[name],
             output_names=[OUTPUT],
             dynamic_shapes=(axes,),
             opset_version=OPSET,
@@ -113,7 +176,11 @@ def _traced(model: SpeakerModel) -> Any:
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    graph = program.model_proto
+    _forget_origin(graph)
+    onnx.helper.set_model_props(graph, facts)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
 
 
 def _forget_origin(message: Any) -> None:

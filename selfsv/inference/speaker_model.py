@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,32 +14,25 @@ from torch import Tensor, nn
 
 from selfsv.data.augment import normalise_peak
 from selfsv.data.features import LogMel
-from selfsv.engine.extraction import embed_utterances, pieces_of
+from selfsv.engine.extraction import embed_utterances
+from selfsv.engine.pieces import pieces_of
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
+from selfsv.inference.comparing import Background, Comparing, Norm
 from selfsv.inference.failures import reason_of
+from selfsv.inference.quality import Quality, quality_of
 from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import RATE, load_utterance, resample
-from selfsv.scoring.calibration import Calibration, Rated
-from selfsv.scoring.cosine import unit_length
-from selfsv.scoring.scored_trials import score_trials
-from selfsv.scoring.snorm import cohort_statistics
+from selfsv.scoring.calibration import Calibration
+
+__all__ = ["Background", "Embedded", "Norm", "SpeakerModel"]
 
 SHORTEST_SECONDS = 0.3  # a word; shorter recordings say next to nothing about a voice
 SILENCE = 0.001  # of full scale
 NOT_FINITE = "failed: the model gives an embedding that is not finite"
 FILES_AT_ONCE = 256  # decoded together, so that recordings of similar length share a batch
 LONGEST_BATCH_SECONDS = 600  # of recordings decoded together
-
-Norm = Literal["cosine", "snorm"]
-
-
-class Background(NamedTuple):
-    """A model's own training corpus, which scores are normalised against."""
-
-    mean: np.ndarray  # [D] float32, of the corpus's embeddings
-    cohort: np.ndarray  # [C, D] float32, mean embeddings of its pseudo clusters
 
 
 class Embedded(NamedTuple):
@@ -49,6 +42,7 @@ class Embedded(NamedTuple):
     seconds: float
     embedding: np.ndarray | None  # [D] float32
     reason: str  # why there is none; else empty
+    quality: Quality | None = None  # None where there is no embedding
 
 
 class _Waveforms:
@@ -64,7 +58,7 @@ class _Waveforms:
 
 
 @dataclass(frozen=True)
-class SpeakerModel:
+class SpeakerModel(Comparing):
     """An encoder and its features; made by `selfsv.load`.
 
     Attributes:
@@ -94,20 +88,6 @@ class SpeakerModel:
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
-
-    @cached_property
-    def background(self) -> Background:
-        """The training corpus's mean and cohort.
-
-        Raises:
-            InputError: the model came without them.
-        """
-        if self.background_of is None:
-            raise InputError(
-                f"{self.name} is a model without its training corpus's mean and cohort, which mean subtraction and s-norm need: "
-                "name the experiment's folder or an exported model, or compare by plain cosine"
-            )
-        return self.background_of()
 
     @torch.inference_mode()
     def embed(self, waveform: Tensor | np.ndarray, rate: int = RATE) -> Tensor:
@@ -167,11 +147,12 @@ class SpeakerModel:
         usable = [samples for _, samples in chunk if not isinstance(samples, str)]
         results = iter(self._embeddings(usable))
         for path, samples in chunk:
-            result = samples if isinstance(samples, str) else next(results)
-            if isinstance(result, str):
+            if isinstance(samples, str):
+                yield Embedded(path, 0.0, None, samples)
+            elif isinstance(result := next(results), str):
                 yield Embedded(path, 0.0, None, result)
             else:
-                yield Embedded(path, len(samples) / RATE, result, "")
+                yield Embedded(path, len(samples) / RATE, result, "", quality_of(samples))
 
     def _embeddings(self, recordings: list[np.ndarray]) -> list[np.ndarray | str]:
         """The embedding of each recording ([num_samples] int16), or the reason why there is none."""
@@ -188,67 +169,6 @@ class SpeakerModel:
             return [failure]
         # Not inside `except`: what the failed call holds in memory is freed by now. One at a time, only the culprit fails.
         return [result for recording in recordings for result in self._embeddings([recording])]
-
-    def compare(self, first: Tensor | np.ndarray, second: Tensor | np.ndarray, norm: Norm = "cosine") -> float:
-        """The score of two embeddings [D]: higher for the same speaker.
-
-        Args:
-            norm: `cosine`, or `snorm` for adaptive symmetric score normalisation against the model's cohort (paper Table X).
-
-        Raises:
-            InputError: the model came without what `norm` needs, or an embedding is not one of this model's.
-        """
-        return float(self.compare_all(np.asarray(first)[None], np.asarray(second)[None], norm)[0, 0])
-
-    def compare_all(self, first: np.ndarray, second: np.ndarray, norm: Norm = "cosine") -> np.ndarray:
-        """Scores [M, N] float32 of every embedding in `first` [M, D] with every one in `second` [N, D]; see `compare`."""
-        left, right = self.directions(first), self.directions(second)
-        cosine = left @ right.T
-        if norm == "cosine":
-            return cosine
-        (means, deviations), (other_means, other_deviations) = self.statistics(left), self.statistics(right)
-        z_norm = (cosine - means[:, None]) / deviations[:, None]
-        t_norm = (cosine - other_means) / other_deviations
-        return (z_norm + t_norm) / 2
-
-    def llr(self, first: Tensor | np.ndarray, second: Tensor | np.ndarray, seconds: tuple[float, float]) -> float:
-        """The natural logarithm of how much likelier two embeddings [D] are if one speaker spoke both than if two did.
-
-        Add the log-odds of your prior for the log-odds of one speaker. `calibration.doubts` says where not to trust it.
-
-        Args:
-            seconds: how long the two recordings are.
-
-        Raises:
-            InputError: the model came without a calibration, or an embedding is not one of this model's.
-        """
-        if self.calibration is None:
-            raise InputError(f"{self.name} is a model without a calibration: name an experiment's folder, or a model exported from one")
-        pair = self.directions(np.stack([np.asarray(first), np.asarray(second)]))
-        scores = score_trials(pair, np.array([0]), np.array([1]), self.statistics(pair))
-        rated = Rated(getattr(scores, self.calibration.norm), np.array([min(seconds)]), scores.cohort_means)
-        return float(self.calibration.llr(rated)[0])
-
-    def directions(self, embeddings: np.ndarray) -> np.ndarray:
-        """Embeddings [N, D] as they are compared: less the mean where this model wants that, and of length 1.
-
-        Raises:
-            InputError: they have another number of dimensions, or are not finite.
-        """
-        size = self.dimensions
-        if embeddings.ndim != 2 or embeddings.shape[1] != size:
-            raise InputError(f"embeddings of {self.name} have {size} dimensions, not {list(embeddings.shape[1:])}")
-        if not np.isfinite(embeddings).all():
-            raise InputError("an embedding holds NaN or infinite values")
-        return unit_length(embeddings, self.background.mean if self.subtract_mean else None)
-
-    def statistics(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each of `directions`' [N, D] scores against the cohort, [N] each."""
-        return cohort_statistics(directions, self._cohort, min(self.cohort_top, len(self._cohort)))
-
-    @cached_property
-    def _cohort(self) -> np.ndarray:
-        return self.directions(self.background.cohort)
 
     @cached_property
     @torch.inference_mode()

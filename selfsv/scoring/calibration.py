@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsv.artifacts import read_table
 from selfsv.errors import InputError
 
 LONGEST_SECONDS = 20.0  # longer recordings say no more about a voice [WeSpeaker's cap]
@@ -84,6 +83,8 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         InputError: it is missing, damaged, or holds none.
     """
+    from selfsv.artifacts import read_table  # needs pandas, Arrow and Torch, which an exported graph is used without
+
     table = read_table(path, [*Calibration._fields, "chosen"])
     rows: list[object] = table[table["chosen"]].drop(columns="chosen").to_dict("records")  # type: ignore[assignment]
     try:

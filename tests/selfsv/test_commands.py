@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ import soundfile
 import torch
 
 import selfsv
-from selfsv.__main__ import main
+from selfsv.__main__ import COMMANDS, main
+from selfsv.cli import status
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.scoring.calibration import Calibration
 from selfsv.settings.audio import FeatureSettings
+from tests.conftest import REPOSITORY
 from tests.hostile.conftest import run_stage
 from tests.selfsv.conftest import ENCODER, VOICES, recording
 
@@ -435,4 +438,14 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert all(name in text for name in ("embed", "verify", "enroll", "identify", "score", "compare", "export", "inspect", "Exit status"))
+    assert all(name in text for name in ("embed", "verify", "enroll", "identify", "score", "compare", "export", "push", "inspect"))
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_help_and_the_page_list_every_exit_status(command, capsys):
+    constants = {value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
+    with pytest.raises(SystemExit):
+        main([*filter(None, [command]), "--help"])
+    listed = re.findall(r"^  (\d+) ", capsys.readouterr().out.partition("exit status:")[2], re.MULTILINE)
+    page = (REPOSITORY / "docs" / "use-a-model.md").read_text().partition("| status | meaning |")[2].partition("\n\n")[0]
+    assert set(map(int, listed)) == set(map(int, re.findall(r"^\| (\d+) \|", page, re.MULTILINE))) == constants

@@ -12,7 +12,7 @@ page_by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name
 
 @page_by_name
 def test_the_example_runs(page, experiment, tmp_path, monkeypatch, capsys):
-    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) if "selfsv" in code)
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) if "import selfsv" in code)
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "demo").symlink_to(experiment.folder)
     (tmp_path / "demo").symlink_to(REPOSITORY / "demo")
@@ -30,6 +30,7 @@ def test_every_command_is_shown():
         "score",
         "embed",
         "export",
+        "push",
         "inspect",
     }
 

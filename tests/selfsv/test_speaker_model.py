@@ -9,10 +9,12 @@ from scipy.signal import resample_poly
 from sklearn.metrics.pairwise import cosine_similarity
 
 import selfsv
+from selfsv.data.augment import normalise_peak
 from selfsv.data.corpus import PackedCorpus
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.runtime import Runtime
 from selfsv.inference import speaker_model
+from tests.conftest import SPEECH
 from tests.selfsv.conftest import recording
 
 
@@ -98,6 +100,16 @@ def test_long_recordings_are_embedded_in_pieces_as_by_the_workflow(model, experi
     corpus = PackedCorpus(tmp_path / "manifest.parquet", [tmp_path / "audio-0.pt"])
     runtime = Runtime(torch.device("cpu"), 0, False, False, 600.0)
     np.testing.assert_array_equal(extract_embeddings(model.encoder, model.log_mel, corpus, runtime)[0], embedding)
+
+
+@pytest.mark.parametrize("talker", sorted(path.name for path in (SPEECH / "test" / "wav").iterdir())[::4])
+def test_pieces_mean_what_the_whole_means(model, talker):
+    """250 s of one talker; the stated tolerance is a cosine of 0.99."""
+    voices = [soundfile.read(path, dtype="float32")[0] for path in sorted((SPEECH / "test" / "wav" / talker).rglob("*.opus"))]
+    long = torch.from_numpy(np.resize(np.concatenate(voices), 250 * 16_000))
+    with torch.inference_mode():
+        whole = model.encoder(model.log_mel(normalise_peak(long[None])))
+    assert cosine_similarity(model.directions(whole.numpy()), model.directions(model.embed(long).numpy()[None])) >= 0.99
 
 
 def test_a_recording_that_memory_does_not_suffice_for_is_left_out(model, experiment, tmp_path):
