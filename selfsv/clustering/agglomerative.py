@@ -1,7 +1,7 @@
 """Agglomerative clustering of weighted points, exactly, in memory that grows with their number alone.
 
 Libraries keep all N (N - 1) / 2 distances: 5 GB at 50,000 points in float32, and 10 as scipy does it. A cluster of the linkages here is
-summed up by the sum of its points, so that its distance from all others is one product of a matrix and a vector.
+summed up by the sum of its points, so that its distances from others are one product of a matrix and a vector.
 """
 
 from typing import Literal, NamedTuple
@@ -16,6 +16,8 @@ from selfsv.clustering.kmeans import Clustering
 from selfsv.clustering.preparation import chunks
 
 Linkage = Literal["ward", "average"]
+LISTED = 32  # nearest clusters that are remembered of each
+AT_ONCE = 256  # rows whose distances from all others are computed together
 
 
 class Tree(NamedTuple):
@@ -56,7 +58,11 @@ def agglomerate(points: Tensor, weights: Tensor, linkage: Linkage) -> Tree:
 
 
 class _Clusters:
-    """The clusters that are left, a row each. The row of a cluster that was merged into another one has weight 0."""
+    """The clusters that are left, a row each. The row of a cluster that was merged into another one has weight 0.
+
+    A row lists its nearest clusters when all are looked at. As merges bring nothing nearer, what is not listed is never nearer than it
+    was then: as long as one that is listed is nearer than that, it is the nearest of all, and the others need not be looked at.
+    """
 
     def __init__(self, sums: Tensor, weights: Tensor, linkage: Linkage):
         self._sums, self._weights, self._linkage = sums.clone(), weights.clone(), linkage
@@ -64,6 +70,10 @@ class _Clusters:
         self._merged = torch.zeros(len(sums), dtype=sums.dtype, device=sums.device)  # inf where there is no cluster any more
         self._numbers = list(range(len(sums)))
         self._next = self.count = len(sums)
+        self._row = np.arange(len(sums))  # where the cluster of each row is now
+        self._lists: dict[int, tuple[np.ndarray, float]] = {}  # by row: rows, and how near what is not listed may be
+        for start in range(0, len(sums), AT_ONCE):
+            self._list(torch.arange(start, min(start + AT_ONCE, len(sums)), device=sums.device))
 
     def any_row(self) -> int:
         """A row that has a cluster."""
@@ -71,20 +81,52 @@ class _Clusters:
 
     def nearest(self, row: int, before: int | None) -> tuple[int, float, bool]:
         """The nearest cluster to `row`'s, its distance, and whether it is `before`, which is preferred where several are as near."""
-        distances = self._distances(row)
-        distances[row] = torch.inf
-        value, place = distances.min(dim=0)
-        found = torch.stack([value, place.to(value.dtype), distances[row if before is None else before]]).tolist()
-        is_before = before is not None and found[2] <= found[0]
-        return int(before if is_before and before is not None else place), found[0], is_before
+        nearest, distance = self._nearest_listed(row, before)
+        if distance > self._lists[row][1]:
+            self._list(torch.tensor([row], device=self._sums.device))
+            nearest, distance = self._nearest_listed(row, before)
+        return nearest, distance, nearest == before
 
-    def _distances(self, row: int) -> Tensor:
-        """[R] of the linkage, inf where there is no cluster; of Ward the square."""
-        cosine = self._sums @ self._sums[row] / (self._weights * self._weights[row])
+    def _nearest_listed(self, row: int, before: int | None) -> tuple[int, float]:
+        """The nearest of `before` and the clusters in the list of `row`, and its distance; inf where there is none."""
+        listed, _ = self._listed(row)
+        rows = listed if before is None else np.concatenate([[before], listed])
+        if not len(rows):
+            return row, torch.inf
+        distances = self._distances(torch.tensor([row]), torch.from_numpy(rows))[0].numpy(force=True)
+        place = int(distances.argmin())  # the first of several that are as near
+        return int(rows[place]), float(distances[place])
+
+    def _listed(self, row: int) -> tuple[np.ndarray, float]:
+        """The rows that the clusters in the list of `row` are in now."""
+        listed, bound = self._lists[row]
+        rows = np.unique(self._now(listed))
+        return rows[rows != row], bound
+
+    def _now(self, rows: np.ndarray) -> np.ndarray:
+        while not np.array_equal(rows, further := self._row[rows]):
+            rows = further
+        return rows
+
+    def _list(self, rows: Tensor) -> None:
+        """Look at all clusters, and list those that are nearest to each of `rows`."""
+        distances = self._distances(rows, slice(None))
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        values, places = distances.topk(min(LISTED + 1, self.count, len(self._sums)), dim=1, largest=False)
+        complete = self.count <= LISTED + 1
+        for row, nearest, bound in zip(
+            rows.tolist(), places[:, : None if complete else -1].cpu().numpy(), values[:, -1].tolist(), strict=True
+        ):
+            self._lists[row] = nearest, torch.inf if complete else bound
+
+    def _distances(self, rows: Tensor, others: Tensor | slice) -> Tensor:
+        """[M, O] of the linkage, inf where there is no cluster; of Ward the square."""
+        weights, own = self._weights[others], self._weights[rows].unsqueeze(1)
+        cosine = self._sums[rows] @ self._sums[others].T / (weights * own)
         if self._linkage == "average":
-            return 1 - cosine + self._merged
-        apart = (self._squares + self._squares[row] - 2 * cosine).clamp_min(0)
-        return 2 * self._weights * self._weights[row] / (self._weights + self._weights[row]) * apart + self._merged
+            return 1 - cosine + self._merged[others]
+        apart = (self._squares[others] + self._squares[rows].unsqueeze(1) - 2 * cosine).clamp_min(0)
+        return 2 * weights * own / (weights + own) * apart + self._merged[others]
 
     def merge(self, into: int, row: int) -> tuple[int, int]:
         """Merge `row`'s cluster into that of another row; returns the numbers that both had."""
@@ -96,6 +138,9 @@ class _Clusters:
         self._numbers[into] = self._next
         self._next += 1
         self.count -= 1
+        self._row[row] = into
+        (one, nearer), (other, farther) = self._listed(into), self._lists.pop(row)
+        self._lists[into] = np.union1d(one, self._now(other)), min(nearer, farther)
         return numbers
 
     def is_sparse(self) -> bool:
@@ -105,11 +150,13 @@ class _Clusters:
     def compact(self, chain: list[int]) -> list[int]:
         """Leave out empty rows; returns where the rows of `chain` are now."""
         kept = torch.isfinite(self._merged)
-        places = (kept.cumsum(0) - 1).tolist()
+        places = (kept.cumsum(0) - 1).cpu().numpy()
         self._numbers = [number for number, keep in zip(self._numbers, kept.tolist(), strict=True) if keep]
+        self._lists = {int(places[row]): (places[np.unique(self._now(rows))], bound) for row, (rows, bound) in self._lists.items()}
+        self._row = np.arange(self.count)
         self._sums, self._weights = self._sums[kept], self._weights[kept]
         self._squares, self._merged = self._squares[kept], self._merged[kept]
-        return [places[row] for row in chain]
+        return [int(places[row]) for row in chain]
 
 
 def _in_order(merges: list[tuple[int, int, float]], points: int) -> Tree:
