@@ -24,7 +24,7 @@ from selfsv.cli.status import DONE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("folders", type=Path, nargs="+", metavar="EXPERIMENT", help="folders of experiments that were scored")
-    parser.add_argument("--system", metavar="NAME", help="e.g. iter_0 (CA-DINO) or large_margin (default: the last round of each)")
+    parser.add_argument("--system", metavar="NAME", help="e.g. iter_0 (stage I) or large_margin (default: the last round of each)")
     parser.add_argument("--trials", metavar="NAME", help="the trial list (default: all that the experiments share)")
     parser.add_argument("--norm", choices=["cosine", "snorm", "both"], default="both")
     parser.add_argument("--p-target", type=float, default=0.01, metavar="P", help="prior of a target trial for minDCF (default: 0.01)")

@@ -114,10 +114,9 @@ class _Clusters:
         distances[torch.arange(len(rows)), rows] = torch.inf
         values, places = distances.topk(min(LISTED + 1, self.count, len(self._sums)), dim=1, largest=False)
         complete = self.count <= LISTED + 1
-        for row, nearest, bound in zip(
-            rows.tolist(), places[:, : None if complete else -1].cpu().numpy(), values[:, -1].tolist(), strict=True
-        ):
-            self._lists[row] = nearest, torch.inf if complete else bound
+        nearest, bounds = places[:, : None if complete else -1].cpu().numpy(), values[:, -1].tolist()
+        for row, listed, bound in zip(rows.tolist(), nearest, bounds, strict=True):
+            self._lists[row] = listed, torch.inf if complete else bound
 
     def _distances(self, rows: Tensor, others: Tensor | slice) -> Tensor:
         """[M, O] of the linkage, inf where there is no cluster; of Ward the square."""

@@ -18,6 +18,7 @@ from selfsv.scoring.systems import systems, title
 from selfsv.scoring.table import NORM_TITLES, aligned, caveat, measure_titles, resampling, with_interval
 from selfsv.scoring.units import units_of
 from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 OF_A_RUN = {"experiment", "seed", "runtime"}  # what may differ between the runs of one configuration
 SETTINGS = "settings.json"
@@ -137,7 +138,7 @@ def described(group: Sequence[Run]) -> str:
     """The experiments of one configuration, its system, and its seeds."""
     names = ", ".join(run.settings.experiment for run in group)
     seeds = ", ".join(str(run.settings.seed) for run in group)
-    return f"{names}: {title(group[0].system)}, seed{'s' if len(group) > 1 else ''} {seeds}"
+    return f"{names}: {title(group[0].system, stage_one_title(group[0].settings))}, seed{'s' if len(group) > 1 else ''} {seeds}"
 
 
 def shared_lists(runs: Sequence[Run], trials: str | None) -> list[str]:

@@ -12,6 +12,8 @@ from selfsv.inference.loading import MODEL, SETTINGS, experiment_settings, load,
 from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.models.encoders import title_of
 from selfsv.scoring.systems import order, title
+from selfsv.settings.experiment import Experiment
+from selfsv.settings.stage_one import stage_one_title
 
 SHOWN_SETTINGS = ("modality", "seed", "rounds", "initial_model", "train_corpus")
 
@@ -44,7 +46,7 @@ def _experiment(folder: Path) -> dict[str, Any]:
     """Any part of a run: what is not there yet is left out."""
     settings = experiment_settings(folder / "iter_0" / MODEL)
     systems = sorted((path.parent.name for path in folder.glob(f"*/{MODEL}")), key=order)
-    description: dict[str, Any] = {"experiment": str(folder), "systems": [_system(folder / name) for name in systems]}
+    description: dict[str, Any] = {"experiment": str(folder), "systems": [_system(folder / name, settings) for name in systems]}
     if any(name.startswith("iter_") for name in systems):
         description["model"] = _model(load(folder, "cpu"), str(model_file(folder)))
     if (folder / "metrics.parquet").is_file():
@@ -54,8 +56,9 @@ def _experiment(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _system(folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"system": folder.name, "title": title(folder.name), "model": str(folder / MODEL)}
+def _system(folder: Path, settings: Experiment | None) -> dict[str, Any]:
+    called = title(folder.name) if settings is None else title(folder.name, stage_one_title(settings))
+    row: dict[str, Any] = {"system": folder.name, "title": called, "model": str(folder / MODEL)}
     if (folder / "history.parquet").is_file():
         history = read_table(folder / "history.parquet", ["seconds"])
         row |= {"epochs": len(history), "hours": float(history["seconds"].sum()) / 3600}

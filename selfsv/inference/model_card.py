@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from selfsv.scoring.systems import title
+from selfsv.settings.stage_one import recorded_title
 
 TAGS = ("speaker-verification", "speaker-recognition", "audio", "self-supervised")
 NORMS = {"cosine": "cosine", "snorm": "s-norm"}
@@ -43,15 +44,20 @@ def _header(config: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def _what(config: dict[str, Any], facts: dict[str, Any]) -> str:
-    stage = f" ({title(facts['system'])})" if facts.get("system") else ""
+    stage = f" ({title(facts['system'], _stage_one(facts))})" if facts.get("system") else ""
+    training = _training(config["provenance"], _stage_one(facts))
     return (
         f"A speaker-verification model{stage}, {facts['encoder']}: it turns speech at 16 kHz into an embedding of "
-        f"{config['encoder']['embedding']} dimensions; recordings of one speaker are near to each other. {_training(config['provenance'])}"
+        f"{config['encoder']['embedding']} dimensions; recordings of one speaker are near to each other. {training}"
     )
 
 
-def _training(provenance: dict[str, Any]) -> str:
-    method = "CA-DINO, then rounds of clustering and training with a dynamic loss-gate and label correction"
+def _stage_one(facts: dict[str, Any]) -> str:
+    return recorded_title(facts.get("settings") or {}) or "stage I"
+
+
+def _training(provenance: dict[str, Any], stage_one: str) -> str:
+    method = f"{stage_one}, then rounds of clustering and training with a dynamic loss-gate and label correction"
     paper = "Han, Chen, Qian, [arXiv 2304.05754](https://arxiv.org/abs/2304.05754)"
     labels = provenance.get("labels")
     if provenance.get("stage") == "ivector":
@@ -71,7 +77,7 @@ def _data(corpora: dict[str, dict[str, float]]) -> str:
 
 def _recipe(settings: dict[str, Any]) -> str:
     pretrain, train, ivector = settings["pretrain"], settings["train"], settings["ivector"]
-    first = {"CA-DINO": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}"}
+    first = {recorded_title(settings) or "stage I": f"{pretrain['epochs']} epochs, batches of {pretrain['batch_size']}"}
     if pretrain["method"] == "ivector":
         first = {"i-vector": f"{ivector['components']} Gaussians, {ivector['embedding']} dimensions"}
     facts = {

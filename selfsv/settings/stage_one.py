@@ -1,5 +1,10 @@
 """Stage I of an experiment, from its settings: what it is called in tables and figures, and whether it clusters."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.objectives import ContrastiveSettings
 from selfsv.settings.pretrain import DinoSettings, PretrainSettings
@@ -16,6 +21,16 @@ def is_cluster_aware(pretrain: PretrainSettings) -> bool:
 def stage_one_title(experiment: Experiment) -> str:
     """What `iter_0` of the experiment is called. A model that was taken over is none of its own trainings."""
     return ADOPTED if experiment.initial_model else pretraining_title(experiment.pretrain)
+
+
+def recorded_title(settings: Mapping[str, Any]) -> str | None:
+    """What `iter_0` of an experiment is called whose recorded settings these are; None where another version has written them."""
+    if settings.get("initial_model"):
+        return ADOPTED
+    try:
+        return pretraining_title(PretrainSettings.model_validate(settings["pretrain"]))
+    except (ValidationError, KeyError):
+        return None
 
 
 def pretraining_title(pretrain: PretrainSettings) -> str:

@@ -86,7 +86,7 @@ def test_an_experiment_like_itself_is_not_better(folders, tmp_path, capsys):
 
 def test_another_system_may_be_asked_for(folders, capsys):
     assert main(["compare", *map(str, folders), "--system", "iter_0", "--trials", "easy", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["configurations"]["B"] == "b: stage I, seed 1"
+    assert json.loads(capsys.readouterr().out)["configurations"]["B"] == "b: CA-DINO, seed 1"
 
 
 def changed_trials(folder: Path) -> None:
