@@ -31,7 +31,9 @@ def main() -> None:
     arguments.add_argument("folder", type=Path, help="of the ablation")
     arguments.add_argument("--data", type=Path, required=True, help="data/{corpus} of the trials' corpus")
     arguments.add_argument("--trials", default="demo")
-    arguments.add_argument("--against", default="ca_dino", help="the system that others are compared with, at the same iteration")
+    arguments.add_argument(
+        "--against", default="ca_dino", help="the system that others are compared with: at the same iteration, or at NAME/iter_I"
+    )
     args = arguments.parse_args()
     speakers = read_table(args.data / "speakers.parquet", ["utterance", "speaker"])
     manifest = read_table(args.data / "manifest.parquet", ["utterance", "session"])
@@ -42,7 +44,13 @@ def main() -> None:
             key = row.parent.name, int(row.name.removeprefix("iter_"))
             found[key] = {norm: pooled([evaluated(path, norm, speakers, manifest) for path in paths], number) for norm in NORMS}
     for iteration in sorted({iteration for _, iteration in found}):
-        print(markdown({name: by_norm for (name, number), by_norm in found.items() if number == iteration}, args.against, iteration))
+        name, _, fixed = args.against.partition("/iter_")
+        reference = found.get((name, int(fixed or iteration)))
+        print(
+            markdown(
+                {name: by_norm for (name, number), by_norm in found.items() if number == iteration}, args.against, reference, iteration
+            )
+        )
 
 
 def evaluated(path: Path, norm: str, speakers: object, manifest: object) -> Evaluation:
@@ -52,7 +60,7 @@ def evaluated(path: Path, norm: str, speakers: object, manifest: object) -> Eval
     return evaluate(scores[norm].to_numpy(), scores["target"].to_numpy(), units, measures(P_TARGET), curve=False)
 
 
-def markdown(systems: dict[str, dict[str, Pooled]], against: str, iteration: int) -> str:
+def markdown(systems: dict[str, dict[str, Pooled]], against: str, reference: dict[str, Pooled] | None, iteration: int) -> str:
     """A line per system, the best by the mean of both EERs first."""
     order = sorted(systems, key=lambda name: np.mean([systems[name][norm].figures[EER] for norm in NORMS]))
     heads = ["EER, cosine", "EER, s-norm", "minDCF (0.05), cosine", "s-norm", f"EER less {against}'s, cosine", "s-norm"]
@@ -60,7 +68,7 @@ def markdown(systems: dict[str, dict[str, Pooled]], against: str, iteration: int
     for name in order:
         of = systems[name]
         cells = [str(of["cosine"].runs), *(figure(of[norm], EER, 100) for norm in NORMS), *(figure(of[norm], MIN_DCF, 1) for norm in NORMS)]
-        cells += [difference(of[norm], systems[against][norm]) if name != against and against in systems else "" for norm in NORMS]
+        cells += [difference(of[norm], reference[norm]) if reference and reference is not of else "" for norm in NORMS]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
