@@ -74,9 +74,13 @@ def labels_of(wildcards):
 
 
 def train_job(wildcards):
-    """The settings of a round. They see the round's number alone, not how many there are."""
-    experiment = changed(ROUNDS[wildcards.row], wildcards.seed)
-    return TrainJob.of(experiment).model_copy(update={"train": experiment.train_of(round_of(wildcards))})
+    """The settings of a round."""
+    return TrainJob.of_round(changed(ROUNDS[wildcards.row], wildcards.seed), round_of(wildcards))
+
+
+def clustering_of(wildcards):
+    """How a row's embeddings are clustered: in a system as it says, for scores of other rows as in common."""
+    return changed((PRETRAINED | ROUNDS).get(wildcards.row)).cluster
 
 
 def weights_before(wildcards):
@@ -280,7 +284,7 @@ rule cluster:
     log:
         f"{FOLDER}/{{row}}/{{seed}}/cluster.log",
     params:
-        settings=COMMON.cluster.to_json(),
+        settings=lambda wildcards: clustering_of(wildcards).to_json(),
     shell:
         "python -m pipeline.cluster --settings {params.settings:q} --seed 1 --embeddings {input:q} --output {output:q} --threads 1 2> {log:q}"
 
