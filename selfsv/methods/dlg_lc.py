@@ -38,9 +38,9 @@ class Modality:
         name: `audio` or `face`.
     """
 
-    def __init__(self, name: str, network: AamNetwork, gate: GateTracker, device: torch.device):
+    def __init__(self, name: str, network: AamNetwork, gate: GateTracker, device: torch.device, figures: tuple[str, ...] = FIGURES):
         self.name, self.network, self.gate, self._device = name, network, gate, device
-        self.average, self.means = WeightAverage(), EpochMeans(FIGURES, device)
+        self.average, self.means = WeightAverage(), EpochMeans(figures, device)
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures and shares of the epoch, and what is suspicious about them."""
@@ -137,7 +137,7 @@ class DlgLc:
         beside = self._kept.head if self._kept else ()
         network = AamNetwork(self.settings, encoder, classifier, self._runtime, beside)
         gate = GateTracker(name, self.settings.gate, present, group, device, several=self._several, history=self._history)
-        return Modality(name, network, gate, device)
+        return Modality(name, network, gate, device, (*FIGURES, "loss_objective") if self._kept else FIGURES)
 
     def begin_epoch(self, epoch: int) -> Dataset:
         """The epoch's segments."""
@@ -168,9 +168,10 @@ class DlgLc:
             network, gate, means = part.modality.network, part.modality.gate, part.modality.means
             l_aug = network.losses(p_aug, labels, progress)  # line 4
             losses = gated_loss(decisions, l_aug, p_clean, p_aug, scale, gate.gate(epoch), trust)  # lines 7, 10 to 12 and 14
-            loss = losses.sum() / part.total  # Eq. 11
+            loss, beside = losses.sum() / part.total, []  # Eq. 11
             if self._kept:
-                loss = loss + self._kept.loss(batch.views, progress, len(losses) / part.total)
+                kept = self._kept.loss(batch.views, progress, len(losses) / part.total)
+                loss, beside = loss + self.settings.objective_weight * kept, [network.group.sum(kept.detach().float())]
             clipped = network.update(loss, progress)
             if self._kept:
                 self._kept.after_step(progress)
@@ -179,7 +180,7 @@ class DlgLc:
             if self._history:
                 self._history.record(epoch, utterances, predicted)
             sums = network.group.sum(torch.stack([losses.detach().sum(), l_clean.sum(), (predicted == y[part.places]).float().sum()]))
-            means.add(torch.cat([sums / part.total, torch.stack(clipped)]))
+            means.add(torch.cat([sums / part.total, torch.stack([*clipped, *beside])]))
 
     def _segments(self, batch: Any) -> list[Segments]:
         """Each modality's part of a batch: the voice, of every utterance."""

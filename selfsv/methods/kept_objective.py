@@ -26,7 +26,7 @@ class KeptObjective:
         common = {name: getattr(job, name) for name in ("seed", "features", "encoder", "augmentation", "pretrain")}
         whole = PretrainJob(**common, preparation=PreparationSettings())
         self._objective = objective_of(job.pretrain.method)(whole, encoder, inputs, runtime)
-        self._weight, self._pace = job.train.objective_weight, job.pretrain.epochs / job.train.epochs
+        self._pace = job.pretrain.epochs / job.train.epochs
         own = {id(parameter) for parameter in encoder.parameters()}
         self.head = [parameter for parameter in self._objective.trained.parameters() if id(parameter) not in own]
 
@@ -39,14 +39,14 @@ class KeptObjective:
         self._objective.train()
 
     def loss(self, batch: Any, progress: float, share: float) -> Tensor:
-        """This process's part of the weighted loss, a scalar with gradient.
+        """This process's part of the loss, a scalar with gradient.
 
         Args:
             batch: of the objective.
             progress: of the round, in epochs; the objective's schedules run their whole course within the round.
             share: of the batch's utterances that this process sees.
         """
-        return self._weight * share * self._objective.loss(batch, progress * self._pace, share)[0]
+        return share * self._objective.loss(batch, progress * self._pace, share)[0]
 
     def after_step(self, progress: float) -> None:
         """Update moving averages and queues after an update."""

@@ -203,6 +203,9 @@ TRAININGS: dict[str, Callable[[Workshop], Any]] = {
     "cluster-aware": lambda workshop: workshop.pretraining(cluster_aware=AWARE, **STILL),
     "redundancy": lambda workshop: workshop.pretraining(dino={"redundancy_weight": 0.04}, **STILL),
     "gated": lambda workshop: workshop.gated(average_last=2, **STILL),
+    "kept": lambda workshop: workshop.going_on(
+        objective_weight=0.5, relabel_start_epoch=3, gate={"trust": "history", "history_epochs": 2, "gate_start_epoch": 2}, **STILL
+    ),
     "tuning": lambda workshop: workshop.tuning(**STILL),
     "audio-visual": lambda workshop: workshop.audio_visual(**STILL),
 }
