@@ -50,7 +50,6 @@ localrules:
     data,
     pretrained,
     trained,
-    adopt,
     check_corpus,
     check_trials,
     manifest,

@@ -12,7 +12,7 @@ from selfsv.errors import printable
 from selfsv.scoring.systems import LARGE_MARGIN, iteration
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
-from selfsv.settings.jobs import MetricJob
+from selfsv.settings.jobs import MetricJob, TrainJob
 from selfsv.settings.pretrain import OBJECTIVES
 
 
@@ -73,6 +73,10 @@ class Files:
     def kept_objective(self) -> str | None:
         """The same, where the rounds train it beside."""
         return self.objective if self.experiment.train.objective_weight else None
+
+    def train_job(self, wildcards: Any) -> TrainJob:
+        """The settings of a round."""
+        return TrainJob.of_round(self.experiment, int(wildcards.i))
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
         """The weights that a round goes on from, where it does not begin anew."""

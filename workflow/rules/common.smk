@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from selfsv.settings.jobs import CalibrationJob, CorpusCheck, DiagnoseJob, MetricJob, PackJob, TrainAvJob, TrainJob, TuneJob, finetune_job
+from selfsv.settings import jobs
 from workflow.environment import prepare
 from workflow.files import Files
 from workflow.jobs import TRAINING_OPTIONS, Jobs

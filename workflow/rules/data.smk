@@ -26,7 +26,7 @@ use rule stage as check_corpus with:
         "<logs>/check_corpus.log",
     priority: 100
     params:
-        **script("check_corpus", CorpusCheck.of(EXPERIMENT)),
+        **script("check_corpus", jobs.CorpusCheck.of(EXPERIMENT)),
         runtime=JOBS.options("processes"),
 
 
@@ -52,7 +52,7 @@ use rule parallel_stage as pack with:
     log:
         "<logs>/pack-{corpus}-{shard}.log",
     params:
-        **script("pack", PackJob.of(EXPERIMENT), shard="{shard}"),
+        **script("pack", jobs.PackJob.of(EXPERIMENT), shard="{shard}"),
 
 
 use rule stage as manifest with:

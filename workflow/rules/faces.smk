@@ -57,7 +57,7 @@ use rule train as train_av with:
     log:
         "<logs>/train_av-{i}.log",
     params:
-        **script("train_av", lambda wildcards: TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
+        **script("train_av", lambda wildcards: jobs.TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
 
 
 use rule extract as extract_av with:

@@ -14,7 +14,7 @@ use rule device_stage as extract with:
         runtime=JOBS.options("threads", "device", "precision"),
 
 
-use rule stage as cluster with:
+use rule parallel_stage as cluster with:
     input:
         embeddings="<results>/{system}/embeddings/<train>.parquet",
     output:
@@ -27,7 +27,6 @@ use rule stage as cluster with:
         runtime=480,
     params:
         **script("cluster", EXPERIMENT.cluster, seed=EXPERIMENT.seed, modality=SYSTEMS.clustered_modality),
-        runtime=JOBS.options("threads"),
 
 
 use rule training as train with:
@@ -40,4 +39,4 @@ use rule training as train with:
     log:
         "<logs>/train-{i}.log",
     params:
-        **script("train", lambda wildcards: TrainJob.of_round(EXPERIMENT, int(wildcards.i)), module=FILES.kept_objective, iteration="{i}"),
+        **script("train", FILES.train_job, module=FILES.kept_objective, iteration="{i}"),

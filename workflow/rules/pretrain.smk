@@ -1,7 +1,5 @@
 """Stage I: CA-DINO, and the systems that it must beat."""
 
-from selfsv.settings.jobs import BaselineJob, IvectorJob, PretrainJob
-
 if EXPERIMENT.initial_model:
 
     use rule stage as adopt with:
@@ -11,6 +9,7 @@ if EXPERIMENT.initial_model:
             model="<results>/iter_0/model.pt",
         log:
             "<logs>/adopt.log",
+        localrule: True
         params:
             **script("adopt"),
 
@@ -24,7 +23,7 @@ elif EXPERIMENT.starts_from_ivectors:
         log:
             "<logs>/ivector.log",
         params:
-            **script("ivector", IvectorJob.of(EXPERIMENT)),
+            **script("ivector", jobs.IvectorJob.of(EXPERIMENT)),
 
 else:
 
@@ -36,7 +35,7 @@ else:
         log:
             "<logs>/pretrain.log",
         params:
-            **script("pretrain", PretrainJob.of(EXPERIMENT), module=FILES.objective),
+            **script("pretrain", jobs.PretrainJob.of(EXPERIMENT), module=FILES.objective),
 
 
 use rule stage as baseline with:
@@ -47,4 +46,4 @@ use rule stage as baseline with:
     log:
         "<logs>/baseline_{kind}.log",
     params:
-        **script("baseline", BaselineJob.of(EXPERIMENT), kind="{kind}"),
+        **script("baseline", jobs.BaselineJob.of(EXPERIMENT), kind="{kind}"),

@@ -10,7 +10,7 @@ use rule stage as calibrate with:
     log:
         "<logs>/calibrate-{system}.log",
     params:
-        **script("calibrate", CalibrationJob.of(EXPERIMENT)),
+        **script("calibrate", jobs.CalibrationJob.of(EXPERIMENT)),
 
 
 use rule parallel_stage as score with:
@@ -67,7 +67,7 @@ use rule parallel_stage as diagnose with:
     log:
         "<logs>/diagnose-{system}.log",
     params:
-        **script("diagnose", DiagnoseJob.of(EXPERIMENT)),
+        **script("diagnose", jobs.DiagnoseJob.of(EXPERIMENT)),
 
 
 use rule stage as record with:
@@ -94,7 +94,7 @@ use rule parallel_stage as metrics with:
     log:
         "<logs>/metrics.log",
     params:
-        **script("metrics", MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
+        **script("metrics", jobs.MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
 
 
 # The script finds what there is in the experiment's folder by itself.

@@ -5,6 +5,8 @@ which say how a job is carried out, reruns nothing."""
 
 
 rule stage:
+    log:
+        "<logs>/stage.log",
     conda:
         "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
     resources:

@@ -14,7 +14,7 @@ use rule training as large_margin with:
     log:
         "<logs>/large_margin.log",
     params:
-        **script("large_margin", TuneJob.with_large_margin(EXPERIMENT)),
+        **script("large_margin", jobs.TuneJob.with_large_margin(EXPERIMENT)),
 
 
 use rule training as finetune with:
@@ -27,4 +27,4 @@ use rule training as finetune with:
     log:
         "<logs>/finetune-{start}-{percent}.log",
     params:
-        **script("finetune", lambda wildcards: finetune_job(EXPERIMENT, wildcards.start), percent="{percent}"),
+        **script("finetune", lambda wildcards: jobs.finetune_job(EXPERIMENT, wildcards.start), percent="{percent}"),
