@@ -8,7 +8,7 @@ from scipy.stats import norm
 import selfsv
 from selfsv.data.features import LogMel
 from selfsv.errors import InputError
-from selfsv.inference.export import export
+from selfsv.inference.export import Contents, export
 from selfsv.inference.inspection import described
 from selfsv.inference.onnx_graph import write_graph
 from selfsv.inference.speaker_model import SpeakerModel
@@ -111,7 +111,7 @@ def test_weights_of_other_sizes_are_refused(extractor, tmp_path):
 
 def test_it_is_exported_and_named(extractor, tmp_path):
     save_model(tmp_path / "model.pt", SETTINGS, FEATURES, extractor.state_dict(), stage="ivector")
-    export(tmp_path / "model.pt", tmp_path / "out", name="x", licence="mit")
+    export(tmp_path / "model.pt", tmp_path / "out", Contents(name="x", licence="mit"))
     assert described(tmp_path / "out")["model"]["encoder"] == "i-vector of 5 Gaussians"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "i-vector of 5 Gaussians" in card and "- ivector\n" in card and "7 dimensions" in card and "expectation maximisation" in card

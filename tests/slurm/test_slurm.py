@@ -31,7 +31,7 @@ ASKED = {
     "extract_parts": (THREADS, 32000, 720, 1),
     "cluster": (THREADS, 32000, 480, 0),
     "train": (THREADS, 64000, 2880, 1),
-    "score": (2, 16000, 60, 0),
+    "score": (2, 16000, 240, 0),
     "diagnose": (2, 16000, 240, 0),
     "metrics": (2, 16000, 240, 0),
 }

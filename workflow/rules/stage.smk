@@ -1,7 +1,5 @@
-"""The rules that all others inherit: each of those names only what is its own.
-
-A rule's files have the names of its script's options (workflow/stages.py). A changed option of `script` reruns the stage. One of JOBS,
-which say how a job is carried out, reruns nothing."""
+"""The rules that all others inherit: each of those names only what is its own. A rule's files have the names of its script's options
+(workflow/stages.py). A changed option of `script` reruns the stage. One of JOBS, which say how a job is carried out, reruns nothing."""
 
 
 rule stage:
@@ -9,6 +7,7 @@ rule stage:
         "<logs>/stage.log",
     conda:
         "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
+    threads: 1
     resources:
         mem_mb=8000,
         runtime=240,
