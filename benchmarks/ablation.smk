@@ -79,12 +79,12 @@ def train_job(wildcards):
 
 
 def clustering_of(wildcards):
-    """How a row's embeddings are clustered: in a system as it says, for scores of other rows as in common."""
+    """The clustering settings of a row, with its own changes. Fine-tuned rows have the common ones."""
     return changed((PRETRAINED | ROUNDS).get(wildcards.row)).cluster
 
 
 def weights_before(wildcards):
-    """The weights that a round goes on from, where it does not begin anew."""
+    """The model and embeddings that a round starts from; none for random weights."""
     start = train_job(wildcards).train.start
     if start == "new":
         return {}

@@ -79,7 +79,7 @@ class Files:
         return TrainJob.of_round(self.experiment, int(wildcards.i))
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
-        """The weights that a round goes on from, where it does not begin anew."""
+        """The model and embeddings that a round starts from; none for random weights."""
         number = int(wildcards.i)
         origins = {"previous": number - 1, "stage_one": 0}
         origin = origins.get(self.experiment.train_of(number).start)
