@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from selfsv.settings.reading import read_file
 SECONDS = 335.0  # of all stages together; the rest of six minutes goes into starting
 SLOWER = 8.0  # a rehearsal may take so many times as long
 SMALL: dict[str, Any] = {
-    "runtime": {"precision": "auto"},
+    "runtime": {"precision": "auto", "compile": False},
     "encoder": {"channels": 32, "mfa_channels": 48, "bottleneck": 16},
     "pretrain": {
         "epochs": 2,
@@ -56,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.into) as folder:
         session = Session("gpu_accuracy", args.out, args.seconds * (SLOWER if args.small else 1), versions(device))
         session.outcome |= {"settings": experiment.model_dump(mode="json"), "error_rates": {}}
-        complete = Run(session, experiment, Path(folder), slower=SLOWER if args.small else 1.0).everything()
+        complete = Run(session, experiment, Path(folder), slower=SLOWER if args.small else 1.0, after=args.after).everything()
     for system, rates in session.outcome["error_rates"].items():
         print(f"{system}: {rates.get('error') or rates_line(rates)}")
     print(f"{args.out}/gpu_accuracy.json holds everything")
@@ -75,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="a small encoder and few epochs, and no GPU needed")
     parser.add_argument("--into", type=Path, help="where the artifacts are written meanwhile; default: the system's folder for such things")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all stages together")
+    parser.add_argument("--after", type=Path, help="train once this file exists: the data is prepared before, beside other measurements")
     return parser.parse_args()
 
 
@@ -91,10 +93,11 @@ class Run:
     Args:
         folder: for the artifacts, laid out as the workflow does.
         slower: factor on the stages' time bounds.
+        after: a file that training waits for; None: for nothing.
     """
 
-    def __init__(self, session: Session, experiment: Experiment, folder: Path, *, slower: float):
-        self._session, self._experiment, self._folder, self._slower = session, experiment, folder, slower
+    def __init__(self, session: Session, experiment: Experiment, folder: Path, *, slower: float, after: Path | None = None):
+        self._session, self._experiment, self._folder, self._slower, self._after = session, experiment, folder, slower, after
         self._cores = os.cpu_count() or 1
         runtime = experiment.runtime
         extracting = ["--device", runtime.device, "--threads", str(min(runtime.threads, self._cores)), "--precision", runtime.precision]
@@ -104,7 +107,13 @@ class Run:
 
     def everything(self) -> bool:
         """All stages, as far as they succeed; whether all of them did."""
-        return self._data() and self._session.run(self._pretrain()) and all(self._round(i) for i in range(self._experiment.rounds + 1))
+        prepared = self._data() and self._waited()
+        return prepared and self._session.run(self._pretrain()) and all(self._round(i) for i in range(self._experiment.rounds + 1))
+
+    def _waited(self) -> bool:
+        while self._after is not None and not self._after.exists() and self._session.left() > 0:
+            time.sleep(0.2)
+        return True
 
     def _stage(self, name: str, seconds: float, module: str, *options: object) -> Stage:
         return Stage(name, seconds * self._slower, [sys.executable, "-m", f"pipeline.{module}", *map(str, options)])

@@ -1,6 +1,8 @@
 """Where the time of a step of CA-DINO goes, beside the least that arithmetic and memory allow; and what several GPUs would exchange."""
 
 import re
+import statistics
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import copy_rate, product_rate, synchronised, typical_seconds
+from benchmarks.measuring import REPEATS, copy_rate, product_rate, synchronised, typical_seconds
 from benchmarks.speed_trainings import Bench, Figures, pretraining
 from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch, PretrainCrops
 from selfsv.data.features import LogMel
@@ -246,6 +248,7 @@ def kernels(bench: Bench) -> Figures:
     for _ in range(3):
         method.step(batch, PROGRESS)
     wall = typical_seconds(lambda: method.step(batch, PROGRESS), device)
+    host = host_seconds(lambda: method.step(batch, PROGRESS), device)
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
         for _ in range(PROFILED):
@@ -260,6 +263,7 @@ def kernels(bench: Bench) -> Figures:
         kinds[kind_of(name)] += microseconds
     return {
         "step_milliseconds": milliseconds(wall),
+        "host_milliseconds": milliseconds(host),
         "device_busy_milliseconds": milliseconds(1e-6 * total / PROFILED),
         "share_of_kind": {kind: round(microseconds / total, 4) for kind, microseconds in kinds.most_common()},
         "kernels": [
@@ -272,6 +276,18 @@ def kernels(bench: Bench) -> Figures:
             for name, microseconds in spent.most_common(MOST_KERNELS)
         ],
     }
+
+
+def host_seconds(work: Part, device: torch.device) -> float:
+    """The median time until everything has been handed to an idle device, which may have hardly begun by then."""
+    times = []
+    for _ in range(REPEATS):
+        synchronised(device)
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    synchronised(device)
+    return statistics.median(times)
 
 
 def kind_of(kernel: str) -> str:

@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the project is not installed
 
+from benchmarks.agglomerative_speed import groups as centroids
 from benchmarks.measuring import synchronised
 from benchmarks.speed_trainings import (
     Bench,
@@ -52,6 +53,7 @@ from benchmarks.speed_trainings import (
 )
 from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
+from selfsv.clustering.agglomerative import agglomerate
 from selfsv.clustering.kmeans import spherical_kmeans
 from selfsv.clustering.preparation import centred_unit
 from selfsv.data.batches import ClusterPartners, PretrainCrops, TrainCrops, loaded
@@ -67,8 +69,9 @@ from selfsv.scoring.snorm import cohort_statistics, normalised_scores
 
 VOXCELEB2 = 1_091_251  # utterances
 VOXCELEB2_SECONDS = 265e9 / 2 / 16_000
-PAPER = {"embeddings": VOXCELEB2, "tested": 145_160, "trials": 581_480, "clusters": [7_500, 10_000]}  # trials of Vox1-E
-LITTLE = {"embeddings": 20_000, "tested": 2_000, "trials": 20_000, "clusters": [400]}
+# Trials and utterances are those of Vox1-E.
+PAPER = {"embeddings": VOXCELEB2, "tested": 145_160, "trials": 581_480, "clusters": [7_500, 10_000], "centroids": 50_000}
+LITTLE = {"embeddings": 20_000, "tested": 2_000, "trials": 20_000, "clusters": [400], "centroids": 500}
 WARM_UP = 8  # steps that do not count: compilation, the allocator, the workers' head start
 EPOCH_WITH_GATE = 50  # in the midst of a round
 
@@ -104,6 +107,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--budget", type=float, help="seconds of steady state per stage")
     for name in ("embeddings", "tested", "trials"):
         made.add_argument(f"--{name}", type=int)
+    made.add_argument("--centroids", type=int, help="of agglomerative clustering")
     made.add_argument("--clusters", type=int, nargs="+", help="of k-means; the first: the cohort of the s-norm")
     made.add_argument("--trainings", nargs="+", choices=TRAININGS, default=list(TRAININGS), help="of the stage two_steps")
     made.add_argument("--link", type=float, default=450.0, help="between GPUs, one way, GB/s")
@@ -318,6 +322,17 @@ def clusterings(bench: Bench) -> Figures:
     return {**seconds, "iterations": settings.iterations, "embeddings": len(unit), "gpus_of_faiss": faiss.get_num_gpus()}
 
 
+def hierarchies(bench: Bench) -> Figures:
+    """Agglomerative clustering of centroids, as the stage `cluster` calls it."""
+    points = centroids(bench.args.centroids).to(bench.runtime.device)
+    weights, seconds = torch.ones(len(points), device=points.device), {}
+    for linkage in ("ward", "average"):
+        start = time.perf_counter()
+        agglomerate(points, weights, linkage)
+        seconds[f"seconds_{linkage}"] = round(time.perf_counter() - start, 2)
+    return {**seconds, "centroids": len(points)}
+
+
 def gate(bench: Bench) -> Figures:
     """One fit of the mixture to all utterances' losses, on the CPU."""
     rng, count = np.random.default_rng(1), bench.args.embeddings
@@ -361,6 +376,7 @@ MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "many_gpus": lambda bench: many_gpus(bench, bench.args.link, bench.args.latency),
     "first_step": first_steps,
     "kmeans": clusterings,
+    "ahc": hierarchies,
 }
 
 

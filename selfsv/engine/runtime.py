@@ -15,6 +15,7 @@ from selfsv.device import add_device_arguments, device_from, image_layout
 from selfsv.engine.compilation import compile_forward, keep_kernels, obstacle
 from selfsv.engine.processes import Group, joined, local_processes, local_rank
 from selfsv.errors import InputError
+from selfsv.models.fused import fuse
 from selfsv.models.synchronised import synchronise
 from selfsv.provenance import code_version
 
@@ -70,7 +71,7 @@ class Runtime:
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for."""
         module = self.placed(module)
-        if self.compile:
+        if self.compile and not (self.device.type == "cuda" and fuse(module)):
             compile_forward(module)
         return module
 

@@ -3,6 +3,9 @@
 Tensors are laid out [batch, frames, channels]: 91 % of the encoder's work is then plain matrix products, without the
 copies between memory layouts that channel-first convolutions pay for on a GPU.
 
+What lies between two matrix products moves memory and hardly computes. In training on a GPU `selfsv.models.fused` does it in fewer
+passes over memory.
+
 Utterances of different lengths share a batch through `lengths`: padding frames are kept at zero wherever a layer looks
 across time, so that an utterance's embedding does not depend on what it was batched with.
 """
@@ -27,13 +30,15 @@ class TimeDelay(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[B, T, inputs] to [B, T / stride (rounded up), outputs]; frames beyond either end count as zero."""
-        if self.kernel > 1:
-            reach = self.dilation * (self.kernel // 2)
-            padded = F.pad(frames, (0, 0, reach, reach))
-            length = frames.shape[1]
-            starts = [k * self.dilation for k in range(self.kernel)]
-            frames = torch.cat([padded[:, start : start + length : self.stride] for start in starts], dim=2)
-        return self.affine(frames)
+        return self.affine(self.spliced(frames) if self.kernel > 1 else frames)
+
+    def spliced(self, frames: Tensor) -> Tensor:
+        """[B, T, inputs] to [B, T / stride (rounded up), kernel * inputs]: each frame beside those that the kernel reaches."""
+        reach = self.dilation * (self.kernel // 2)
+        padded = F.pad(frames, (0, 0, reach, reach))
+        length = frames.shape[1]
+        starts = [k * self.dilation for k in range(self.kernel)]
+        return torch.cat([padded[:, start : start + length : self.stride] for start in starts], dim=2)
 
 
 class FrameNorm(nn.BatchNorm1d):
@@ -75,7 +80,7 @@ class Res2Layer(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels rescaled by what the whole utterance says of them (Hu et al., 2018)."""
+    """How much each channel counts, by what the whole utterance says of it (Hu et al., 2018)."""
 
     def __init__(self, channels: int, bottleneck: int):
         super().__init__()
@@ -83,9 +88,9 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(bottleneck, channels)
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, T, C] to [B, T, C]."""
+        """[B, T, C] to factors [B, C]."""
         mean = frames.mean(dim=1) if mask is None else (frames * mask).sum(dim=1) / mask.sum(dim=1)
-        return frames * torch.sigmoid(self.excite(F.relu(self.squeeze(mean)))).unsqueeze(1)
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
 
 
 class SeRes2Block(nn.Module):
@@ -101,7 +106,7 @@ class SeRes2Block(nn.Module):
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, C] to [B, T, C]."""
         inner = self.leave(self.res2(self.enter(frames, mask), mask), mask)
-        return frames + self.se(inner, mask)
+        return frames + inner * self.se(inner, mask).unsqueeze(1)
 
 
 class AttentiveStatisticsPooling(nn.Module):
@@ -185,8 +190,12 @@ class EcapaTdnn(nn.Module):
         for block in self.blocks:
             frames = block(frames, mask)
             outputs.append(frames)
-        aggregated = masked(F.relu(self.aggregate(torch.cat(outputs, dim=2))), mask)
-        return self.embed_norm(self.embed(self.pool_norm(self.pool(aggregated, mask)))).float()
+        pooled = self.pooled(torch.cat(outputs, dim=2), mask)
+        return self.embed_norm(self.embed(self.pool_norm(pooled))).float()
+
+    def pooled(self, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """The outputs of all blocks, [B, T, blocks * channels], to statistics, [B, 2 mfa_channels]."""
+        return self.pool(masked(F.relu(self.aggregate(frames)), mask), mask)
 
 
 def frame_mask(lengths: Tensor, features: Tensor) -> Tensor:

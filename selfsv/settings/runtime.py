@@ -25,6 +25,7 @@ class RuntimeSettings(Section):
         "auto", description="of the encoder: auto (bfloat16 on a GPU that has it, else float32), float32, bfloat16"
     )
     compile: Literal["auto"] | bool = Field(
-        "auto", description="torch.compile the encoder in trainings: auto (on a GPU, if it can be), true, false"
+        "auto",
+        description="kernels for the encoder's training: our own for ECAPA-TDNN on a GPU, else torch.compile; auto (on a GPU, if it can be), true, false",
     )
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")
