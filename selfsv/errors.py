@@ -13,6 +13,10 @@ class TrainingError(Exception):
     """A training that cannot go on: a loss that is not finite, or a collapse set to stop the run."""
 
 
+class StalledError(Exception):
+    """Other processes of a training do not answer. It can be tried again: its state is that of the last save."""
+
+
 # What libraries say when memory is short; torch's own error for GPUs is known by its name, so that torch need not be imported.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cudaMalloc", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
 

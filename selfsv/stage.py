@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from selfsv.errors import InputError, lasting, printable
+from selfsv.errors import InputError, StalledError, lasting, printable
 
 FAILED, INTERRUPTED = 1, 130
 LOG = logging.getLogger("selfsv")
@@ -41,7 +41,7 @@ def run(main: Callable[[], None]) -> None:
         LOG.error("interrupted")
         sys.exit(INTERRUPTED)
     except Exception as error:
-        message = str(error) if isinstance(error, InputError | OSError) else lasting(error)
+        message = str(error) if isinstance(error, InputError | StalledError | OSError) else lasting(error)
         if message is None:
             LOG.exception("this is a fault of the code: please report it")
         else:

@@ -7,7 +7,7 @@ from typing import Any
 from selfsv.settings.experiment import RuntimeSettings
 from workflow.stages import words
 
-TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "checkpoint_minutes", "attempt")
+TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "checkpoint_minutes", "stall_minutes", "attempt")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Jobs:
                 "workers": self.runtime.workers * max(self.gpus, 1),
                 "processes": self.runtime.nodes * max(self.gpus, 1),
                 "checkpoint_minutes": self.runtime.checkpoint_minutes,
+                "stall_minutes": self.runtime.stall_minutes,
             }
             return words({**{name: values[name] for name in names}, **others})
 

@@ -99,6 +99,7 @@ def embed_utterances(
         with runtime.autocast():
             parts.append(encoder(features, lengths).float())
     encoder.train(training)
+    runtime.group.meet()
     joined = torch.zeros(len(pieces.length), runtime.group.largest(parts[0].shape[1] if parts else 0))
     for indices, part in zip(batches, parts, strict=True):
         joined[torch.from_numpy(indices)] = part.cpu()

@@ -35,6 +35,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
     Raises:
         InputError: there are too few utterances, or too little shared memory for the data workers.
         TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
+        StalledError: another process of the group does not answer.
         SystemExit: the job was asked to end; its state is saved.
     """
     if utterances < (least := max(LEAST_BATCH, runtime.group.size)):
@@ -43,7 +44,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
             f"{utterances} utterances are too few to train on with {runtime.group.size} processes: {least} at least are needed"
         )
     with state.held(attempt) if runtime.group.first else nullcontext(), logging_redirect_tqdm():
-        with Checkpoints(method, state, runtime) as checkpoints:
+        with runtime.group.answering(), Checkpoints(method, state, runtime) as checkpoints:
             at = checkpoints.counters
             first_epoch = at.epoch
             while at.epoch < method.epochs:

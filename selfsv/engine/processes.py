@@ -2,7 +2,10 @@
 
 import atexit
 import os
-from collections.abc import Callable, Iterable
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -10,19 +13,32 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from selfsv.errors import StalledError
+
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # one process may wait for another run's lock or cluster millions of embeddings meanwhile
+STALL_MINUTES = 30.0  # for everything else: a step, a saved state
+LONGEST_ROLL_CALL = timedelta(minutes=1)
+MISSED = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer")  # in what torch says when other processes do not answer
 
 
 class Group:
     """`size` processes that hold the same weights and see different parts of each batch.
 
-    Every method but `part` is a collective call: all processes of the group make it, in the same order. In a group of one it costs
-    nothing. Tensors go over NCCL on GPUs; numbers and objects over Gloo, so that nothing waits for the device.
+    Every method but `part` and `answering` is a collective call: all processes of the group make it, in the same order. In a group of
+    one it costs nothing. Tensors go over NCCL on GPUs; numbers and objects over Gloo, so that nothing waits for the device.
+
+    Args:
+        stall: how long processes wait for each other within a step.
+        patient: torch's group of the same processes for waits that may be long; None: its default group.
+        watch: another one, which is still whole when the default group has failed.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1):
-        self.rank, self.size = rank, size
+    def __init__(
+        self, rank: int = 0, size: int = 1, stall: timedelta = timedelta(minutes=STALL_MINUTES), patient: Any = None, watch: Any = None
+    ):
+        self.rank, self.size, self._stall = rank, size, stall
+        self._patient, self._watch = patient, watch
 
     @property
     def first(self) -> bool:
@@ -95,8 +111,40 @@ class Group:
         if self.size == 1:
             return make()
         result = [make() if self.first else None]
-        dist.broadcast_object_list(result, device=torch.device("cpu"))
+        dist.broadcast_object_list(result, device=torch.device("cpu"), group=self._patient)
         return result[0]  # type: ignore[return-value]
+
+    def meet(self) -> None:
+        """Wait until all processes are here, however long that takes: after work of unequal length."""
+        if self.size > 1:
+            dist.barrier(group=self._patient)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Inside, another process that stalls or is gone ends this one with an error that names it.
+
+        Raises:
+            StalledError: others did not answer in time.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(words in str(error) for words in MISSED):
+                raise
+            raise StalledError(self._missing()) from error
+
+    def _missing(self) -> str:
+        """Which processes do not answer, as far as this one can tell."""
+        wait = min(self._stall, LONGEST_ROLL_CALL)
+        here = f"process {self.rank} of {self.size} (pid {os.getpid()} on {socket.gethostname()})"
+        begin = f"{here} waited {self._stall.total_seconds() / 60:g} minutes at most for the others"
+        try:
+            dist.monitored_barrier(self._watch, wait, wait_all_ranks=True)
+        except RuntimeError as error:
+            named = re.search(r"Ranks? ([\d, ]+) failed to pass", str(error))
+            who = f"process {named[1].strip()}" if named else "process 0" if not self.first else "others"
+            return f"{begin}: {who} does not answer. It is stopped, has died or has run out of memory; see its log, and the node's"
+        return f"{begin}, and all of them answer now: something holds them up, a slow disk for example (runtime.stall_minutes)"
 
     def part(self, items: list[T]) -> list[T]:
         """This process's share of work that does not depend on order."""
@@ -129,12 +177,18 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
 
 
-def joined(device: torch.device) -> Group:
-    """The group that `torchrun` started this process in; one of its own otherwise."""
+def joined(device: torch.device, stall_minutes: float = STALL_MINUTES) -> Group:
+    """The group that `torchrun` started this process in; one of its own otherwise.
+
+    Args:
+        stall_minutes: that processes wait for each other within a step.
+    """
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         return Group()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    stall = timedelta(minutes=stall_minutes)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=stall)
     atexit.register(dist.destroy_process_group)
-    return Group(dist.get_rank(), dist.get_world_size())
+    patient, watch = (dist.new_group(backend="gloo", timeout=wait) for wait in (PATIENCE, stall))
+    return Group(dist.get_rank(), dist.get_world_size(), stall, patient, watch)

@@ -13,7 +13,7 @@ from torch import nn
 
 from selfsv.device import add_device_arguments, device_from, image_layout
 from selfsv.engine.compilation import compile_forward, keep_kernels, obstacle
-from selfsv.engine.processes import Group, joined, local_processes, local_rank
+from selfsv.engine.processes import STALL_MINUTES, Group, joined, local_processes, local_rank
 from selfsv.errors import InputError
 from selfsv.models.fused import fuse
 from selfsv.models.synchronised import synchronise
@@ -83,7 +83,7 @@ def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
     """
     add_device_arguments(parser)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0)
+    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0, stall_minutes=STALL_MINUTES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
+    parser.add_argument("--stall-minutes", type=float, default=STALL_MINUTES)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +126,7 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     if processes > 1:
         torch.set_num_threads(max(1, args.threads // processes))
         device = own_gpu() if device.type == "cuda" else device
-    workers, group = -(-args.workers // processes), joined(device)
+    workers, group = -(-args.workers // processes), joined(device, args.stall_minutes)
     if not group.first:
         logging.disable(logging.WARNING)  # the first process speaks for all
     bfloat16, compiles = _bfloat16(args, device), _compiles(args, device)

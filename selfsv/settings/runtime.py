@@ -29,3 +29,8 @@ class RuntimeSettings(Section):
         description="kernels for the encoder's training: our own for ECAPA-TDNN on a GPU, else torch.compile; auto (on a GPU, if it can be), true, false",
     )
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")
+    stall_minutes: float = Field(
+        30.0,
+        gt=0,
+        description="that processes of a training wait for one that does not answer, before the job fails; it can be tried again",
+    )

@@ -63,7 +63,7 @@ def training(packed, banks, tmp_path_factory):
     experiment = validated(Experiment, {**config, "encoder": encoder, "train": {**TRAIN, "epochs": 12}})
     (tmp_path / "job.json").write_text(TrainJob.of(experiment).to_json())
 
-    def start(processes: int, name: str, workers: int = 0) -> subprocess.Popen:
+    def start(processes: int, name: str, workers: int = 0, *more: object) -> subprocess.Popen:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         command: list[object] = [sys.executable, "-m", "selfsv.engine.launch", "--gpus", processes, "--threads", 2, "pipeline.train"]
@@ -72,7 +72,7 @@ def training(packed, banks, tmp_path_factory):
         command += ["--state", folder / "state", "--device", "cpu", "--threads", 2, "--workers", workers]
         for output in ("history", "gate", "losses"):
             command += [f"--{output}", folder / f"{output}.parquet"]
-        command += ["--model", folder / "model.pt", "--log", folder / "train.log"]
+        command += ["--model", folder / "model.pt", "--log", folder / "train.log", *more]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with open(folder / "log", "a") as log:
             return subprocess.Popen(
@@ -134,3 +134,30 @@ def test_a_signal_to_all_processes_of_the_job_finds_the_state_saved(processes, t
     if processes == 2:  # whose undisturbed results are there, of data without workers
         expected, disturbed = model(calm), model(training.folder / name)
         assert all(torch.equal(disturbed[name], expected[name]) for name in expected)
+
+
+def process_of_rank(launcher: int, rank: int) -> int:
+    """The process of a training whose launcher is given."""
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_bytes().decode():
+            return int(child)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.parametrize(
+    ("rank", "sent", "named"), [(2, signal.SIGSTOP, "process 2"), (0, signal.SIGSTOP, "process 0"), (1, signal.SIGKILL, "")]
+)
+def test_a_process_that_stalls_or_dies_ends_the_job_and_is_named(rank, sent, named, training):
+    """Not after days: nobody would notice. The next try goes on from the last state."""
+    name = f"stalled-{rank}"
+    options = ["--stall-minutes", 0.2, "--checkpoint-minutes", 0.01]
+    running, log = training(3, name, 0, *options), training.folder / name / "log"
+    while "epoch 3 of 12" not in log.read_text():
+        assert running.poll() is None, log.read_text()
+        time.sleep(0.05)
+    os.kill(process_of_rank(running.pid, rank), sent)
+    assert running.wait(150) != 0
+    assert f"{named} does not answer" in log.read_text() or sent == signal.SIGKILL
+    assert "this is a fault of the code" not in log.read_text()
+    assert training(3, name).wait(240) == 0
+    assert "goes on at epoch" in log.read_text()

@@ -33,6 +33,7 @@ def test_touching_a_script_reruns_nothing(workshop):
             "precision": "bfloat16",
             "compile": False,
             "checkpoint_minutes": 1.5,
+            "stall_minutes": 2.5,
         }
     ],
 )
