@@ -145,7 +145,12 @@ def process_of_rank(launcher: int, rank: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("rank", "sent", "named"), [(2, signal.SIGSTOP, "process 2"), (0, signal.SIGSTOP, "process 0"), (1, signal.SIGKILL, "")]
+    ("rank", "sent", "named"),
+    [
+        (2, signal.SIGSTOP, "process 2"),
+        pytest.param(0, signal.SIGSTOP, "process 0", marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGKILL, "", marks=pytest.mark.slow),
+    ],
 )
 def test_a_process_that_stalls_or_dies_ends_the_job_and_is_named(rank, sent, named, training):
     """Not after days: nobody would notice. The next try goes on from the last state."""
