@@ -27,6 +27,7 @@ def test_cores_and_workers_are_for_each_gpu_of_a_node(runtime, threads, workers,
 def test_a_training_is_told_all_of_its_runtime():
     jobs = Jobs(RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1))
     options = jobs.options(*TRAINING_OPTIONS)({}, 6, {"attempt": 2})
-    expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true --checkpoint-minutes 1.5 --stall-minutes 30.0 --attempt 2"
+    expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true"
+    expected += " --checkpoint-minutes 1.5 --stall-minutes 30.0 --attempt 2"
     assert options == expected.split()
     assert jobs.launcher({}, 6) == "python -m selfsv.engine.launch --gpus 2 --nodes 1 --threads 6"
