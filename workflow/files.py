@@ -14,6 +14,7 @@ from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.jobs import MetricJob, TrainJob
 from selfsv.settings.pretrain import OBJECTIVES
+from workflow.systems import Systems
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,16 @@ class Files:
             return {}
         return {"start": f"<results>/iter_{origin}/model.pt", "embeddings": f"<results>/iter_{origin}/embeddings/<train>.parquet"}
 
+    @property
+    def of_last_round(self) -> dict[str, str]:
+        """The model, embeddings and labels that tuning with a large margin starts from."""
+        folder = f"<results>/iter_{self.experiment.rounds}"
+        return {
+            "start": f"{folder}/model.pt",
+            "embeddings": f"{folder}/embeddings/<train>.parquet",
+            "labels": f"{folder}/pseudo_labels.parquet",
+        }
+
     def labels_trained_on(self, wildcards: Any) -> str | list[str]:
         """The pseudo labels that a system was trained on; none of stage I and of baselines."""
         last = {LARGE_MARGIN: f"iter_{self.experiment.rounds}"}
@@ -122,6 +133,19 @@ class Files:
     def speakers_tables(self) -> list[str]:
         """The user's tables of the speakers of these corpora."""
         return list(MetricJob.of(self.experiment).speakers_tables.values())
+
+    def reported(self, systems: Systems) -> list[str]:
+        """The tables that the report reads, but for the error rates."""
+        table, of_corpora = "<results>/{system}/{table}.parquet", ["manifest", "left_out", "speakers"]
+        return [
+            *expand("<results>/data/{corpus}/{table}.parquet", corpus=self.experiment.corpora, table=of_corpora),
+            *self.of_systems(table, systems.described, table=["pseudo_labels", "cluster_quality"]),
+            *self.of_systems(table, systems.diagnosed, table=["diagnosis"]),
+            *self.of_systems(table, systems.trained, table=["history"]),
+            *self.of_systems(table, systems.rounds[1:], table=["gate", "losses"]),
+            *self.of_systems(table, systems.compared, table=["modality_quality"]),
+            *expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if systems.joint else []),
+        ]
 
     def trials(self, wildcards: Any) -> str:
         """The user's trial list.

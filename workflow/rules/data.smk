@@ -25,6 +25,7 @@ use rule stage as check_corpus with:
     log:
         "<logs>/check_corpus.log",
     priority: 100
+    localrule: True
     params:
         **script("check_corpus", jobs.CorpusCheck.of(EXPERIMENT)),
         runtime=JOBS.options("processes"),
@@ -39,6 +40,7 @@ use rule stage as check_trials with:
     log:
         "<logs>/check_trials-{trials}.log",
     priority: 100
+    localrule: True
     params:
         **script("check_trials", name="{trials}"),
 
@@ -62,6 +64,7 @@ use rule stage as manifest with:
         manifest="<results>/data/{corpus}/manifest.parquet",
     log:
         "<logs>/manifest-{corpus}.log",
+    localrule: True
     params:
         **script("manifest", EXPERIMENT.rejection),
 

@@ -45,5 +45,6 @@ use rule stage as baseline with:
         model="<results>/baseline_{kind}/model.pt",
     log:
         "<logs>/baseline_{kind}.log",
+    localrule: True
     params:
         **script("baseline", jobs.BaselineJob.of(EXPERIMENT), kind="{kind}"),

@@ -38,6 +38,7 @@ use rule stage as quality with:
         "<results>/{system}/cluster_quality.parquet",
     log:
         "<logs>/quality-{system}.log",
+    localrule: True
     params:
         **script("quality"),
 
@@ -75,6 +76,7 @@ use rule stage as record with:
         "<results>/settings.json",
     log:
         "<logs>/record.log",
+    localrule: True
     params:
         **script("record", SETTINGS),
 
@@ -101,17 +103,12 @@ use rule parallel_stage as metrics with:
 use rule stage as report with:
     input:
         os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
-        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out", "speakers"]),
         rules.metrics.output if EXPERIMENT.trials else [],
-        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.described, table=["pseudo_labels", "cluster_quality"]),
-        FILES.of_systems("<results>/{system}/diagnosis.parquet", SYSTEMS.diagnosed),
-        FILES.of_systems("<results>/{system}/history.parquet", SYSTEMS.trained),
-        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.rounds[1:], table=["gate", "losses"]),
-        FILES.of_systems("<results>/{system}/modality_quality.parquet", SYSTEMS.compared),
-        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if SYSTEMS.joint else []),
+        FILES.reported(SYSTEMS),
     output:
         "<results>/report.html",
     log:
         "<logs>/report.log",
+    localrule: True
     params:
         **script("report", SETTINGS, results=RESULTS),

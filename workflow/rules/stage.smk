@@ -16,8 +16,10 @@ rule stage:
         files=file_options,
         runtime=[],
         terminal="--quiet",
+    # No module is looked for in the working directory: a `json.py` beside someone's recordings is no part of a stage.
     shell:
-        "{params.launcher} pipeline.{params.script} {params.options:q} {params.files:q} {params.runtime:q} --log {log:q} {params.terminal}"
+        "PYTHONSAFEPATH=1 {params.launcher} pipeline.{params.script} {params.options:q} {params.files:q} {params.runtime:q}"
+        " --log {log:q} {params.terminal}"
 
 
 use rule stage as parallel_stage with:

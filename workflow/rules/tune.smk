@@ -6,9 +6,7 @@
 use rule training as large_margin with:
     input:
         **FILES.training_data("<train>"),
-        start=f"<results>/{SYSTEMS.rounds[-1]}/model.pt",
-        embeddings=f"<results>/{SYSTEMS.rounds[-1]}/embeddings/<train>.parquet",
-        labels=f"<results>/{SYSTEMS.rounds[-1]}/pseudo_labels.parquet",
+        **FILES.of_last_round,
     output:
         **FILES.of_training("<results>/large_margin"),
     log:
