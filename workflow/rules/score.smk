@@ -73,7 +73,7 @@ use rule parallel_stage as diagnose with:
 
 use rule stage as record with:
     output:
-        "<results>/settings.json",
+        report("<results>/settings.json", category="Experiment", labels={"what": "settings"}),
     log:
         "<logs>/record.log",
     localrule: True
@@ -89,9 +89,9 @@ use rule parallel_stage as metrics with:
         manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
         speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
     output:
-        output="<results>/metrics.parquet",
-        comparisons="<results>/comparisons.parquet",
-        conditions="<results>/conditions.parquet",
+        output=report("<results>/metrics.parquet", category="Error rates", labels={"what": "error rates"}),
+        comparisons=report("<results>/comparisons.parquet", category="Error rates", labels={"what": "differences"}),
+        conditions=report("<results>/conditions.parquet", category="Error rates", labels={"what": "by condition"}),
         det_bands="<results>/det_bands.parquet",
     log:
         "<logs>/metrics.log",
@@ -106,7 +106,7 @@ use rule stage as report with:
         rules.metrics.output if EXPERIMENT.trials else [],
         FILES.reported(SYSTEMS),
     output:
-        "<results>/report.html",
+        report("<results>/report.html", category="Experiment", labels={"what": "figures and tables"}),
     log:
         "<logs>/report.log",
     localrule: True
