@@ -45,6 +45,12 @@ class Files:
         images = self.packed("<results>/data/{corpus}/faces-{shard}.pt", corpus)
         return {"faces": f"<results>/data/{corpus}/faces.parquet", "images": images}
 
+    @property
+    def face_shards(self) -> dict[str, list[str]]:
+        """What the stage `faces` makes of a corpus, by shard."""
+        files = {"images": "faces-{shard}.pt", "faces": "faces-{shard}.parquet", "manifests": "face_manifest-{shard}.parquet"}
+        return {name: self.packed("<results>/data/{corpus}/" + file) for name, file in files.items()}
+
     def clustered(self, system: str) -> dict[str, str]:
         """The inputs of what reads a system's clusters and the embeddings that they are made of."""
         return {

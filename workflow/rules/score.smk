@@ -7,8 +7,8 @@ use rule stage as calibrate with:
         manifest="<results>/data/<train>/manifest.parquet",
     output:
         "<results>/{system}/calibration.parquet",
-    log:
-        "<logs>/calibrate-{system}.log",
+    pathvars:
+        job="calibrate-{system}",
     params:
         **script("calibrate", jobs.CalibrationJob.of(EXPERIMENT)),
 
@@ -23,8 +23,8 @@ use rule parallel_stage as score with:
         calibration="<results>/{system}/calibration.parquet",
     output:
         "<results>/{system}/scores/{trials}.parquet",
-    log:
-        "<logs>/score-{system}-{trials}.log",
+    pathvars:
+        job="score-{system}-{trials}",
     params:
         **script("score", EXPERIMENT.score),
         runtime=[],  # numpy computes on the cores of the job without being asked
@@ -36,8 +36,8 @@ use rule stage as quality with:
         speakers="<results>/data/<train>/speakers.parquet",
     output:
         "<results>/{system}/cluster_quality.parquet",
-    log:
-        "<logs>/quality-{system}.log",
+    pathvars:
+        job="quality-{system}",
     localrule: True
     params:
         **script("quality"),
@@ -50,8 +50,8 @@ use rule extract as extract_parts with:
         model="<results>/{system}/model.pt",
     output:
         "<results>/{system}/part_embeddings.parquet",
-    log:
-        "<logs>/extract_parts-{system}.log",
+    pathvars:
+        job="extract_parts-{system}",
     params:
         **script("extract_parts"),
 
@@ -65,8 +65,8 @@ use rule parallel_stage as diagnose with:
         gate=FILES.gate,
     output:
         "<results>/{system}/diagnosis.parquet",
-    log:
-        "<logs>/diagnose-{system}.log",
+    pathvars:
+        job="diagnose-{system}",
     params:
         **script("diagnose", jobs.DiagnoseJob.of(EXPERIMENT)),
 
@@ -74,8 +74,8 @@ use rule parallel_stage as diagnose with:
 use rule stage as record with:
     output:
         report("<results>/settings.json", category="Experiment", labels={"what": "settings"}),
-    log:
-        "<logs>/record.log",
+    pathvars:
+        job="record",
     localrule: True
     params:
         **script("record", SETTINGS),
@@ -93,8 +93,8 @@ use rule parallel_stage as metrics with:
         comparisons=report("<results>/comparisons.parquet", category="Error rates", labels={"what": "differences"}),
         conditions=report("<results>/conditions.parquet", category="Error rates", labels={"what": "by condition"}),
         det_bands="<results>/det_bands.parquet",
-    log:
-        "<logs>/metrics.log",
+    pathvars:
+        job="metrics",
     params:
         **script("metrics", jobs.MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
 
@@ -107,8 +107,8 @@ use rule stage as report with:
         FILES.reported(SYSTEMS),
     output:
         report("<results>/report.html", category="Experiment", labels={"what": "figures and tables"}),
-    log:
-        "<logs>/report.log",
+    pathvars:
+        job="report",
     localrule: True
     params:
         **script("report", SETTINGS, results=RESULTS),
