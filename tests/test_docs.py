@@ -22,7 +22,7 @@ READMES = [
     for name in ("README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in ("config", "demo", "results", "benchmarks")))
 ]
 SCHEMA: dict[str, Any] = json.loads((REPOSITORY / "workflow" / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
-FOLDERS = "selfsv|pipeline|workflow|tests|benchmarks|demo|slurm|systems|envs|docs"
+FOLDERS = "selfsv|pipeline|workflow|tests|benchmarks|config|containers|demo|slurm|systems|envs|docs"
 ENDINGS = (".pt", ".parquet", ".py", ".json", ".yaml", ".html", ".md")
 
 page_by_name = pytest.mark.parametrize("page", [*READMES, *PAGES], ids=lambda page: str(page.relative_to(REPOSITORY)))
