@@ -12,7 +12,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.20")
-REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one
+REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one, or use it as a module
+if not REPOSITORY.is_dir():  # Snakemake's `github(...)` brings the rules, and not the Python files that they run
+    raise WorkflowError("this workflow runs from a checkout: clone the repository, and name the path of its Snakefile")
+if workflow.modifier.path_modifier.replace_prefix("results/x") != "results/x":  # the stages' options name folders, too
+    raise WorkflowError("this workflow takes no `prefix` as a module: give another `experiment` in its config, or run it with --directory")
 sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.errors import SettingsError, printable
@@ -30,6 +34,9 @@ except SettingsError as error:
     raise WorkflowError(str(error)) from None
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/stage.smk"
 include: "workflow/rules/data.smk"
@@ -42,21 +49,6 @@ include: "workflow/rules/score.smk"
 if EXPERIMENT.modality == "audio_visual":
 
     include: "workflow/rules/faces.smk"
-
-
-# Seconds each: on a cluster they are no jobs. Named here, as a rule does not inherit it.
-localrules:
-    all,
-    data,
-    pretrained,
-    trained,
-    check_corpus,
-    check_trials,
-    manifest,
-    baseline,
-    quality,
-    record,
-    report,
 
 
 rule data:

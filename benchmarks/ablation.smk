@@ -11,6 +11,7 @@ stage I by an overlay of systems/, and rounds of which each learns the clusters 
 has rounds alone, which begin with another row's stage I. `finetuned` adds what a few speaker labels make of the systems' stage I.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from selfsv.settings.reading import read_file
 from workflow.environment import prepare
 
 prepare(REPOSITORY)
+os.environ["PYTHONSAFEPATH"] = "1"  # a `json.py` in the working directory is no part of a stage
 
 # Without a directive `configfile`, Snakemake's `config` holds the overlays alone.
 CONFIG, OVERLAYS = read_file(REPOSITORY / "config.yaml"), dict(config)

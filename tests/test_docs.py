@@ -17,9 +17,12 @@ from tests.conftest import REPOSITORY
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 # Those that GitHub shows by themselves; links of the pages are checked by the build.
-READMES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "demo/README.md", "results/README.md", "benchmarks/README.md")]
+READMES = [
+    REPOSITORY / name
+    for name in ("README.md", "CONTRIBUTING.md", *(f"{folder}/README.md" for folder in ("config", "demo", "results", "benchmarks")))
+]
 SCHEMA: dict[str, Any] = json.loads((REPOSITORY / "workflow" / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
-FOLDERS = "selfsv|pipeline|workflow|tests|benchmarks|demo|slurm|systems|envs|docs"
+FOLDERS = "selfsv|pipeline|workflow|tests|benchmarks|config|containers|demo|slurm|systems|envs|docs"
 ENDINGS = (".pt", ".parquet", ".py", ".json", ".yaml", ".html", ".md")
 
 page_by_name = pytest.mark.parametrize("page", [*READMES, *PAGES], ids=lambda page: str(page.relative_to(REPOSITORY)))

@@ -14,12 +14,11 @@ def prepare(repository: Path) -> None:
     """Let stages run as `python -m pipeline.<stage>` from any working directory, side by side.
 
     `python` becomes the interpreter that runs Snakemake, also where its environment is not activated; a conda environment
-    that Snakemake deploys for a rule still comes first, since its activation puts it in front. Modules are never looked for
-    in the working directory itself: a `json.py` that lies beside someone's recordings is no part of a stage.
+    that Snakemake deploys for a rule still comes first, since its activation puts it in front. A workflow that uses ours as a
+    module runs its own scripts in this environment, too: nothing here may change what their imports find first.
     """
     _put_first("PATH", os.path.dirname(sys.executable))
     _put_first("PYTHONPATH", str(repository))
-    os.environ["PYTHONSAFEPATH"] = "1"
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 

@@ -14,6 +14,7 @@ from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.jobs import MetricJob, TrainJob
 from selfsv.settings.pretrain import OBJECTIVES
+from workflow.systems import Systems
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Files:
         """The inputs of what reads a corpus's faces."""
         images = self.packed("<results>/data/{corpus}/faces-{shard}.pt", corpus)
         return {"faces": f"<results>/data/{corpus}/faces.parquet", "images": images}
+
+    @property
+    def face_shards(self) -> dict[str, list[str]]:
+        """What the stage `faces` makes of a corpus, by shard."""
+        files = {"images": "faces-{shard}.pt", "faces": "faces-{shard}.parquet", "manifests": "face_manifest-{shard}.parquet"}
+        return {name: self.packed("<results>/data/{corpus}/" + file) for name, file in files.items()}
 
     def clustered(self, system: str) -> dict[str, str]:
         """The inputs of what reads a system's clusters and the embeddings that they are made of."""
@@ -87,6 +94,16 @@ class Files:
             return {}
         return {"start": f"<results>/iter_{origin}/model.pt", "embeddings": f"<results>/iter_{origin}/embeddings/<train>.parquet"}
 
+    @property
+    def of_last_round(self) -> dict[str, str]:
+        """The model, embeddings and labels that tuning with a large margin starts from."""
+        folder = f"<results>/iter_{self.experiment.rounds}"
+        return {
+            "start": f"{folder}/model.pt",
+            "embeddings": f"{folder}/embeddings/<train>.parquet",
+            "labels": f"{folder}/pseudo_labels.parquet",
+        }
+
     def labels_trained_on(self, wildcards: Any) -> str | list[str]:
         """The pseudo labels that a system was trained on; none of stage I and of baselines."""
         last = {LARGE_MARGIN: f"iter_{self.experiment.rounds}"}
@@ -122,6 +139,19 @@ class Files:
     def speakers_tables(self) -> list[str]:
         """The user's tables of the speakers of these corpora."""
         return list(MetricJob.of(self.experiment).speakers_tables.values())
+
+    def reported(self, systems: Systems) -> list[str]:
+        """The tables that the report reads, but for the error rates."""
+        table, of_corpora = "<results>/{system}/{table}.parquet", ["manifest", "left_out", "speakers"]
+        return [
+            *expand("<results>/data/{corpus}/{table}.parquet", corpus=self.experiment.corpora, table=of_corpora),
+            *self.of_systems(table, systems.described, table=["pseudo_labels", "cluster_quality"]),
+            *self.of_systems(table, systems.diagnosed, table=["diagnosis"]),
+            *self.of_systems(table, systems.trained, table=["history"]),
+            *self.of_systems(table, systems.rounds[1:], table=["gate", "losses"]),
+            *self.of_systems(table, systems.compared, table=["modality_quality"]),
+            *expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if systems.joint else []),
+        ]
 
     def trials(self, wildcards: Any) -> str:
         """The user's trial list.

@@ -37,6 +37,14 @@ class Jobs:
             "attempt": lambda wildcards, attempt: attempt,
         }
 
+    def memory(self, megabytes: int) -> Callable[..., int]:
+        """The memory of a job in MB: twice as much where it is tried again, for it may have had too little.
+
+        No further: retries follow preemptions and time limits, too, and a job that asks for more than a node has waits for ever. So does
+        no training ask for more, which is retried for its time limit as a rule.
+        """
+        return lambda wildcards, attempt: megabytes * min(attempt, 2)
+
     def launcher(self, wildcards: Any, threads: int) -> str:
         """The command that starts a training's processes."""
         return f"python -m selfsv.engine.launch --gpus {self.gpus} --nodes {self.runtime.nodes} --threads {threads}"

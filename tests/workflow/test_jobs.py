@@ -24,6 +24,11 @@ def test_cores_and_workers_are_for_each_gpu_of_a_node(runtime, threads, workers,
     assert options == ["--workers", str(workers), "--processes", str(processes), "--threads", "7", "--state", "s"]
 
 
+def test_a_job_that_is_tried_again_asks_for_twice_the_memory_and_no_more():
+    memory = Jobs(RuntimeSettings()).memory(8)
+    assert [memory({}, attempt) for attempt in range(1, 5)] == [8, 16, 16, 16]
+
+
 def test_a_training_is_told_all_of_its_runtime():
     jobs = Jobs(RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1))
     options = jobs.options(*TRAINING_OPTIONS)({}, 6, {"attempt": 2})

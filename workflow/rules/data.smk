@@ -9,36 +9,36 @@ use rule stage as listing with:
         listing="<results>/data/{corpus}/listing.parquet",
         speakers="<results>/data/{corpus}/speakers.parquet",
         left_out="<results>/data/{corpus}/left_out.parquet",
-    log:
-        "<logs>/listing-{corpus}.log",
+    pathvars:
+        job="listing-{corpus}",
     priority: 100  # like the checks: what is wrong with a corpus is said before it is packed
     params:
         **script("listing", FILES.corpus_without_videos, shards=EXPERIMENT.pack.shards),
 
 
-# Nothing depends on the checks, so that a check of other settings reruns nothing. Their priority lets them fail before a corpus is packed.
-use rule stage as check_corpus with:
+# Nothing depends on the checks, so that other settings rerun no more than these. The listing's priority lets them fail before packing.
+use rule listing as check_corpus with:
     input:
         listing="<results>/data/<train>/listing.parquet",
     output:
         "<results>/checks/corpus.json",
-    log:
-        "<logs>/check_corpus.log",
-    priority: 100
+    pathvars:
+        job="check_corpus",
+    localrule: True
     params:
         **script("check_corpus", jobs.CorpusCheck.of(EXPERIMENT)),
         runtime=JOBS.options("processes"),
 
 
-use rule stage as check_trials with:
+use rule listing as check_trials with:
     input:
         trials=FILES.trials,
         listing=FILES.of_test_corpus("<results>/data/{corpus}/listing.parquet"),
     output:
         "<results>/checks/trials-{trials}.json",
-    log:
-        "<logs>/check_trials-{trials}.log",
-    priority: 100
+    pathvars:
+        job="check_trials-{trials}",
+    localrule: True
     params:
         **script("check_trials", name="{trials}"),
 
@@ -49,8 +49,8 @@ use rule parallel_stage as pack with:
     output:
         audio="<results>/data/{corpus}/audio-{shard}.pt",
         manifest="<results>/data/{corpus}/manifest-{shard}.parquet",
-    log:
-        "<logs>/pack-{corpus}-{shard}.log",
+    pathvars:
+        job="pack-{corpus}-{shard}",
     params:
         **script("pack", jobs.PackJob.of(EXPERIMENT), shard="{shard}"),
 
@@ -60,8 +60,9 @@ use rule stage as manifest with:
         shards=FILES.packed("<results>/data/{corpus}/manifest-{shard}.parquet"),
     output:
         manifest="<results>/data/{corpus}/manifest.parquet",
-    log:
-        "<logs>/manifest-{corpus}.log",
+    pathvars:
+        job="manifest-{corpus}",
+    localrule: True
     params:
         **script("manifest", EXPERIMENT.rejection),
 
@@ -71,8 +72,8 @@ use rule parallel_stage as noise with:
         **({} if EXPERIMENT.noise.path else FILES.packed_corpus("<train>")),  # without a MUSAN tree, for the bank's babble
     output:
         noise="<results>/data/noise.pt",
-    log:
-        "<logs>/noise.log",
+    pathvars:
+        job="noise",
     params:
         **script("noise", EXPERIMENT.noise, seed=EXPERIMENT.seed),
 
@@ -80,7 +81,7 @@ use rule parallel_stage as noise with:
 use rule parallel_stage as rirs with:
     output:
         rirs="<results>/data/rirs.pt",
-    log:
-        "<logs>/rirs.log",
+    pathvars:
+        job="rirs",
     params:
         **script("rirs", EXPERIMENT.rirs, seed=EXPERIMENT.seed),

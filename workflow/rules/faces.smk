@@ -12,8 +12,8 @@ use rule stage as videos with:
         listing="<results>/data/{corpus}/listing.parquet",
     output:
         videos="<results>/data/{corpus}/videos.parquet",
-    log:
-        "<logs>/videos-{corpus}.log",
+    pathvars:
+        job="videos-{corpus}",
     params:
         **script("videos", FILES.corpus_with_videos),
 
@@ -25,8 +25,8 @@ use rule device_stage as faces with:
         images="<results>/data/{corpus}/faces-{shard}.pt",
         faces="<results>/data/{corpus}/faces-{shard}.parquet",
         manifest="<results>/data/{corpus}/face_manifest-{shard}.parquet",
-    log:
-        "<logs>/faces-{corpus}-{shard}.log",
+    pathvars:
+        job="faces-{corpus}-{shard}",
     priority: 10  # the longest way to the first training leads through here
     params:
         **script("faces", EXPERIMENT.faces.detection, shard="{shard}"),
@@ -34,14 +34,12 @@ use rule device_stage as faces with:
 
 use rule stage as face_manifest with:
     input:
-        images=FILES.packed("<results>/data/{corpus}/faces-{shard}.pt"),
-        faces=FILES.packed("<results>/data/{corpus}/faces-{shard}.parquet"),
-        manifests=FILES.packed("<results>/data/{corpus}/face_manifest-{shard}.parquet"),
+        **FILES.face_shards,
     output:
         table="<results>/data/{corpus}/faces.parquet",
         manifest="<results>/data/{corpus}/face_manifest.parquet",
-    log:
-        "<logs>/face_manifest-{corpus}.log",
+    pathvars:
+        job="face_manifest-{corpus}",
     params:
         **script("face_manifest", max_without_face=EXPERIMENT.faces.max_without_face),
 
@@ -54,8 +52,8 @@ use rule train as train_av with:
     output:
         **FILES.of_training("<results>/iter_{i}", "gate", "losses"),
         face_model="<results>/iter_{i}/face_model.pt",
-    log:
-        "<logs>/train_av-{i}.log",
+    pathvars:
+        job="train_av-{i}",
     params:
         **script("train_av", lambda wildcards: jobs.TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
 
@@ -68,8 +66,8 @@ use rule extract as extract_av with:
         face_model="<results>/iter_{i}/face_model.pt",
     output:
         "<results>/iter_{i}/embeddings/<train>.parquet",
-    log:
-        "<logs>/extract_av-{i}.log",
+    pathvars:
+        job="extract_av-{i}",
     params:
         **script("extract_av"),
 
@@ -80,7 +78,7 @@ use rule cluster as modalities with:
         speakers="<results>/data/<train>/speakers.parquet",
     output:
         "<results>/iter_{i}/modality_quality.parquet",
-    log:
-        "<logs>/modalities-{i}.log",
+    pathvars:
+        job="modalities-{i}",
     params:
         **script("modalities", EXPERIMENT.cluster, seed=EXPERIMENT.seed),

@@ -7,8 +7,8 @@ use rule device_stage as extract with:
         model="<results>/{system}/model.pt",
     output:
         "<results>/{system}/embeddings/{corpus}.parquet",
-    log:
-        "<logs>/extract-{system}-{corpus}.log",
+    pathvars:
+        job="extract-{system}-{corpus}",
     params:
         **script("extract"),
         runtime=JOBS.options("threads", "device", "precision"),
@@ -19,11 +19,11 @@ use rule parallel_stage as cluster with:
         embeddings="<results>/{system}/embeddings/<train>.parquet",
     output:
         "<results>/{system}/pseudo_labels.parquet",
-    log:
-        "<logs>/cluster-{system}.log",
+    pathvars:
+        job="cluster-{system}",
     threads: EXPERIMENT.runtime.threads
     resources:
-        mem_mb=32000,
+        mem_mb=JOBS.memory(32000),
         runtime=480,
     params:
         **script("cluster", EXPERIMENT.cluster, seed=EXPERIMENT.seed, modality=SYSTEMS.clustered_modality),
@@ -36,7 +36,7 @@ use rule training as train with:
         labels=FILES.labels_of_round_before,
     output:
         **FILES.of_training("<results>/iter_{i}", "gate", "losses"),
-    log:
-        "<logs>/train-{i}.log",
+    pathvars:
+        job="train-{i}",
     params:
         **script("train", FILES.train_job, module=FILES.kept_objective, iteration="{i}"),

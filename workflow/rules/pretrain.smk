@@ -7,8 +7,8 @@ if EXPERIMENT.initial_model:
             initial_model=EXPERIMENT.initial_model,
         output:
             model="<results>/iter_0/model.pt",
-        log:
-            "<logs>/adopt.log",
+        pathvars:
+            job="adopt",
         localrule: True
         params:
             **script("adopt"),
@@ -20,8 +20,8 @@ elif EXPERIMENT.starts_from_ivectors:
             **FILES.packed_corpus("<train>"),
         output:
             model="<results>/iter_0/model.pt",
-        log:
-            "<logs>/ivector.log",
+        pathvars:
+            job="ivector",
         params:
             **script("ivector", jobs.IvectorJob.of(EXPERIMENT)),
 
@@ -32,8 +32,8 @@ else:
             **FILES.training_data("<train>"),
         output:
             **FILES.of_training("<results>/iter_0"),
-        log:
-            "<logs>/pretrain.log",
+        pathvars:
+            job="pretrain",
         params:
             **script("pretrain", jobs.PretrainJob.of(EXPERIMENT), module=FILES.objective),
 
@@ -43,7 +43,8 @@ use rule stage as baseline with:
         embeddings=FILES.statistics_to_whiten,
     output:
         model="<results>/baseline_{kind}/model.pt",
-    log:
-        "<logs>/baseline_{kind}.log",
+    pathvars:
+        job="baseline_{kind}",
+    localrule: True
     params:
         **script("baseline", jobs.BaselineJob.of(EXPERIMENT), kind="{kind}"),

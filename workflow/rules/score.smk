@@ -7,8 +7,8 @@ use rule stage as calibrate with:
         manifest="<results>/data/<train>/manifest.parquet",
     output:
         "<results>/{system}/calibration.parquet",
-    log:
-        "<logs>/calibrate-{system}.log",
+    pathvars:
+        job="calibrate-{system}",
     params:
         **script("calibrate", jobs.CalibrationJob.of(EXPERIMENT)),
 
@@ -23,8 +23,8 @@ use rule parallel_stage as score with:
         calibration="<results>/{system}/calibration.parquet",
     output:
         "<results>/{system}/scores/{trials}.parquet",
-    log:
-        "<logs>/score-{system}-{trials}.log",
+    pathvars:
+        job="score-{system}-{trials}",
     params:
         **script("score", EXPERIMENT.score),
         runtime=[],  # numpy computes on the cores of the job without being asked
@@ -36,8 +36,9 @@ use rule stage as quality with:
         speakers="<results>/data/<train>/speakers.parquet",
     output:
         "<results>/{system}/cluster_quality.parquet",
-    log:
-        "<logs>/quality-{system}.log",
+    pathvars:
+        job="quality-{system}",
+    localrule: True
     params:
         **script("quality"),
 
@@ -49,8 +50,8 @@ use rule extract as extract_parts with:
         model="<results>/{system}/model.pt",
     output:
         "<results>/{system}/part_embeddings.parquet",
-    log:
-        "<logs>/extract_parts-{system}.log",
+    pathvars:
+        job="extract_parts-{system}",
     params:
         **script("extract_parts"),
 
@@ -64,17 +65,18 @@ use rule parallel_stage as diagnose with:
         gate=FILES.gate,
     output:
         "<results>/{system}/diagnosis.parquet",
-    log:
-        "<logs>/diagnose-{system}.log",
+    pathvars:
+        job="diagnose-{system}",
     params:
         **script("diagnose", jobs.DiagnoseJob.of(EXPERIMENT)),
 
 
 use rule stage as record with:
     output:
-        "<results>/settings.json",
-    log:
-        "<logs>/record.log",
+        report("<results>/settings.json", category="Experiment", labels={"what": "settings"}),
+    pathvars:
+        job="record",
+    localrule: True
     params:
         **script("record", SETTINGS),
 
@@ -87,12 +89,12 @@ use rule parallel_stage as metrics with:
         manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
         speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
     output:
-        output="<results>/metrics.parquet",
-        comparisons="<results>/comparisons.parquet",
-        conditions="<results>/conditions.parquet",
+        output=report("<results>/metrics.parquet", category="Error rates", labels={"what": "error rates"}),
+        comparisons=report("<results>/comparisons.parquet", category="Error rates", labels={"what": "differences"}),
+        conditions=report("<results>/conditions.parquet", category="Error rates", labels={"what": "by condition"}),
         det_bands="<results>/det_bands.parquet",
-    log:
-        "<logs>/metrics.log",
+    pathvars:
+        job="metrics",
     params:
         **script("metrics", jobs.MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
 
@@ -101,17 +103,12 @@ use rule parallel_stage as metrics with:
 use rule stage as report with:
     input:
         os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
-        expand("<results>/data/{corpus}/{table}.parquet", corpus=EXPERIMENT.corpora, table=["manifest", "left_out", "speakers"]),
         rules.metrics.output if EXPERIMENT.trials else [],
-        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.described, table=["pseudo_labels", "cluster_quality"]),
-        FILES.of_systems("<results>/{system}/diagnosis.parquet", SYSTEMS.diagnosed),
-        FILES.of_systems("<results>/{system}/history.parquet", SYSTEMS.trained),
-        FILES.of_systems("<results>/{system}/{table}.parquet", SYSTEMS.rounds[1:], table=["gate", "losses"]),
-        FILES.of_systems("<results>/{system}/modality_quality.parquet", SYSTEMS.compared),
-        expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if SYSTEMS.joint else []),
+        FILES.reported(SYSTEMS),
     output:
-        "<results>/report.html",
-    log:
-        "<logs>/report.log",
+        report("<results>/report.html", category="Experiment", labels={"what": "figures and tables"}),
+    pathvars:
+        job="report",
+    localrule: True
     params:
         **script("report", SETTINGS, results=RESULTS),

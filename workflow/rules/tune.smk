@@ -6,13 +6,11 @@
 use rule training as large_margin with:
     input:
         **FILES.training_data("<train>"),
-        start=f"<results>/{SYSTEMS.rounds[-1]}/model.pt",
-        embeddings=f"<results>/{SYSTEMS.rounds[-1]}/embeddings/<train>.parquet",
-        labels=f"<results>/{SYSTEMS.rounds[-1]}/pseudo_labels.parquet",
+        **FILES.of_last_round,
     output:
         **FILES.of_training("<results>/large_margin"),
-    log:
-        "<logs>/large_margin.log",
+    pathvars:
+        job="large_margin",
     params:
         **script("large_margin", jobs.TuneJob.with_large_margin(EXPERIMENT)),
 
@@ -24,7 +22,7 @@ use rule training as finetune with:
         speakers=f"<results>/data/{EXPERIMENT.finetune.corpus}/speakers.parquet",
     output:
         **FILES.of_training("<results>/finetuned_{start}_{percent}"),
-    log:
-        "<logs>/finetune-{start}-{percent}.log",
+    pathvars:
+        job="finetune-{start}-{percent}",
     params:
         **script("finetune", lambda wildcards: jobs.finetune_job(EXPERIMENT, wildcards.start), percent="{percent}"),
