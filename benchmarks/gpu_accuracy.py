@@ -140,7 +140,7 @@ class Run:
         return self._stage(f"listing-{corpus}", 20, "listing", "--settings", settings, "--shards", self._experiment.pack.shards, *outputs)
 
     def _pack(self, corpus: str, shard: int, threads: int) -> Stage:
-        folder, settings = self._folder / corpus, PackJob.of(self._experiment).to_json()
+        folder, settings = self._folder / corpus, PackJob.of(self._experiment, corpus).to_json()
         options = ["--settings", settings, "--listing", folder / "listing.parquet", "--shard", shard, "--threads", threads]
         outputs = ["--audio", folder / f"audio-{shard}.pt", "--manifest", folder / f"manifest-{shard}.parquet"]
         return self._stage(f"pack-{corpus}-{shard}", 30, "pack", *options, *outputs)

@@ -1,4 +1,4 @@
-"""Decode one shard of a corpus and pack its audio.
+"""Decode one shard of a corpus and pack its audio, long recordings cut into utterances where the settings say so.
 
     python -m pipeline.pack --settings '{}' --listing data/train/listing.parquet --shard 0 --threads 2 \\
         --audio data/train/audio-0.pt --manifest data/train/manifest-0.parquet
@@ -7,7 +7,7 @@
 import logging
 
 from selfsv.artifacts import read_table, write_table
-from selfsv.prepare.packing import decoded, manifest_of, write_shard
+from selfsv.prepare.packing import decoded_pieces, manifest_of, write_pieces
 from selfsv.progress import progress
 from selfsv.settings.jobs import PackJob
 from selfsv.stage import parser, run
@@ -24,12 +24,14 @@ def main() -> None:
     settings = PackJob.read(args.settings)
     listing = read_table(args.listing, ["utterance", "path", "session", "reason", "channel", "speed", "shard"])
     listing = listing[listing["shard"] == args.shard]
-    utterances = decoded(listing, settings, args.threads)
-    packed = write_shard(args.audio, progress(utterances, len(listing), f"packing shard {args.shard}", "utterance"))
-    for path, (_, _, reason) in zip(listing["path"], packed, strict=True):
+    recordings = decoded_pieces(listing, settings, settings.cut, args.threads)
+    utterances, packed = write_pieces(args.audio, listing, progress(recordings, len(listing), f"packing shard {args.shard}", "recording"))
+    for path, (_, _, reason) in zip(utterances["path"], packed, strict=True):
         if reason:
             LOG.info("rejected %s: %s", path, reason)
-    write_table(args.manifest, manifest_of(listing, packed))
+    if settings.cut:
+        LOG.info("%d recordings in %d utterances", len(listing), len(utterances))
+    write_table(args.manifest, manifest_of(utterances, packed))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pandas as pd
 
 from selfsv.artifacts import read_labels, read_table, write_table
 from selfsv.clustering.quality import cluster_sizes, normalised_mutual_information, purity
+from selfsv.cut_names import with_pieces
 from selfsv.stage import parser, run
 
 
@@ -13,7 +14,7 @@ def main() -> None:
     """Read pseudo labels and speakers, write one row."""
     args = parser(__doc__, inputs=("pseudo_labels", "speakers"), outputs=("output",), settings=False).parse_args()
     labels = read_labels(args.pseudo_labels)
-    speakers = read_table(args.speakers, ["utterance", "speaker"])
+    speakers = with_pieces(read_table(args.speakers, ["utterance", "speaker"]), labels["utterance"])
     write_table(args.output, pd.DataFrame([quality(system_of(args.pseudo_labels), labels, speakers)]))
 
 

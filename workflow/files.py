@@ -12,7 +12,7 @@ from selfsv.errors import printable
 from selfsv.scoring.systems import LARGE_MARGIN, iteration
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
-from selfsv.settings.jobs import MetricJob, TrainJob
+from selfsv.settings.jobs import MetricJob, PackJob, TrainJob
 from selfsv.settings.pretrain import OBJECTIVES
 from workflow.systems import Systems
 
@@ -121,12 +121,24 @@ class Files:
         return corpus.path if corpus.layout == "listing" else []
 
     def corpus_without_videos(self, wildcards: Any) -> Corpus:
-        """The settings of a corpus but for its videos, and its table of speakers: these must not have the audio packed anew."""
-        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None})
+        """The settings of a corpus but for its videos, its table of speakers, and how it is cut: these must not have it listed anew."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"video": None, "speakers_table": None, "cut": None})
+
+    def pack_job(self, wildcards: Any) -> PackJob:
+        """The settings of packing a corpus."""
+        return PackJob.of(self.experiment, wildcards.corpus)
+
+    def counted(self, corpus: str) -> str:
+        """The table that names the utterances of a corpus first: its listing, or the manifest where recordings are cut."""
+        return f"<results>/data/{corpus}/{'manifest' if self.experiment.corpora[corpus].cut else 'listing'}.parquet"
+
+    def counted_for_trials(self, wildcards: Any) -> str:
+        """The same for the corpus of a trial list."""
+        return self.counted(self.experiment.trials[wildcards.trials].corpus)
 
     def corpus_with_videos(self, wildcards: Any) -> Corpus:
-        """The settings of a corpus but for its table of speakers, and copies at other speeds, which have no videos."""
-        return self.experiment.corpora[wildcards.corpus].model_copy(update={"speakers_table": None, "speeds": ()})
+        """The settings of a corpus but for its table of speakers, and copies and cuts, which have no videos."""
+        return self.experiment.corpora[wildcards.corpus].model_copy(update={"speakers_table": None, "speeds": (), "cut": None})
 
     def statistics_to_whiten(self, wildcards: Any) -> str | list[str]:
         """The training corpus's fbank statistics, for the baseline that is fitted to them."""

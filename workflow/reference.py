@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -54,6 +55,8 @@ def _group(name: str, model: type[BaseModel]) -> Iterator[str]:
             groups[f"{name}.{key}" if name else key] = inner
         else:
             yield f"| `{key}` | {words(properties[key])} | {_default(field)} | {field.description} |"
+            if inner := _optional_section(field):
+                groups[f"{name}.{key}"] = inner
     for key, group in groups.items():
         yield from _group(key, group)
 
@@ -63,10 +66,19 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
     return field.annotation if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) else None
 
 
+def _optional_section(field: FieldInfo) -> type[BaseModel] | None:
+    """The group of settings that a field holds or leaves out."""
+    kinds = get_args(field.annotation)
+    sections = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next(sections, None) if NoneType in kinds else None
+
+
 def words(schema: dict[str, Any]) -> str:
     """A JSON schema in words, such as `integer ≥ 1`, for a cell of a table."""
     if "anyOf" in schema:
         return " or ".join(map(words, schema["anyOf"]))
+    if "$ref" in schema:
+        return "keys of its own"
     if "enum" in schema or "const" in schema:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if schema["type"] == "array":

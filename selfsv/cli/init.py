@@ -16,10 +16,10 @@ from pathlib import Path
 from selfsv.cli.options import add_json
 from selfsv.cli.status import DONE
 from selfsv.errors import InputError
-from selfsv.prepare.own_configuration import Names, configuration, rejections, remarks, values_of
+from selfsv.prepare.own_configuration import Names, configuration, cut_choices, rejections, remarks, values_of
 from selfsv.prepare.sizes import ALWAYS, Choice, Speed, encoder_choices, runtime_choices, size_choices, speaker_choices, time_choices
-from selfsv.prepare.survey import Survey, survey
-from selfsv.settings.data import Corpus, DecodingSettings
+from selfsv.prepare.survey import Survey, cut_up, survey
+from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import validated
 from selfsv.writing import write_atomically
@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     names = names_of(args)
     found = survey(validated(Corpus, names.corpora["train"]), DecodingSettings(), args.threads)
+    if cut := cut_choices(found, names):
+        found = cut_up(found, CutSettings())
     notes = remarks(found, args.speakers)
-    choices = derived(args, found, names)
+    choices = [*cut, *derived(args, found, names)]
     seen = f"{found.recordings:,} recordings, about {found.hours:.1f} hours, {found.sessions:,} sessions"
     command = f"snakemake --configfile {args.into} --cores {args.threads} --rerun-incomplete"
     head = [
@@ -106,7 +108,8 @@ def layout_of(path: Path, layout: str) -> str:
 
 def derived(args: argparse.Namespace, found: Survey, names: Names) -> list[Choice]:
     """All settings; speed is measured with the encoder that they name."""
-    speakers = args.speakers or found.speakers or max(2, found.usable // RECORDINGS_OF_A_SPEAKER)
+    guess = found.usable // RECORDINGS_OF_A_SPEAKER if found.cut_from is None else found.recordings  # cut ones have a talker each
+    speakers = args.speakers or found.speakers or max(2, guess)
     fixed = [*ALWAYS, *size_choices(found.usable, found.seconds), *speaker_choices(found.usable, speakers), *rejections(found)]
     if args.probe_seconds <= 0:
         return [

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
+from selfsv.cut_names import with_pieces
 from selfsv.data.batches import generator
 from selfsv.errors import InputError
 
@@ -75,4 +76,4 @@ def known_speakers(path: Path, utterances: np.ndarray) -> pd.Series:
     twice = table["utterance"].duplicated()
     if twice.any():
         raise InputError(f"{path} names the speaker of '{table['utterance'][twice].iloc[0]}' twice: list the corpus again")
-    return table.set_index("utterance")["speaker"].reindex(utterances)
+    return with_pieces(table, utterances).set_index("utterance")["speaker"].reindex(utterances)

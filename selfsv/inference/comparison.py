@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from selfsv.artifacts import read_table
+from selfsv.cut_names import with_pieces
 from selfsv.errors import InputError, SettingsError
 from selfsv.scoring.evaluation import difference_rows, measured_with_ends
 from selfsv.scoring.intervals import Units
@@ -166,6 +167,8 @@ def read_trials_of(run: Run, trials: str) -> tuple[pd.DataFrame, Units]:
     speakers, manifest = corpus / "speakers.parquet", corpus / "manifest.parquet"
     known = read_table(speakers, ["utterance", "speaker"]) if speakers.exists() else None
     sessions = read_table(manifest, ["utterance", "session"]) if manifest.exists() else None
+    if known is not None and sessions is not None:
+        known = with_pieces(known, sessions["utterance"])
     return first, units_of(first["enroll"], first["test"], known, sessions)
 
 

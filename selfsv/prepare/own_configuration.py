@@ -1,14 +1,17 @@
 """The configuration of somebody's own recordings: settings that follow from them, as a file in which each line has its reason."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 
 from selfsv.errors import InputError
 from selfsv.extensions import described
 from selfsv.prepare.sizes import Choice
 from selfsv.prepare.survey import Survey
+from selfsv.settings.data import CutSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import Section
 
@@ -22,7 +25,7 @@ class Names(NamedTuple):
     """What the user names: the beginning of the file."""
 
     experiment: str
-    corpora: dict[str, dict[str, str]]
+    corpora: dict[str, dict[str, Any]]
     trials: dict[str, dict[str, str]]
 
 
@@ -35,14 +38,13 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     Raises:
         InputError: they are too few, or none of the sample can be used.
     """
-    looked_at = found.rejected.total() + len(found.seconds)
+    looked_at = found.looked_at
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.rejected.most_common(5))
     if not len(found.seconds):
         raise InputError(f"none of {looked_at} recordings that were tried can be used ({reasons})")
     if found.usable < FEWEST:
-        raise InputError(
-            f"{found.usable} recordings can be used. With fewer than {FEWEST} there is next to nothing to learn: add recordings"
-        )
+        kind = "recordings" if found.cut_from is None else "utterances, cut from long recordings,"
+        raise InputError(f"{found.usable} {kind} can be used. With fewer than {FEWEST} there is next to nothing to learn: add recordings")
     notes = []
     if found.left_out:
         notes.append(f"{described(found.left_out)} were left out")
@@ -50,6 +52,11 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
         notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
     if found.sessions < 2:
         notes.append("no folders keep sessions apart: a folder for each session would make calibration better")
+    if found.cut_from is not None:
+        notes.append(
+            f"long recordings are cut into about {found.usable:,} utterances at silences. Each recording must have one talker: "
+            "two in one recording are not told apart"
+        )
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
         notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: cut them into utterances, each of one talker")
     if speakers and speakers < FEW_SPEAKERS:
@@ -57,17 +64,29 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     return notes
 
 
+def cut_choices(found: Survey, names: Names) -> list[Choice]:
+    """How recordings are cut, where most are long; none where trials are about them: a trial list names whole recordings."""
+    if not len(found.seconds) or float(np.median(found.seconds)) <= LONG_SECONDS:
+        return []
+    if any(trials["corpus"] == "train" for trials in names.trials.values()):
+        return []
+    minutes = f"half of the recordings are longer than {np.median(found.seconds) / 60:.0f} min"
+    reasons = {"longest_seconds": f"{minutes}: cut at silences, one talker each", "shortest_seconds": "enough for two crops that differ",
+               "silence_db": "below a recording's loud frames"}  # fmt: skip
+    return [Choice(f"corpora.train.cut.{key}", getattr(CutSettings(), key), reason) for key, reason in reasons.items()]
+
+
 def rejections(found: Survey) -> list[Choice]:
     """How much may be rejected, where the sample shows that something will be."""
     if not found.rejected:
         return []
-    share = found.rejected.total() / (found.rejected.total() + len(found.seconds))
+    share = found.rejected.total() / found.looked_at
     return [Choice("rejection.max_rejected", round(min(1.0, 2 * share + 0.01), 3), "twice what a sample has, and a little more")]
 
 
 def values_of(names: Names, choices: Sequence[Choice]) -> dict[str, Any]:
     """The configuration as the workflow reads it."""
-    values: dict[str, Any] = {"experiment": names.experiment, "corpora": names.corpora}
+    values: dict[str, Any] = {"experiment": names.experiment, "corpora": deepcopy(names.corpora)}
     if names.trials:
         values["trials"] = names.trials
     for choice in choices:

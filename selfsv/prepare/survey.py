@@ -1,16 +1,19 @@
 """A look at a corpus in seconds: how many recordings, of what length, in how many sessions, and what will be rejected."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from selfsv.prepare.cutting import spans
 from selfsv.prepare.decoding import RATE
 from selfsv.prepare.listing import enumerate_corpus
 from selfsv.prepare.packing import decoded
-from selfsv.settings.data import Corpus, DecodingSettings
+from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 
 SAMPLE = 200  # recordings that are decoded
+SAMPLE_HOURS = 2.0  # of them all: a sample of long recordings has fewer
 
 
 class Survey(NamedTuple):
@@ -23,12 +26,17 @@ class Survey(NamedTuple):
     samples: list[np.ndarray]  # these, [num_samples] int16 each
     rejected: Counter[str]  # reasons in the sample
     left_out: Counter[str]  # files with other endings
+    cut_from: int | None = None  # usable recordings of the sample, where `seconds` and `samples` are utterances cut from them
+
+    @property
+    def looked_at(self) -> int:
+        """How many recordings were tried."""
+        return (len(self.seconds) if self.cut_from is None else self.cut_from) + self.rejected.total()
 
     @property
     def usable(self) -> int:
-        """An estimate of how many recordings can be used."""
-        looked_at = len(self.seconds) + self.rejected.total()
-        return round(self.recordings * len(self.seconds) / max(looked_at, 1))
+        """An estimate of how many utterances can be used: recordings, or what they are cut into."""
+        return round(self.recordings * len(self.seconds) / max(self.looked_at, 1))
 
     @property
     def hours(self) -> float:
@@ -44,10 +52,27 @@ def survey(corpus: Corpus, settings: DecodingSettings, threads: int, seed: int =
     """
     files = enumerate_corpus(corpus)
     table = files.utterances
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:SAMPLE])
-    found = list(decoded(table.iloc[chosen], settings, threads))
+    chosen = np.random.default_rng(seed).permutation(len(table))[:SAMPLE]
+    found = list(_first_hours(decoded(table.iloc[chosen], settings, threads), SAMPLE_HOURS))
     samples = [samples for samples in found if not isinstance(samples, str)]
     rejected = Counter(reason.partition(":")[0] for reason in found if isinstance(reason, str))
     speakers = files.speakers["speaker"].nunique()
     seconds = np.array([len(recording) / RATE for recording in samples])
     return Survey(len(table), int(table["session"].nunique()), speakers, seconds, samples, rejected, files.left_out)
+
+
+def cut_up(found: Survey, cut: CutSettings) -> Survey:
+    """The survey of the utterances that recordings are cut into: each recording is then a session of its own."""
+    samples = [samples[start:end] for samples in found.samples for start, end in spans(samples, cut)]
+    seconds = np.array([len(utterance) / RATE for utterance in samples])
+    return found._replace(sessions=found.recordings, seconds=seconds, samples=samples, cut_from=len(found.samples))
+
+
+def _first_hours(recordings: Iterator[np.ndarray | str], hours: float) -> Iterator[np.ndarray | str]:
+    """`recordings` until they are so long together; the one that reaches it is the last."""
+    left = hours * 3600 * RATE
+    for recording in recordings:
+        yield recording
+        left -= 0 if isinstance(recording, str) else len(recording)
+        if left <= 0:
+            return

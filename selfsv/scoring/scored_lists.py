@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
+from selfsv.cut_names import with_pieces
 from selfsv.errors import InputError
 from selfsv.scoring.conditions import conditions_of, read_speakers_table
 from selfsv.scoring.intervals import Units
@@ -56,9 +57,11 @@ def known_about(corpus: str, manifests: Iterable[Path], speakers: Iterable[Path]
     """
     manifest = next((path for path in manifests if path.parent.name == corpus), None)
     known = next((path for path in speakers if path.parent.name == corpus), None)
+    about = None if manifest is None else read_table(manifest, ["utterance", "session", "num_samples"])
+    names = None if known is None else read_table(known, ["utterance", "speaker"])
     return Known(
-        None if manifest is None else read_table(manifest, ["utterance", "session", "num_samples"]),
-        None if known is None else read_table(known, ["utterance", "speaker"]),
+        about,
+        names if names is None or about is None else with_pieces(names, about["utterance"]),
         read_speakers_table(Path(tables[corpus])) if corpus in tables else None,
     )
 

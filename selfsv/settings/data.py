@@ -7,7 +7,26 @@ from pydantic import Field, model_validator
 from selfsv.settings.section import Fraction, NonNegative, Positive, Section
 
 Speed = Annotated[float, Field(ge=0.8, le=1.25)]  # beyond, a voice no longer sounds like one
+LEAST_RATIO = 2.5  # of the longest and the shortest piece: any recording that is too long for one can be cut, wherever it is quiet
 Extension = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9]+$")]
+
+
+class CutSettings(Section):
+    """How long recordings are cut into utterances, at silences. A recording must have one talker: two are not told apart."""
+
+    longest_seconds: float = Field(10.0, gt=0, description="of an utterance; a recording that is not longer stays whole, seconds [ours]")
+    shortest_seconds: float = Field(3.0, ge=1, description="of an utterance, seconds [ours]")
+    silence_db: float = Field(30.0, ge=10, le=80, description="this far below a recording's loud frames is silence, dB [ours]")
+
+    @model_validator(mode="after")
+    def _every_length_can_be_cut(self) -> "CutSettings":
+        if self.longest_seconds < LEAST_RATIO * self.shortest_seconds:
+            least = LEAST_RATIO * self.shortest_seconds
+            raise ValueError(
+                f"`longest_seconds` is below {LEAST_RATIO:g} times `shortest_seconds`: there are lengths that no cuts "
+                f"can make of it. Raise it to {least:g} at least"
+            )
+        return self
 
 
 class Corpus(Section):
@@ -40,6 +59,12 @@ class Corpus(Section):
         (),
         description="a training corpus gets a copy of each utterance at one of these speeds, in turn, as further voices, e.g. 0.9 and 1.1; "
         "lower `epochs` accordingly [paper: none; for few talkers]",
+    )
+
+    cut: CutSettings | None = Field(
+        None,
+        description="cuts long recordings of one talker each into utterances at silences, e.g. {longest_seconds: 10, "
+        "shortest_seconds: 3}; empty: files stay whole [paper: none]",
     )
 
     @model_validator(mode="after")

@@ -83,6 +83,16 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _recordings_can_be_cut(self) -> "Experiment":
+        """Utterances that are cut from recordings have no videos, and none is too short to be used."""
+        if self.modality == "audio_visual" and self.corpora[self.train_corpus].cut:
+            raise ValueError(f"corpora.{self.train_corpus}.cut is for modality: audio: leave it empty, each video is one utterance")
+        for name, corpus in self.corpora.items():
+            if corpus.cut and corpus.cut.shortest_seconds < self.pack.min_seconds:
+                raise ValueError(f"corpora.{name}.cut.shortest_seconds is below pack.min_seconds, {self.pack.min_seconds:g}: raise it")
+        return self
+
+    @model_validator(mode="after")
     def _the_last_round_has_an_encoder(self) -> "Experiment":
         if "last_round" in self.encoder.last_round:
             raise ValueError("encoder.last_round: there is no last round of the last round")

@@ -7,7 +7,7 @@ from pydantic import field_serializer, field_validator
 
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from selfsv.settings.clustering import PreparationSettings
-from selfsv.settings.data import DecodingSettings
+from selfsv.settings.data import CutSettings, DecodingSettings
 from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
@@ -22,10 +22,12 @@ from selfsv.settings.train import AamTraining, TrainSettings
 class PackJob(DecodingSettings):
     """The decoding of one shard. How many shards there are shows in the listing."""
 
+    cut: CutSettings | None = None
+
     @classmethod
-    def of(cls, experiment: Experiment) -> Self:
+    def of(cls, experiment: Experiment, corpus: str) -> Self:
         """The part of an experiment's settings that this job depends on."""
-        return cls(**experiment.pack.model_dump(include=set(cls.model_fields)))
+        return cls(**experiment.pack.model_dump(include=set(DecodingSettings.model_fields)), cut=experiment.corpora[corpus].cut)
 
 
 class Job(Section):

@@ -44,8 +44,8 @@ GIVEN: dict[str, type[BaseModel]] = {
     "metrics": jobs.MetricJob,
 }
 WHOLE = {"record", "report"}  # they show all settings
-# By the rules, so that naming videos, or a table about speakers, does not list the audio again.
-EMPTIED = {"listing": {"video", "speakers_table"}, "videos": {"speakers_table", "speeds"}}
+# By the rules, so that naming videos, or a table about speakers, or cutting recordings, does not list the audio again.
+EMPTIED = {"listing": {"video", "speakers_table", "cut"}, "videos": {"speakers_table", "speeds", "cut"}}
 # By the jobs: each has the one encoder that it trains.
 EMPTIED |= {stage: {"last_round"} for stage, model in GIVEN.items() if "encoder" in model.model_fields}
 

@@ -79,7 +79,12 @@ def test_where_a_key_may_be_empty_its_description_says_what_that_means():
     optional = {key: field.description for key, field in fields.items() if NoneType in get_args(field.annotation)}
     clipping = {f"{section}.optimiser.clip_gradient" for section in ("pretrain", "train", "large_margin", "finetune")}
     paths = {"initial_model", "noise.path", "rirs.path", "corpora.video", "corpora.extension", "corpora.speakers_table"}
-    assert optional.keys() == clipping | paths | {"finetune.corpus", "cluster.agglomerative.centroids", "train.relabel_start_epoch"}
+    assert optional.keys() == clipping | paths | {
+        "corpora.cut",
+        "finetune.corpus",
+        "cluster.agglomerative.centroids",
+        "train.relabel_start_epoch",
+    }
     assert not [key for key, description in optional.items() if "empty:" not in description]
 
 

@@ -19,7 +19,7 @@ use rule stage as listing with:
 # Nothing depends on the checks, so that other settings rerun no more than these. The listing's priority lets them fail before packing.
 use rule listing as check_corpus with:
     input:
-        listing="<results>/data/<train>/listing.parquet",
+        listing=FILES.counted(EXPERIMENT.train_corpus),
     output:
         "<results>/checks/corpus.json",
     pathvars:
@@ -33,7 +33,7 @@ use rule listing as check_corpus with:
 use rule listing as check_trials with:
     input:
         trials=FILES.trials,
-        listing=FILES.of_test_corpus("<results>/data/{corpus}/listing.parquet"),
+        listing=FILES.counted_for_trials,
     output:
         "<results>/checks/trials-{trials}.json",
     pathvars:
@@ -51,8 +51,9 @@ use rule parallel_stage as pack with:
         manifest="<results>/data/{corpus}/manifest-{shard}.parquet",
     pathvars:
         job="pack-{corpus}-{shard}",
+    priority: 50  # of all corpora before any training: the checks of a corpus that is cut need its manifest
     params:
-        **script("pack", jobs.PackJob.of(EXPERIMENT), shard="{shard}"),
+        **script("pack", FILES.pack_job, shard="{shard}"),
 
 
 use rule stage as manifest with:
@@ -62,6 +63,7 @@ use rule stage as manifest with:
         manifest="<results>/data/{corpus}/manifest.parquet",
     pathvars:
         job="manifest-{corpus}",
+    priority: 50
     localrule: True
     params:
         **script("manifest", EXPERIMENT.rejection),
