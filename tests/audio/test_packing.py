@@ -169,7 +169,8 @@ def test_an_empty_shard_can_be_mapped(tmp_path: Path) -> None:
 
 def table_of(ok: int, rejected: int) -> pd.DataFrame:
     rows = [("ok", "")] * ok + [("rejected", "silent: x")] * rejected
-    return pd.DataFrame(rows, columns=["status", "reason"]).assign(path=[f"{number}.wav" for number in range(len(rows))])
+    names = [str(number) for number in range(len(rows))]
+    return pd.DataFrame(rows, columns=["status", "reason"]).assign(utterance=names, session="", path=[f"{name}.wav" for name in names])
 
 
 def test_the_limit_on_rejections() -> None:

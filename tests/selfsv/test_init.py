@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -12,7 +13,9 @@ from selfsv.__main__ import main
 from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
 from selfsv.methods.probe import measured_speed
-from selfsv.prepare.own_configuration import Names, configuration, remarks, values_of
+from selfsv.prepare import own_configuration
+from selfsv.prepare.cutting import spans
+from selfsv.prepare.own_configuration import Names, configuration, cut_choices, remarks, values_of
 from selfsv.prepare.sizes import (
     ALWAYS,
     Choice,
@@ -24,8 +27,8 @@ from selfsv.prepare.sizes import (
     speaker_choices,
     time_choices,
 )
-from selfsv.prepare.survey import Survey, survey
-from selfsv.settings.data import Corpus, DecodingSettings
+from selfsv.prepare.survey import Survey, cut_up, survey
+from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.reading import read_file
 from tests.conftest import REPOSITORY, SPEECH
@@ -136,6 +139,64 @@ def test_a_survey_of_real_recordings(tmp_path):
         (tmp_path / f"{number}.opus").write_bytes(path.read_bytes() if number % 3 else b"no audio")
     found = survey(Corpus(layout="folder", path=str(tmp_path)), DecodingSettings(), threads=2)
     assert found.recordings == 30 and found.usable == 20 and found.rejected.total() == 10 and found.sessions == 1
+
+
+@pytest.fixture
+def talks(tmp_path):
+    """Four recordings of one and a half to three minutes, each of one talker of the demo corpus, and one short file."""
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for talker, seconds in (("festvox_ru_nsh", 180), ("asterisk_allison", 90), ("asterisk_armelle", 120), ("klettres_it", 150)):
+        once = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in sorted((VOICES / talker).rglob("*.opus"))[:25]])
+        soundfile.write(folder / f"{talker}.flac", np.tile(once, 1 + seconds * 16_000 // len(once))[: seconds * 16_000], 16_000)
+    soundfile.write(folder / "short.flac", once[: 16_000 * 6], 16_000)
+    return folder
+
+
+def test_long_recordings_are_cut_and_all_else_follows_from_the_pieces(talks, tmp_path, capsys):
+    into = tmp_path / "mine.yaml"
+    options = ["--into", str(into), "--probe-seconds", "0", "--threads", "2", "--json"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_configuration, "FEWEST", 60)
+        assert main(["init", str(talks), *options]) == 0
+    said = json.loads(capsys.readouterr().out)
+    cut = spans_of(talks)
+    assert said["recordings"] == 5 and said["usable"] == cut > 60
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    assert experiment.corpora["train"].cut == CutSettings()
+    expected = named([*size_choices(cut, np.full(9, 8.0)), *speaker_choices(cut, 5)])
+    for key in ("pretrain.batch_size", "pretrain.head.prototypes", "cluster.clusters", "pack.shards"):
+        assert said["settings"][key] == expected[key], key
+    assert any("one talker" in note for note in said["notes"]) and not any("longer than a minute" in note for note in said["notes"])
+    lines = into.read_text().splitlines()
+    assert any(line.startswith("      longest_seconds: 10.0") and "cut at silences, one talker each" in line for line in lines)
+
+
+def spans_of(folder) -> int:
+    """How many utterances the recordings of a folder are cut into."""
+    return sum(len(spans(soundfile.read(path, dtype="int16")[0], CutSettings())) for path in folder.iterdir())
+
+
+def test_too_few_pieces_are_refused_and_recordings_with_trials_stay_whole(talks, tmp_path, capsys):
+    command = ["init", str(talks), "--into", str(tmp_path / "mine.yaml"), "--probe-seconds", "0", "--threads", "1"]
+    assert main(command) == 2
+    assert f"{spans_of(talks)} utterances, cut from long recordings, can be used" in capsys.readouterr().err
+    long = seen(seconds=np.full(9, 1800.0))
+    assert {choice.key for choice in cut_choices(long, NAMES)} == {f"corpora.train.cut.{key}" for key in CutSettings.model_fields}
+    for corpus, cut in (("train", False), ("test", True)):
+        assert bool(cut_choices(long, NAMES._replace(trials={"mine": {"corpus": corpus, "path": "t"}}))) == cut
+    assert not cut_choices(seen(), NAMES)
+
+
+def test_a_sample_of_long_recordings_ends_after_some_hours(talks, monkeypatch):
+    monkeypatch.setattr("selfsv.prepare.survey.SAMPLE_HOURS", 0.05)
+    found = survey(Corpus(layout="folder", path=str(talks)), DecodingSettings(), threads=1)
+    assert found.recordings == found.usable == 5
+    assert 180 <= found.seconds.sum() < 360 and len(found.seconds) < 5
+    cut = cut_up(found, CutSettings())
+    assert cut.looked_at == len(found.seconds) and cut.usable == round(5 * len(cut.seconds) / len(found.seconds))
+    assert cut.seconds.max() <= 10 and cut.seconds.min() >= 3 and cut.sessions == 5
+    assert cut.hours == pytest.approx(found.hours, rel=0.2)
 
 
 def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from selfsv.settings.data import Corpus, TrialList
+from selfsv.settings.data import Corpus, CutSettings, TrialList
 from selfsv.settings.encoder import KEYS
 from selfsv.settings.experiment import Experiment, merged, overlaid, resolve
 from selfsv.settings.reading import read_file
@@ -148,6 +148,7 @@ def test_reference_has_a_row_for_every_key_and_its_default():
     fields = dict(fields_of(Experiment))
     for name, model in (("corpora", Corpus), ("trials", TrialList)):
         fields |= {f"{name}.{{name}}.{key}": field for key, field in model.model_fields.items()}
+    fields |= {f"corpora.{{name}}.cut.{key}": field for key, field in CutSettings.model_fields.items()}
     rows = {}
     for group in re.split("^## ", reference.REFERENCE.read_text(), flags=re.MULTILINE)[1:]:
         name = group.partition("\n")[0]

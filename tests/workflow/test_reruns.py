@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.workflow.conftest import TABLES
+from tests.workflow.conftest import CONFIG, TABLES
 
 AFTER_CLUSTERING = {
     *("cluster", "quality", "calibrate", "train", "extract", "extract_parts", "diagnose", "score", "metrics"),
@@ -90,6 +90,15 @@ def test_another_test_corpus_spares_training(workshop):
     plan = workshop.plan()
     assert not {"pretrain", "train", "cluster"} & set(plan.rules)
     assert plan.rules["listing"] == 1
+
+
+def test_cutting_a_corpus_packs_it_again_and_lists_nothing(workshop):
+    """Its checks then read the manifest; the other corpus is left as it is."""
+    workshop.configure(corpora={**CONFIG["corpora"], "train": {**CONFIG["corpora"]["train"], "cut": {"longest_seconds": 8}}})
+    plan = workshop.plan()
+    assert "listing" not in plan.rules and plan.rules["pack"] == 2
+    assert {file for file in plan.outputs if file.startswith("data/test/")} == set()
+    assert {"check_corpus", "pretrain", "train"} <= set(plan.rules) and "check_trials" not in plan.rules
 
 
 @pytest.mark.parametrize(
