@@ -6,7 +6,7 @@ import pandas as pd
 
 from selfsv.artifacts import read_labels, read_table, write_table
 from selfsv.clustering.quality import cluster_sizes, normalised_mutual_information, purity
-from selfsv.cut_names import with_pieces
+from selfsv.data.piece_speakers import with_pieces
 from selfsv.stage import parser, run
 
 

@@ -1,7 +1,6 @@
 """Names of the utterances that a long recording is cut into: the recording's own, and where in it they begin."""
 
 import re
-from collections.abc import Iterable
 
 import pandas as pd
 
@@ -26,18 +25,3 @@ def recordings_of(manifest: pd.DataFrame) -> pd.Series:
     names = manifest["utterance"].astype(str)
     recordings = names.str.replace(START, "", regex=True)
     return recordings.where(recordings == manifest["session"].astype(str), names)
-
-
-def with_pieces(speakers: pd.DataFrame, utterances: Iterable[str]) -> pd.DataFrame:
-    """`speakers` (`utterance`, `speaker`), and a row for each of `utterances` that is a piece of one of its recordings.
-
-    `speakers.parquet` is written with the listing, before any recording is cut: it names recordings.
-    """
-    if not len(speakers):
-        return speakers
-    known = speakers.drop_duplicates("utterance").set_index("utterance")["speaker"]
-    names = pd.Index(utterances)
-    others = names[~names.isin(known.index)]
-    found = known.reindex([recording_of(name) for name in others]).to_numpy(object)
-    pieces = pd.DataFrame({"utterance": others, "speaker": found}).dropna()
-    return pd.concat([speakers, pieces.astype(speakers.dtypes[["utterance", "speaker"]])], ignore_index=True) if len(pieces) else speakers

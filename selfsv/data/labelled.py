@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
-from selfsv.cut_names import with_pieces
 from selfsv.data.batches import generator
+from selfsv.data.piece_speakers import with_pieces
 from selfsv.errors import InputError
 
 log = logging.getLogger(__name__)

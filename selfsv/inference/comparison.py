@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from selfsv.artifacts import read_table
-from selfsv.cut_names import with_pieces
+from selfsv.data.piece_speakers import with_pieces
 from selfsv.errors import InputError, SettingsError
 from selfsv.scoring.evaluation import difference_rows, measured_with_ends
 from selfsv.scoring.intervals import Units

@@ -58,7 +58,9 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
             "two in one recording are not told apart"
         )
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
-        notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: cut them into utterances, each of one talker")
+        notes.append(
+            f"{100 * long:.0f} % of the recordings are longer than a minute: `corpora.train.cut` cuts them, where each has one talker"
+        )
     if speakers and speakers < FEW_SPEAKERS:
         notes.append(f"{speakers} speakers teach little of what separates voices: expect other voices to be confused")
     return notes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_table
-from selfsv.cut_names import with_pieces
+from selfsv.data.piece_speakers import with_pieces
 from selfsv.errors import InputError
 from selfsv.scoring.conditions import conditions_of, read_speakers_table
 from selfsv.scoring.intervals import Units

@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from pipeline import check_corpus, check_trials, listing, manifest, pack, quality
 from selfsv.artifacts import read_table, write_table
-from selfsv.cut_names import piece_name, recording_of, with_pieces
+from selfsv.cut_names import piece_name, recording_of
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.labelled import known_speakers
+from selfsv.data.piece_speakers import with_pieces
 from selfsv.errors import InputError, SettingsError
 from selfsv.prepare import packing
 from selfsv.prepare.cutting import MARGIN, STEP, quietest_cuts, spans
@@ -209,9 +210,11 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
-def packed(stage: Callable[..., None], corpus: Path, folder: Path, shards: int = 2, threads: int = 1, max_rejected: float = 0.3) -> Path:
+def packed(
+    stage: Callable[..., None], corpus: Path, folder: Path, shards: int = 2, threads: int = 1, max_rejected: float = 0.3, speeds: str = "[]"
+) -> Path:
     """The manifest's path, of stages that were given default settings of `cut`."""
-    settings = f'{{"layout": "voxceleb", "path": "{corpus}"}}'
+    settings = f'{{"layout": "voxceleb", "path": "{corpus}", "speeds": {speeds}}}'
     outputs = [word for name in ("listing", "speakers", "left-out") for word in (f"--{name}", folder / f"{name}.parquet")]
     stage(listing, "--settings", settings, "--shards", shards, *outputs)
     for shard in range(shards):
@@ -250,6 +253,18 @@ def test_a_recording_is_decoded_once_and_threads_change_nothing(stage, recording
     four = packed(stage, recordings, tmp_path / "four", shards=1, threads=4)
     pd.testing.assert_frame_equal(read_table(one), read_table(four))
     assert (tmp_path / "one/audio-0.pt").read_bytes() == (tmp_path / "four/audio-0.pt").read_bytes()
+
+
+def test_copies_at_other_speeds_are_cut_too(stage, recordings, tmp_path):
+    """A copy is a session of its own, of a voice of its own, and its times are its own."""
+    (recordings / "nik/day/text.wav").unlink()
+    path = packed(stage, recordings, tmp_path / "out", shards=1, speeds="[0.9]")
+    table = read_table(path)
+    pieces = table[table["utterance"].str.startswith("ann/day/talk@0.9@")]
+    seconds = pieces["num_samples"].sum() / RATE
+    assert set(pieces["session"]) == {"ann/day/talk@0.9"} and 65 < seconds < 65 / 0.9 + 0.01
+    speakers = known_speakers(tmp_path / "out/speakers.parquet", pieces["utterance"].to_numpy(object))
+    assert set(speakers) == {"ann@0.9"}
 
 
 def test_rejections_are_counted_in_files_not_in_pieces(stage, recordings, tmp_path):
