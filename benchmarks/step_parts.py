@@ -22,8 +22,8 @@ from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch, P
 from selfsv.data.features import LogMel
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.compilation import compile_forward
-from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
+from selfsv.engine.sent import HOST_LATENCY, Links, NotedGroup, PretendedGroup
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from selfsv.methods.ca_dino import Objective
 from selfsv.methods.objective import update_teacher
@@ -34,7 +34,6 @@ FREE = {"_unsafe_view", "empty", "empty_like", "new_empty", "empty_strided", "li
 H100_PEAK = 990e12  # bfloat16 operations per second, without sparsity
 PROGRESS = 5.0  # epochs
 COUNTED = (4, 8)  # utterances: what is counted at both is extrapolated
-HOST_LATENCY = 100e-6  # seconds of one message between the processes' CPUs; assumed, not measured
 Part = Callable[[], object]
 PROFILED = 3  # steps
 MOST_KERNELS, LONGEST_NAME = 40, 160
@@ -339,68 +338,6 @@ def versus(plain: Callable[[], list[Tensor]], compiled: Callable[[], list[Tensor
 # Several GPUs ---------------------------------------------------------------------------------------------------------
 
 
-class PretendedGroup(Group):
-    """One of several processes, as far as the training sees: everything is done but sending."""
-
-    def _met(self, number: int, operation: Any) -> int:
-        return number
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return _Copied.apply(tensor)
-
-    def sum_gradients(self, parameters: Any) -> None:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        for gradient, part in zip(gradients, together.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-
-class _Copied(torch.autograd.Function):
-    """What a sum over processes does beside sending."""
-
-    @staticmethod
-    def forward(_: Any, tensor: Tensor) -> Tensor:
-        return tensor.contiguous().clone()
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.contiguous().clone()
-
-
-class NotedGroup(PretendedGroup):
-    """Writes down what would be sent."""
-
-    def __init__(self) -> None:
-        super().__init__(0, 2)
-        self.between_devices: list[int] = []  # bytes of each message
-        self.between_hosts = 0
-
-    def _met(self, number: int, operation: Any) -> int:
-        self.between_hosts += 1
-        return number
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return _Noted.apply(tensor, self.between_devices)
-
-    def sum_gradients(self, parameters: Any) -> None:
-        self.between_devices.append(sum(nbytes(parameter.grad) for parameter in parameters))
-
-
-class _Noted(torch.autograd.Function):
-    """Writes down a message forth, and the one back."""
-
-    @staticmethod
-    def forward(context: Any, tensor: Tensor, messages: list[int]) -> Tensor:
-        context.messages = messages
-        messages.append(nbytes(tensor))
-        return tensor.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        context.messages.append(nbytes(gradient))
-        return gradient, None
-
-
 def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
     """What a step of CA-DINO sends, and how much faster several GPUs would be if sending took as long as said.
 
@@ -413,44 +350,31 @@ def many_gpus(bench: Bench, link: float, latency: float) -> Figures:
     """
     group = NotedGroup()
     noted = training(bench, replace(bench.runtime, compile=False, group=group))
-    noted.step(batch_of(bench, COUNTED[0]), PROGRESS)
-    group.between_devices += norm_messages(cast(Objective, noted.objective).student)
-    hosts = group.between_hosts + 1  # the loop's own, on whether to save
-    sizes = list(group.between_devices)
+    with group.noting_norms():
+        noted.step(batch_of(bench, COUNTED[0]), PROGRESS)
+    group.largest(0)  # the loop's own, on whether to save
+    sent, links = group.sent(), Links(gigabytes_per_second=link, latency_microseconds=latency)
     one = step_seconds(bench, bench.runtime, bench.args.batch_size)
-
-    def sending(gpus: int) -> float:
-        device = sum(1e-6 * latency + 2 * (gpus - 1) / gpus * size / (1e9 * link) for size in sizes)
-        return device + hosts * HOST_LATENCY
 
     def of(gpus: int) -> Figures:
         grouped = replace(bench.runtime, group=PretendedGroup(0, gpus))
         same_batch = step_seconds(bench, grouped, max(2, bench.args.batch_size // gpus))
         larger_batch = step_seconds(bench, grouped, bench.args.batch_size)
         return {
-            "sending_milliseconds": milliseconds(sending(gpus)),
-            "efficiency_same_batch": round(one / (gpus * (same_batch + sending(gpus))), 3),
-            "efficiency_batch_grows": round(one / (larger_batch + sending(gpus)), 3),
+            "sending_milliseconds": milliseconds(sent.seconds(gpus, links=links)),
+            "efficiency_same_batch": round(one / (gpus * (same_batch + sent.seconds(gpus, links=links))), 3),
+            "efficiency_batch_grows": round(one / (larger_batch + sent.seconds(gpus, links=links)), 3),
         }
 
     return {
-        "megabytes_per_step": round(sum(sizes) / 1e6, 2),
-        "megabytes_of_gradients": round(max(sizes) / 1e6, 2),
-        "messages_between_devices": len(sizes),
-        "messages_between_hosts": hosts,
+        "megabytes_per_step": round(sent.bytes / 1e6, 2),
+        "megabytes_of_gradients": round(sent.gradients / 1e6, 2),
+        "messages_between_devices": len(sent.between_devices),
+        "messages_between_hosts": sent.between_hosts,
         "step_milliseconds_of_one": milliseconds(one),
         "assumed": {"link_gigabytes_per_second": link, "latency_microseconds": latency, "host_latency_microseconds": 1e6 * HOST_LATENCY},
         "gpus": {str(gpus): of(gpus) for gpus in (2, 4, 8)},
     }
-
-
-def norm_messages(student: torch.nn.Module) -> list[int]:
-    """Bytes of what torch's SyncBatchNorm sends in a step, which no group sees: means, variances and counts forth, two sums back.
-
-    The student has two forward passes and as many backward, the teacher one forward.
-    """
-    norms = [module for module in student.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
-    return [4 * (2 * norm.num_features + 1) for norm in norms] * 3 + [4 * 2 * norm.num_features for norm in norms] * 2
 
 
 def step_seconds(bench: Bench, runtime: Runtime, utterances: int) -> float:

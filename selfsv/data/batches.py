@@ -91,9 +91,13 @@ def epoch_batches(seed: int, stage: int, epoch: int, utterances: int, batch_size
     Args:
         processes: among which a batch is divided; each has a part of every batch, if only the corpus is large enough.
     """
-    steps = max(1, min(-(-utterances // batch_size), utterances // max(LEAST_BATCH, processes)))
     order = epoch_order(seed, stage, epoch, utterances)
-    return [BatchIndices(epoch, part) for part in np.array_split(order, steps)]
+    return [BatchIndices(epoch, part) for part in np.array_split(order, steps_of(utterances, batch_size, processes))]
+
+
+def steps_of(utterances: int, batch_size: int, processes: int = 1) -> int:
+    """The number of batches of an epoch, none of which leaves a process without an utterance if the corpus is large enough."""
+    return max(1, min(-(-utterances // batch_size), utterances // max(LEAST_BATCH, processes)))
 
 
 def part_of(indices: BatchIndices, rank: int, processes: int) -> BatchIndices:

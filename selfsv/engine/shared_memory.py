@@ -29,7 +29,7 @@ def require_shared_memory(dataset: Dataset, indices: BatchIndices, workers: int,
     if not workers or not SHARED_MEMORY.is_dir():
         return
     sample = BatchIndices(indices.epoch, indices.utterances[:MEASURED])
-    batch = processes * len(indices.utterances) * sum(_sizes(dataset[sample])) / len(sample.utterances)
+    batch = processes * len(indices.utterances) * bytes_of(dataset[sample]) / len(sample.utterances)
     needed, free = batches_ahead(workers) * batch, shutil.disk_usage(SHARED_MEMORY).free
     if needed <= free:
         return
@@ -45,6 +45,11 @@ def require_shared_memory(dataset: Dataset, indices: BatchIndices, workers: int,
 def batches_ahead(workers: int) -> int:
     """Count the batches in shared memory, at most: those read ahead, the one that is trained on, and the one fetched next."""
     return workers * READ_AHEAD + 2
+
+
+def bytes_of(batch: object) -> int:
+    """Bytes of all tensors of a batch."""
+    return sum(_sizes(batch))
 
 
 def _sizes(value: object) -> Iterator[int]:

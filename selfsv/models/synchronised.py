@@ -64,10 +64,14 @@ class GlooNorm(BatchNorm):
 def synchronise(module: nn.Module, device: torch.device, add_up: Sum) -> None:
     """Replace every BatchNorm layer inside `module` by one that sees the batches of all processes; names and weights stay.
 
+    Layers that do already are left as they are: a network is placed on its device, and its encoder once more when it is prepared.
+
     Args:
         add_up: sums a tensor over the processes, with gradients; for layers that are not on a GPU.
     """
     for name, part in module.named_children():
+        if isinstance(part, nn.SyncBatchNorm | GlooNorm):
+            continue
         if isinstance(part, BatchNorm):
             setattr(module, name, _of_all_processes(part, device, add_up))
         else:
