@@ -94,7 +94,7 @@ def planned(args: argparse.Namespace, experiment: Experiment) -> "Plan":
     extraction = max(extraction_memory(experiment, iteration, bfloat16=machines.bfloat16) for iteration in encoders)
     disk = disk_of(experiment, corpus, found, gpus)
     hours = hours_of(experiment, corpus, found, machines, rates, Links()) if corpus else []
-    problems, notes = findings(args, experiment, machines, corpus, found, disk)
+    problems, notes = findings(args, experiment, machines, corpus, found, disk, extraction)
     return Plan(experiment.experiment, machines, corpus, found, extraction, Links(), disk, rates, hours, problems, notes)
 
 
@@ -121,6 +121,7 @@ def findings(
     corpus: "CorpusSize | None",
     footprints: "Sequence[Footprint]",
     disk: "Disk",
+    extraction: int,
 ) -> "Findings":
     """Problems and notes of everything that is compared."""
     from selfsv.report.plan_checks import Findings, batch_findings, corpus_findings, memory_problems, shared_memory_problems
@@ -130,7 +131,7 @@ def findings(
     batches = batch_findings(footprints, processes)
     problems, notes = [*sizes.problems, *batches.problems], [*sizes.notes, *batches.notes]
     if args.gpu_memory_gb:
-        problems += memory_problems(footprints, machines, args.gpu_memory_gb)
+        problems += memory_problems(footprints, extraction, machines, args.gpu_memory_gb)
     if args.shared_memory_gb is not None:
         problems += shared_memory_problems(disk.shared_memory, args.shared_memory_gb, runtime.workers)
     problems += disk_problems(args, disk, packed=corpus is not None and corpus.packed)

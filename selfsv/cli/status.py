@@ -11,7 +11,7 @@ BROKEN_PIPE = 128 + 13  # likewise
 MEANINGS = {
     DONE: "done; verify: the same speaker; identify: everybody is known",
     NO: "verify: different speakers; identify: somebody is unknown",
-    ERROR: "an error of any kind, said in one message on standard error",
+    ERROR: "an error of any kind, said in one message on standard error; plan: it does not fit",
     SOME: "done, but some recordings could not be used",
     UNDECIDED: "verify: no decision, as the model has no calibration and there is no threshold",
     INTERRUPTED: "interrupted by Ctrl-C",

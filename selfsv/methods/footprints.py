@@ -33,6 +33,7 @@ from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment, merged, resolve
 from selfsv.settings.jobs import CompleteTuneJob, PretrainJob, TrainAvJob, TrainJob
 from selfsv.settings.stage_one import stage_one_title
+from selfsv.settings.train import LEAST_BATCH
 
 STEPS = 2  # the optimiser takes its memory in the first
 FEWEST = 64  # utterances of a corpus whose size is not known: their number hardly matters to memory
@@ -108,7 +109,7 @@ def _followed(training: _Training, experiment: Experiment, machines: Machines, u
         runtime = Runtime(GPU, 0, machines.bfloat16, machines.kernels and has_kernels(), 600.0, group)
         inputs = _inputs(experiment, utterances)
         method = _method(experiment, training.iteration, inputs, runtime)
-        part = -(-method.batch_size // machines.processes)
+        part = max(LEAST_BATCH, -(-method.batch_size // machines.processes))  # BatchNorm, here on its own, needs two
         batch = method.begin_epoch(0)[BatchIndices(0, np.arange(part))]
         for _ in range(STEPS):
             group.begin()

@@ -93,7 +93,11 @@ def _memory(plan: Plan) -> list[str]:
     ]
     extraction = ["extraction", *[""] * (len(head) - 2), f"{plan.extraction / GB:.1f}"]
     kernels = "our own kernels where the encoder has some" if plan.machines.kernels else "torch's layers"
-    return [*_table([head, *rows, extraction]), f"Followed through the trainings' own code, {kernels}; CUDA itself comes on top."]
+    return [
+        *_table([head, *rows, extraction]),
+        f"Followed through the trainings' own code, {kernels}; CUDA itself comes on top.",
+        "Prototypes: or classes. Banks: noise and rooms, and the labels.",
+    ]
 
 
 def _sending(plan: Plan) -> list[str]:
@@ -147,6 +151,8 @@ def _table(rows: list[list[str]]) -> list[str]:
     """Columns side by side, the first to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]

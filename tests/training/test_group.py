@@ -121,6 +121,16 @@ def test_every_batchnorm_is_replaced_and_keeps_its_name(device):
     assert list(encoder.state_dict()) == names
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_network_that_is_placed_twice_keeps_its_norms(device):
+    """As that of CA-DINO: with its head, and its encoder again. A norm of frames must not become one of images."""
+    encoder = untrained(ENCODER, 80, 1, 0)
+    synchronise(encoder, torch.device(device), Group().sum)
+    norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    synchronise(encoder, torch.device(device), Group().sum)
+    assert [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)] == norms
+
+
 def test_the_norms_of_gpus_are_torchs_and_know_the_layout_of_frames():
     """Torch's SyncBatchNorm takes any tensor where one process is alone; of several it takes those on GPUs only."""
     plain = untrained(ENCODER, 80, 1, 0)
