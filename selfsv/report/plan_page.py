@@ -96,7 +96,7 @@ def _memory(plan: Plan) -> list[str]:
     return [
         *_table([head, *rows, extraction]),
         f"Followed through the trainings' own code, {kernels}; CUDA itself comes on top.",
-        "Prototypes: or classes. Banks: noise and rooms, and the labels.",
+        "The third column has prototypes, or the classifier; the sixth the banks on the GPU, and labels.",
     ]
 
 
