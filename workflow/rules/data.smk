@@ -1,5 +1,4 @@
-"""From the user's trees of audio to packed corpora and augmentation banks. The trees are no inputs: `listing` enumerates a million files,
-not every start of the workflow. After adding or removing files, list a corpus again: `snakemake … --forcerun listing`."""
+"""From trees of audio, which are no inputs, to packed corpora and banks. After adding or removing files: `snakemake … --forcerun listing`."""
 
 
 use rule stage as listing with:
