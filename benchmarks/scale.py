@@ -315,11 +315,13 @@ def multiply_adds_per_second() -> float:
 
 
 def allowed(rule: str) -> int | None:
-    """The memory that a rule asks for, megabytes."""
-    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
-        if found := re.search(rf"^rule {rule}:.*?mem_mb=(\d+)", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
-            return int(found[1])
-    return None
+    """The memory that a rule asks for in its first attempt, or else the rule that it inherits from; megabytes."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "workflow" / "rules").glob("*.smk")))
+    found = re.search(rf"^(?:use rule (\w+) as {rule} with|rule {rule}):(.*?)(?=^(?:use )?rule |\Z)", text, re.DOTALL | re.MULTILINE)
+    if found is None:
+        return None
+    memory = re.search(r"mem_mb=\D*(\d+)", found[2])
+    return int(memory[1]) if memory else allowed(found[1]) if found[1] else None
 
 
 def contents(paths: list[Path]) -> float:
