@@ -317,7 +317,7 @@ def multiply_adds_per_second() -> float:
 def allowed(rule: str) -> int | None:
     """The memory that a rule asks for in its first attempt, or else the rule that it inherits from; megabytes."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "workflow" / "rules").glob("*.smk")))
-    found = re.search(rf"^(?:use rule (\w+) as {rule} with|rule {rule}):(.*?)(?=^(?:use )?rule |\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^ *(?:use rule (\w+) as {rule} with|rule {rule}):(.*?)(?=^ *(?:use )?rule |\Z)", text, re.DOTALL | re.MULTILINE)
     if found is None:
         return None
     memory = re.search(r"mem_mb=\D*(\d+)", found[2])
