@@ -11,12 +11,13 @@ differs from config.yaml, each line with its reason. Nothing else is written. Ed
 import argparse
 import json
 import os
+import shutil
 from pathlib import Path
 
 from selfsv.cli.options import add_json
 from selfsv.cli.status import DONE
 from selfsv.errors import InputError
-from selfsv.prepare.own_configuration import Names, configuration, cut_choices, rejections, remarks, values_of
+from selfsv.prepare.own_configuration import Names, configuration, cut_choices, disk_remarks, rejections, remarks, values_of
 from selfsv.prepare.sizes import ALWAYS, Choice, Speed, encoder_choices, runtime_choices, size_choices, speaker_choices, time_choices
 from selfsv.prepare.survey import Survey, cut_up, survey
 from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     found = survey(validated(Corpus, names.corpora["train"]), DecodingSettings(), args.threads)
     if cut := cut_choices(found, names):
         found = cut_up(found, CutSettings())
-    notes = remarks(found, args.speakers)
+    notes = [*remarks(found, args.speakers), *disk_remarks(found, shutil.disk_usage(Path.cwd()).free)]
     choices = [*cut, *derived(args, found, names)]
     seen = f"{found.recordings:,} recordings, about {found.hours:.1f} hours, {found.sessions:,} sessions"
     command = f"snakemake --configfile {args.into} --cores {args.threads} --rerun-incomplete"

@@ -16,6 +16,8 @@ from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import Section
 
 FEWEST = 100  # recordings: with fewer there is next to nothing to learn
+PACKED_BYTES_PER_SECOND = 2 * 16_000  # int16 at 16 kHz
+USABLE_SHARE = 0.9  # of a disk; embeddings, states and reports take the rest
 FEW_SPEAKERS = 10
 LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers
 COLUMN = 44  # of the comments
@@ -27,6 +29,21 @@ class Names(NamedTuple):
     experiment: str
     corpora: dict[str, dict[str, Any]]
     trials: dict[str, dict[str, str]]
+
+
+def disk_remarks(found: Survey, free: int) -> list[str]:
+    """What there is to say about the disk: packed audio is the most that the workflow writes.
+
+    Args:
+        free: bytes, where results will be.
+    """
+    packed = 3600 * found.hours * PACKED_BYTES_PER_SECOND
+    if packed < USABLE_SHARE * free:
+        return []
+    return [
+        f"packed, the recordings take about {packed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free here: run the workflow from a folder "
+        "on a larger disk (`snakemake --directory`)"
+    ]
 
 
 def remarks(found: Survey, speakers: int | None) -> list[str]:

@@ -15,7 +15,7 @@ from selfsv.errors import InputError
 from selfsv.methods.probe import measured_speed
 from selfsv.prepare import own_configuration
 from selfsv.prepare.cutting import spans
-from selfsv.prepare.own_configuration import Names, configuration, cut_choices, remarks, values_of
+from selfsv.prepare.own_configuration import Names, configuration, cut_choices, disk_remarks, remarks, values_of
 from selfsv.prepare.sizes import (
     ALWAYS,
     Choice,
@@ -120,6 +120,13 @@ def test_remarks():
     notes = " ".join(remarks(seen(sessions=1, seconds=np.full(200, 1800.0), left_out=Counter({".txt": 3}), rejected=Counter(silent=2)), 3))
     for words in ("sessions apart", "100 % of the recordings are longer", "3 files with other endings", "2 silent", "3 speakers teach"):
         assert words in notes
+
+
+def test_a_disk_that_is_too_small_is_said_before_packing():
+    gigabytes = 3600 * seen().hours * 2 * 16_000 / 1e9  # of samples of two bytes
+    assert disk_remarks(seen(), round(2e9 * gigabytes)) == []
+    (note,) = disk_remarks(seen(), round(0.5e9 * gigabytes))
+    assert f"about {gigabytes:.1f} GB" in note and f"{gigabytes / 2:.1f} GB are free" in note
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"recordings": 99}, "fewer than 100"), ({"seconds": np.empty(0)}, "none of 0")])
