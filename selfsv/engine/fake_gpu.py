@@ -6,6 +6,7 @@ runs is the training's own; only Triton's kernels, which fill tensors that exist
 
 import importlib
 import importlib.util
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -104,6 +105,9 @@ def fake_gpu() -> Iterator[FakeGpu]:
             for name in names:
                 stack.enter_context(mock.patch.object(importlib.import_module(module), name, NoKernel()))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        # torch warns of its own `copy.deepcopy`, which asks a tensor without values where they are.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor", UserWarning)
         stack.enter_context(gpu)
         stack.enter_context(releasable())
         yield gpu
