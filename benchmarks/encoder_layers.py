@@ -1,4 +1,4 @@
-"""What each layer of ECAPA-TDNN, the features and DINO's loss cost forth and back, one way of computing beside another.
+"""Compare ways to compute each layer of ECAPA-TDNN, the features and DINO's loss: time of forward and backward.
 
     python benchmarks/encoder_layers.py --save FILE             # a GPU: the paper's encoder and batch
     python benchmarks/encoder_layers.py --save FILE --small     # to see on a CPU whether it runs
@@ -28,6 +28,7 @@ from selfsv.data.features import LogMel
 from selfsv.losses.dino import dino_loss, entropy
 from selfsv.models.ecapa import EcapaTdnn, SeRes2Block, TdnnLayer, TimeDelay
 from selfsv.models.encoders import untrained
+from selfsv.models.fused import delayed
 from selfsv.settings.experiment import merged, resolve
 from selfsv.settings.reading import read_file
 from selfsv.torch_internals import let_vary
@@ -115,12 +116,8 @@ def spliced_sum(delay: TimeDelay, group: Tensor, before: Tensor) -> Tensor:
 
 
 def convolved(delay: TimeDelay, group: Tensor, before: Tensor) -> Tensor:
-    """The same as a convolution of an image of one row; frames by channels is such an image's layout with channels last."""
-    image = (group + before).transpose(1, 2).unsqueeze(2)
-    outputs = len(delay.affine.weight)
-    weight = delay.affine.weight.view(outputs, 1, delay.kernel, -1).permute(0, 3, 1, 2)
-    padding = delay.dilation * (delay.kernel // 2)
-    return F.conv2d(image, weight, delay.affine.bias, padding=(0, padding), dilation=(1, delay.dilation)).squeeze(2).transpose(1, 2)
+    """The same by the convolution that trainings use on a GPU."""
+    return delayed(delay, group + before) + delay.affine.bias
 
 
 def norm_of_image(layer: TdnnLayer, frames: Tensor) -> Tensor:

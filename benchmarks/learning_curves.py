@@ -1,4 +1,4 @@
-"""What trainings look like from epoch to epoch: one table and one picture of the histories that finished systems have left.
+"""Draw the learning curves of finished systems: one table and one picture of their histories.
 
     python benchmarks/learning_curves.py results/systems/systems --data results/demo/data --output benchmarks/learning_curves.parquet \\
         --picture docs/images/learning-curves.png sdpn ca_dino simclr

@@ -143,7 +143,7 @@ def findings(
 
 
 def disk_problems(args: argparse.Namespace, disk: "Disk", *, packed: bool) -> list[str]:
-    """Whether the results have room."""
+    """Compare what is still to be written with the free disk."""
     folder = next(path for path in (args.results.absolute(), *args.results.absolute().parents) if path.exists())
     free = 1e9 * args.disk_gb if args.disk_gb is not None else shutil.disk_usage(folder).free
     if (missing := disk.missing(packed=packed)) <= free:

@@ -24,7 +24,7 @@ class Saved:
 
 
 class _Unpacked:
-    """What the running operation has asked for."""
+    """Collects the saved tensors that the running operation reads."""
 
     def __init__(self) -> None:
         self.saved: list[Saved] = []
@@ -45,7 +45,7 @@ _unpacked = _Unpacked()
 
 @contextmanager
 def releasable() -> Iterator[None]:
-    """What operations inside save for `backward`, it can release."""
+    """Let `backward` release the tensors that operations inside save."""
     with torch.autograd.graph.saved_tensors_hooks(Saved, _unpacked.open):
         yield
 
@@ -101,7 +101,7 @@ def _fitting(gradient: Tensor, of: Any) -> Tensor:
 
 
 def _dependencies(root: Node) -> dict[Node, int]:
-    """How many operations give each one of the graph a gradient."""
+    """Count, for each operation of the graph, the operations that give it a gradient."""
     waiting: dict[Node, int] = {}
     ahead, seen = [root], {root}
     while ahead:

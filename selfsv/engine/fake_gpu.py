@@ -114,7 +114,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
 
 
 def has_kernels() -> bool:
-    """Whether Triton is at hand, which comes with torch's builds for GPUs: without it our own kernels cannot be followed."""
+    """Whether Triton is installed. It comes with torch's builds for GPUs, and our own kernels need it."""
     return importlib.util.find_spec("triton") is not None
 
 

@@ -1,4 +1,4 @@
-"""What one training takes of a GPU, of the links between GPUs, and of the disk."""
+"""Describe what one training needs: GPU memory, messages between GPUs, and disk."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Machines(NamedTuple):
 
 
 class Footprint(NamedTuple):
-    """What one training takes."""
+    """The needs of one training."""
 
     training: str  # pretrain, round, audio_visual or large_margin
     title: str

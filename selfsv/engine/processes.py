@@ -134,7 +134,7 @@ class Group:
             raise StalledError(self._missing()) from error
 
     def _missing(self) -> str:
-        """Which processes do not answer, as far as this one can tell."""
+        """Ask all processes to answer, and name those that do not."""
         wait = min(self._stall, LONGEST_ROLL_CALL)
         here = f"process {self.rank} of {self.size} (pid {os.getpid()} on {socket.gethostname()})"
         begin = f"{here} waited {self._stall.total_seconds() / 60:g} minutes at most for the others"

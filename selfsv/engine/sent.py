@@ -1,4 +1,4 @@
-"""What the processes of a training would send each other: counted in one process, which does everything but sending."""
+"""Count the messages that a training's processes would send each other. One process runs all but the sending."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -21,16 +21,14 @@ MERGED = 64  # partial results that are merged at a time
 kernel = triton.jit(do_not_specialize=["rows", "each", "programs"])
 
 
-def relu_norm(frames: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d) -> Tensor:
+def relu_norm(frames: Tensor, bias: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     """BatchNorm of relu(frames + bias) by the statistics of the batch; the running ones follow, as in `norm` itself.
 
     Args:
         frames: [..., C].
-        bias: [C]; None: 0.
+        bias: [C].
     """
     rows = frames.reshape(-1, frames.shape[-1])
-    if bias is None:
-        bias = torch.zeros_like(norm.weight)
     return _ReluNorm.apply(rows.contiguous(), bias, norm.weight, norm.bias, norm).view(frames.shape)
 
 

@@ -20,6 +20,7 @@ from selfsv.prepare.containers import RejectionError, told_apart
 from selfsv.prepare.reading import Block, Samples, read_blocks
 
 RATE = 16000  # Hz
+PACKED_BYTES_PER_SECOND = 2 * RATE  # int16
 FULL_SCALE = 32767
 LONGEST_HOURS = 5.0  # of one file, a gigabyte at 16 kHz: a few megabytes of compressed silence can hold days
 LOWEST_RATE = 1000  # Hz

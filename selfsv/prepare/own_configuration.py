@@ -9,6 +9,7 @@ import yaml
 
 from selfsv.errors import InputError
 from selfsv.extensions import described
+from selfsv.prepare.decoding import PACKED_BYTES_PER_SECOND
 from selfsv.prepare.sizes import Choice
 from selfsv.prepare.survey import Survey
 from selfsv.settings.data import CutSettings
@@ -16,7 +17,6 @@ from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import Section
 
 FEWEST = 100  # recordings: with fewer there is next to nothing to learn
-PACKED_BYTES_PER_SECOND = 2 * 16_000  # int16 at 16 kHz
 USABLE_SHARE = 0.9  # of a disk; embeddings, states and reports take the rest
 FEW_SPEAKERS = 10
 LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers

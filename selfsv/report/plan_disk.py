@@ -6,10 +6,10 @@ from typing import NamedTuple
 from selfsv.engine.checkpoints import KEPT
 from selfsv.engine.footprint import Footprint
 from selfsv.engine.shared_memory import batches_ahead
+from selfsv.prepare.decoding import PACKED_BYTES_PER_SECOND
 from selfsv.report.plan_checks import CorpusSize
 from selfsv.settings.experiment import Experiment
 
-BYTES_PER_SECOND = 2 * 16_000  # of packed audio: int16 at 16 kHz
 FLOAT = 4  # bytes of one dimension of an embedding
 
 
@@ -38,7 +38,7 @@ def disk_of(experiment: Experiment, corpus: CorpusSize | None, footprints: Seque
     """
     ahead = batches_ahead(experiment.runtime.workers) if experiment.runtime.workers else 0
     return Disk(
-        audio=None if corpus is None or corpus.hours is None else 3600 * corpus.hours * BYTES_PER_SECOND,
+        audio=None if corpus is None or corpus.hours is None else 3600 * corpus.hours * PACKED_BYTES_PER_SECOND,
         embeddings=float(corpus.utterances * _dimensions(experiment) * FLOAT) if corpus else 0.0,
         states=float(sum(KEPT * one.times * one.state for one in footprints)),
         shared_memory=float(max((ahead * gpus * one.batch for one in footprints), default=0)),

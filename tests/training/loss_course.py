@@ -1,6 +1,6 @@
 """The loss of every step of a training on the cut of the demo corpus, and how to write it down anew.
 
-WRITE_COURSES=1 python -m pytest tests/training/test_loss_course.py    # after a change of numerics that is meant
+WRITE_COURSES=1 python -m pytest tests/training/test_loss_course.py    # after a deliberate change of numerics
 """
 
 import hashlib
