@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,10 @@ class Group:
     ):
         self.rank, self.size, self._stall = rank, size, stall
         self._patient, self._watch = patient, watch
+
+    def __deepcopy__(self, _: object) -> Self:
+        """The group itself: a copy of a network whose BatchNorm sums over the group, as a teacher is, belongs to the same processes."""
+        return self
 
     @property
     def first(self) -> bool:

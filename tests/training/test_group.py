@@ -24,7 +24,7 @@ from selfsv.losses.redundancy import correlation_norm, redundancy
 from selfsv.losses.sinkhorn import sinkhorn
 from selfsv.models.ecapa import FrameNorm
 from selfsv.models.encoders import untrained
-from selfsv.models.synchronised import SyncFrameNorm, synchronise
+from selfsv.models.synchronised import GlooNorm, SyncFrameNorm, synchronise
 from selfsv.settings.audio import AugmentationSettings, FeatureSettings
 from tests.models.small import SMALL
 from tests.training.workshop import AWARE, CPU, ENCODER, Workshop, weights
@@ -257,3 +257,19 @@ def outcome(method, rows) -> dict[str, Any]:
         return {**found, "centre": method.objective.centre, "clusters": method._clusters}
     found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]
     return {**found, "recorded": [torch.from_numpy(modality.gate.recorded()[0]) for modality in modalities]}
+
+
+def test_a_copied_network_stays_in_its_group():
+    """A teacher is a copy of the student, and torch's groups cannot be copied."""
+
+    class Handle:
+        def __deepcopy__(self, _: object) -> None:
+            raise TypeError("cannot pickle 'ProcessGroup' object")
+
+    group = Group(0, 2, patient=Handle(), watch=Handle())
+    student = untrained(ENCODER, 80, 1, 0)
+    synchronise(student, torch.device("cpu"), group.sum)
+    teacher = deepcopy(student)
+    assert deepcopy(group) is group
+    sums = [module._add_up.__self__ for module in teacher.modules() if isinstance(module, GlooNorm)]
+    assert sums and all(one is group for one in sums)
