@@ -124,7 +124,7 @@ def opened(args: argparse.Namespace, changes: dict[str, Any] | None = None) -> B
     voices, noise, rirs = corpus.opened(), load_bank(corpus.noise), load_bank(corpus.rirs)
     runtime = runtime_of(args)
     sampler = AugmentationSampler(experiment.augmentation, noise.kind.numpy(), len(rirs))
-    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(experiment.features), runtime.device)
+    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), runtime.with_kernels(LogMel(experiment.features)), runtime.device)
     labels = np.random.default_rng(1).permutation(np.arange(len(voices)) % min(args.classes, len(voices)))
     return Bench(args, experiment, runtime, Inputs(voices, sampler, features), corpus.opened_faces(voices), labels)
 

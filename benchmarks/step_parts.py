@@ -238,20 +238,24 @@ def milliseconds(seconds: float) -> float:
 
 
 def kernels(bench: Bench) -> Figures:
-    """Where the device's time goes in a step of CA-DINO on a batch that is at hand: kernels by their time, and kinds of them.
+    """Where the device's time goes in a step of CA-DINO on a batch that is at hand."""
+    method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
+    return kernels_of(lambda: method.step(batch, PROGRESS), bench.runtime.device)
+
+
+def kernels_of(work: Part, device: torch.device) -> Figures:
+    """Where the device's time goes in `work`: kernels by their time, and kinds of them.
 
     On the CPU it is torch's operations, by their own time.
     """
-    device = bench.runtime.device
-    method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
     for _ in range(3):
-        method.step(batch, PROGRESS)
-    wall = typical_seconds(lambda: method.step(batch, PROGRESS), device)
-    host = host_seconds(lambda: method.step(batch, PROGRESS), device)
+        work()
+    wall = typical_seconds(work, device)
+    host = host_seconds(work, device)
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
         for _ in range(PROFILED):
-            method.step(batch, PROGRESS)
+            work()
         synchronised(device)
     events = profiled.key_averages()
     spent = Counter({event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in events})
@@ -264,6 +268,7 @@ def kernels(bench: Bench) -> Figures:
         "step_milliseconds": milliseconds(wall),
         "host_milliseconds": milliseconds(host),
         "device_busy_milliseconds": milliseconds(1e-6 * total / PROFILED),
+        "kernels_per_step": round(sum(calls.values()) / PROFILED),
         "share_of_kind": {kind: round(microseconds / total, 4) for kind, microseconds in kinds.most_common()},
         "kernels": [
             {

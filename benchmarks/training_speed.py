@@ -51,7 +51,7 @@ from benchmarks.speed_trainings import (
     tuning,
     with_sizes,
 )
-from benchmarks.step_parts import candidates, kernels, many_gpus, parts_of_pretraining
+from benchmarks.step_parts import candidates, kernels, kernels_of, many_gpus, parts_of_pretraining
 from benchmarks.systems_speed import objectives
 from selfsv.clustering.agglomerative import agglomerate
 from selfsv.clustering.kmeans import spherical_kmeans
@@ -74,6 +74,7 @@ PAPER = {"embeddings": VOXCELEB2, "tested": 145_160, "trials": 581_480, "cluster
 LITTLE = {"embeddings": 20_000, "tested": 2_000, "trials": 20_000, "clusters": [400], "centroids": 500}
 WARM_UP = 8  # steps that do not count: compilation, the allocator, the workers' head start
 EPOCH_WITH_GATE = 50  # in the midst of a round
+FEW = {True: 64, False: 2048}  # utterances that are extracted to begin with, at small sizes and at full ones
 
 
 def main() -> None:
@@ -281,14 +282,14 @@ def first_step(bench: Bench) -> Figures:
 def extraction(bench: Bench) -> Figures:
     """Whole utterances, as many as the budget allows."""
     forget_graphs()
-    encoder = bench.runtime.prepared(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
-    log_mel, voices = LogMel(bench.experiment.features), bench.inputs.corpus
+    encoder = bench.runtime.extracting(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
+    log_mel, voices = bench.runtime.with_kernels(LogMel(bench.experiment.features)), bench.inputs.corpus
 
     def seconds_of(count: int) -> float:
         part = voices.only(np.arange(len(voices)) < count)
         return taken(bench, lambda: extract_embeddings(encoder, log_mel, part, bench.runtime))
 
-    few = min(len(voices), 64 if bench.args.small else 2048)
+    few = min(len(voices), FEW[bench.args.small])
     first, again = seconds_of(few), seconds_of(few)
     reset_memory(bench)
     many = min(len(voices), max(few, int(few * bench.args.budget / again)))
@@ -300,6 +301,23 @@ def extraction(bench: Bench) -> Figures:
         "first_seconds_more": round(first - again, 2),
         "peak_megabytes": peak_megabytes(bench),
     }
+
+
+def kernels_of_round(bench: Bench) -> Figures:
+    """Where the device's time goes in a step of a round on a batch that is at hand."""
+    method = gated(bench)
+    dataset = method.begin_epoch(EPOCH_WITH_GATE)
+    batch = dataset[next(planned(bench, EPOCH_WITH_GATE))]
+    return kernels_of(lambda: method.step(batch, float(EPOCH_WITH_GATE)), bench.runtime.device)
+
+
+def kernels_of_extraction(bench: Bench) -> Figures:
+    """Where the device's time goes in the extraction of some utterances, reading included."""
+    forget_graphs()
+    encoder = bench.runtime.extracting(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
+    log_mel, voices = bench.runtime.with_kernels(LogMel(bench.experiment.features)), bench.inputs.corpus
+    part = voices.only(np.arange(len(voices)) < FEW[bench.args.small])
+    return kernels_of(lambda: extract_embeddings(encoder, log_mel, part, bench.runtime), bench.runtime.device)
 
 
 def made_up_embeddings(count: int) -> np.ndarray:
@@ -364,6 +382,8 @@ MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "two_steps": two_steps,
     "pretrain": lambda bench: of_training(bench, "pretrain"),
     "profile": kernels,
+    "profile_round": kernels_of_round,
+    "profile_extract": kernels_of_extraction,
     "round": lambda bench: of_training(bench, "round"),
     "audio_visual": lambda bench: of_training(bench, "audio_visual"),
     "extract": extraction,

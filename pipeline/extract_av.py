@@ -29,14 +29,14 @@ def main() -> None:
     faces = PackedFaces(args.faces, args.images, corpus.utterances)
     try:
         voices = extract_embeddings(
-            runtime.prepared(model.encoder),
-            model.log_mel,
+            runtime.extracting(model.encoder),
+            runtime.with_kernels(model.log_mel),
             corpus,
             runtime,
             lambda batches, total: progress(batches, total, "voices", "batch"),
         )
         looks = extract_face_embeddings(
-            runtime.prepared(face_encoder),
+            runtime.extracting(face_encoder),
             FaceInput(face_settings.input_side, runtime.device),
             faces,
             runtime,

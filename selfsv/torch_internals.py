@@ -21,6 +21,11 @@ def scale(tensors: list[Tensor], factors: Tensor) -> None:
     torch._foreach_mul_(tensors, list(factors.unbind()))
 
 
+def copies(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """New tensors of the same values, in a few kernels."""
+    return list(torch._foreach_mul(tensors, 1.0))
+
+
 def let_vary(tensor: Tensor, dimension: int) -> None:
     """Have the compiler take a dimension as one that may differ from call to call."""
     torch._dynamo.maybe_mark_dynamic(tensor, dimension)

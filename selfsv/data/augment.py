@@ -16,6 +16,7 @@ from selfsv.settings.audio import AugmentationSettings
 FULL_SCALE = 32768.0
 SMALLEST_POWER = 1e-10
 NOTHING = -1
+ROWS = 64
 
 
 class AugmentationParams(NamedTuple):
@@ -80,7 +81,9 @@ class Augmenter:
         wet = torch.nonzero(params.rir != NOTHING).squeeze(1)
         if len(wet):
             rows = wet.to(waves.device, non_blocking=True)
-            waves.index_copy_(0, rows, reverberate(waves[rows], self._responses(params.rir[wet])))
+            more = rounded_up(wet) if waves.is_cuda else wet
+            reverberated = reverberate(waves[more.to(waves.device, non_blocking=True)], self._responses(params.rir[more]))
+            waves.index_copy_(0, rows, reverberated[: len(wet)])
         if len(noisy):  # after the room: the noise of a crop that has both is added at its place
             rows = noisy.to(waves.device, non_blocking=True)
             noise = self._noise_like(waves.shape[1], params.noise[noisy], params.start[noisy])
@@ -106,6 +109,14 @@ class Augmenter:
         inside = positions < self._rirs.length[rirs].unsqueeze(1)
         index = positions + self._rirs.start[rirs].to(kind).unsqueeze(1)
         return picked(self._rirs, index.clamp_(max=len(self._rirs.samples) - 1)).mul_(inside).div_(FULL_SCALE)
+
+
+def rounded_up(rows: Tensor) -> Tensor:
+    """Rows, the last one repeated until there are as many as a multiple of `ROWS`.
+
+    cuFFT plans a transform anew for each number of rows, which takes it milliseconds, and the numbers change from batch to batch.
+    """
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % ROWS)])
 
 
 def number_type(bank: Bank) -> torch.dtype:

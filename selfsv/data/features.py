@@ -43,11 +43,7 @@ class LogMel(nn.Module):
         Returns:
             [B, T, mel_bins] with T = 1 + (N - frame) // shift.
         """
-        frames = (waves * FULL_SCALE).unfold(1, self.frame, self.shift)
-        frames = frames - frames.mean(dim=2, keepdim=True)
-        spectrum = torch.fft.rfft(self._windowed(frames))
-        power = spectrum.real.square().add_(spectrum.imag.square())
-        features = (power @ self.mel).clamp_(min=SMALLEST_ENERGY).log_()
+        features = self.energies(waves)
         if not self.mean_normalise:
             return features
         if lengths is None:
@@ -55,6 +51,14 @@ class LogMel(nn.Module):
         counts = self.frames(lengths)
         inside = (torch.arange(features.shape[1], device=features.device) < counts.unsqueeze(1)).unsqueeze(2)
         return features - (features * inside).sum(dim=1, keepdim=True) / counts.view(-1, 1, 1)
+
+    def energies(self, waves: Tensor) -> Tensor:
+        """The logarithms of the mel filters' energies, [B, T, mel_bins], of waveforms [B, N]."""
+        frames = (waves * FULL_SCALE).unfold(1, self.frame, self.shift)
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        spectrum = torch.fft.rfft(self._windowed(frames))
+        power = spectrum.real.square().add_(spectrum.imag.square())
+        return (power @ self.mel).clamp_(min=SMALLEST_ENERGY).log_()
 
     def _windowed(self, frames: Tensor) -> Tensor:
         """[B, T, frame] to [B, T, fft_size]: pre-emphasised, under the window, and zero beyond it.

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_swa_multi_avg_fn, update_bn
 
+from selfsv.engine.graphs import without_graphs
+
 
 class WeightAverage:
     """A running mean of state dicts, parameters and statistics alike.
@@ -40,5 +42,5 @@ def reestimate(network: nn.Module, inputs: Iterable[Tensor]) -> None:
         inputs: what `network` takes, one batch at least.
     """
     # Uncompiled: torch would compile each layer again for every number of batches.
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), without_graphs():
         update_bn(inputs, network)

@@ -68,11 +68,9 @@ def embeddings_by(path: Path, model: Model, recordings: Utterances, runtime: Run
     Raises:
         InputError: an embedding is not finite; the message names the file.
     """
-    encoder = runtime.prepared(model.encoder)
+    encoder, log_mel = runtime.extracting(model.encoder), runtime.with_kernels(model.log_mel)
     try:
-        return extract_embeddings(
-            encoder, model.log_mel, recordings, runtime, lambda batches, total: progress(batches, total, title, "batch")
-        )
+        return extract_embeddings(encoder, log_mel, recordings, runtime, lambda batches, total: progress(batches, total, title, "batch"))
     except FloatingPointError as error:
         raise InputError(f"{path}: {error}; train it again") from None
 

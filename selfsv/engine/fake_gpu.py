@@ -25,7 +25,8 @@ GPU = torch.device("cuda", 0)
 BLOCK = 512  # bytes: CUDA's allocator of torch rounds up to these
 IN_PLACE = ("_fused_sgd_", "_fused_adam_")  # torch has no fake of them; they take no memory
 KERNELS = {
-    "selfsv.models.fused_norm": ("_moments", "_statistics", "_normalise", "_sums", "_gradient"),
+    "selfsv.models.fused_norm": ("_moments", "_statistics", "_normalise", "_evaluated", "_sums", "_gradient", "_added"),
+    "selfsv.models.fused_excitation": ("_excited", "_products", "_of_inner"),
     "selfsv.models.fused_pooling": ("_rectified", "_rectified_back", "_attended", "_attended_back"),
 }
 

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from selfsv.data.features import LogMel
 from selfsv.device import add_device_arguments, device_from, image_layout
 from selfsv.engine.compilation import compile_forward, keep_kernels, obstacle
+from selfsv.engine.graphs import replay
 from selfsv.engine.processes import STALL_MINUTES, Group, joined, local_processes, local_rank
 from selfsv.errors import InputError
 from selfsv.models.fused import fuse
@@ -34,6 +36,7 @@ class Runtime:
     checkpoint_seconds: float
     group: Group = field(default_factory=Group)
     cores: int = field(default_factory=torch.get_num_threads)  # of the job on this machine, for all of its processes together
+    graphs: bool = True  # whether a compiled encoder on a GPU trains by CUDA graphs
 
     def __post_init__(self) -> None:
         code_version()  # the one that the job begins with: a long training may outlive edits of its code
@@ -71,19 +74,38 @@ class Runtime:
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for."""
         module = self.placed(module)
-        if self.compile and not (self.device.type == "cuda" and fuse(module)):
+        on_gpu = self.device.type == "cuda"
+        if self.compile and not (on_gpu and fuse(module)):
             compile_forward(module)
+        # Sums over several processes are not recorded.
+        if self.compile and on_gpu and self.graphs and self.group.size == 1:
+            replay(module)
         return module
+
+    def extracting(self, module: Module) -> Module:
+        """`module` as `placed`, with our own kernels where it has some. torch's compiler would take longer than it wins back."""
+        module = self.placed(module)
+        if self.compile and self.device.type == "cuda":
+            fuse(module)
+        return module
+
+    def with_kernels(self, log_mel: LogMel) -> LogMel:
+        """Features by our own kernels, where the job runs on a GPU that can have them."""
+        if self.compile and self.device.type == "cuda":
+            from selfsv.data.fused_features import fuse_features  # Triton comes with torch's builds for GPUs alone
+
+            fuse_features(log_mel)
+        return log_mel
 
 
 def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a script that runs encoders and trains none; the workflow fills them from `runtime`.
 
-    Nothing is compiled: a job that sees each utterance once hardly wins back the minute that it takes.
+    Of compiled kernels it takes our own, which are ready in seconds.
     """
     add_device_arguments(parser)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.set_defaults(workers=0, compile="false", checkpoint_minutes=10.0, stall_minutes=STALL_MINUTES)
+    parser.set_defaults(workers=0, compile="auto", checkpoint_minutes=10.0, stall_minutes=STALL_MINUTES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +169,6 @@ def _compiles(args: argparse.Namespace, device: torch.device) -> bool:
     if "state" in args:
         keep_kernels(args.state / "compiled")
     reason = obstacle(device) if args.compile == "auto" else ""
-    if reason:
+    if reason and "state" in args:  # an extraction is through soon anyway
         log.warning("the encoder is not compiled, which is slower: %s. Set runtime.compile to false to silence this", reason)
     return not reason

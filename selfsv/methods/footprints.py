@@ -106,7 +106,7 @@ def _followed(training: _Training, experiment: Experiment, machines: Machines, u
     """Two steps of a training."""
     group = NotedGroup(0, machines.processes)
     with fake_gpu() as gpu, group.noting_norms():
-        runtime = Runtime(GPU, 0, machines.bfloat16, machines.kernels and has_kernels(), 600.0, group)
+        runtime = Runtime(GPU, 0, machines.bfloat16, machines.kernels and has_kernels(), 600.0, group, graphs=False)
         inputs = _inputs(experiment, utterances)
         method = _method(experiment, training.iteration, inputs, runtime)
         part = max(LEAST_BATCH, -(-method.batch_size // machines.processes))  # BatchNorm, here on its own, needs two

@@ -44,7 +44,7 @@ def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | Complete
     """Open the corpus and the banks that `args` name."""
     noise, rirs = load_bank(args.noise), load_bank(args.rirs)
     sampler = AugmentationSampler(job.augmentation, noise.kind.numpy(), len(rirs.start))
-    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), LogMel(job.features), runtime.device)
+    features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), runtime.with_kernels(LogMel(job.features)), runtime.device)
     return Inputs(PackedCorpus(args.manifest, args.audio), sampler, features)
 
 

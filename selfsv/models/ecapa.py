@@ -151,7 +151,7 @@ def statistics(frames: Tensor, weights: Tensor | None) -> Tensor:
 
 def masked(frames: Tensor, mask: Tensor | None) -> Tensor:
     """`frames` with padding set to zero; without a mask there is no padding."""
-    return frames if mask is None else frames * mask
+    return frames if mask is None else frames * mask.to(frames.dtype)
 
 
 class EcapaTdnn(nn.Module):

@@ -1,41 +1,55 @@
-"""ECAPA-TDNN as it trains on a GPU: the same layers and weights, with fewer passes over memory.
+"""ECAPA-TDNN as it runs on a GPU: the same layers and weights, with fewer passes over memory.
 
 Some four fifths of a step's time lie between the matrix products, where torch's operations each read and write all frames. Here bias,
-ReLU and BatchNorm are one, pooling is two, and the dilated layers of Res2 are convolutions. `torch.compile` finds most of it, too, but
-takes minutes for what compiles here in seconds, and again for each length of crop.
+ReLU and BatchNorm are one, so are squeeze-excitation and its residual connection, pooling is two, and the dilated layers of Res2 are
+convolutions. `torch.compile` finds most of it, too, but takes minutes for what compiles here in seconds, and again for each length of
+crop.
 """
 
+from collections.abc import Callable
 from types import MethodType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsv.models.ecapa import SMALLEST_VARIANCE, EcapaTdnn, FrameNorm, SeRes2Block, TdnnLayer, TimeDelay
+from selfsv.models.dilated import Dilated
+from selfsv.models.ecapa import SMALLEST_VARIANCE, EcapaTdnn, FrameNorm, Res2Layer, SeRes2Block, TdnnLayer, TimeDelay
 
 
 def fuse(module: nn.Module) -> bool:
-    """Have `module` compute so in training; whether it is an encoder for which this is known. In evaluation nothing changes.
+    """Have `module`, on a GPU, compute so; whether it is an encoder for which this is known.
 
-    BatchNorm whose sums go through several processes stays as it is.
+    BatchNorm whose sums go through several processes stays as it is, and so does what needs gradients in evaluation.
     """
     if not isinstance(module, EcapaTdnn):
         return False
     for part in module.modules():
-        if isinstance(part, TdnnLayer) and type(part.norm) is FrameNorm:
-            part.forward = MethodType(_tdnn_layer, part)  # type: ignore[method-assign]
-        elif isinstance(part, SeRes2Block):
-            part.forward = MethodType(_block, part)  # type: ignore[method-assign]
+        for kind, forward in FORWARDS:
+            if type(part) is kind and all(type(norm) is FrameNorm for norm in part.modules() if isinstance(norm, nn.BatchNorm1d)):
+                part.forward = MethodType(forward, part)  # type: ignore[method-assign]
     module.pooled = MethodType(_pooled, module)  # type: ignore[method-assign]
     return True
 
 
-def _tdnn_layer(layer: TdnnLayer, frames: Tensor, mask: Tensor | None) -> Tensor:
-    from selfsv.models.fused_norm import relu_norm  # Triton comes with torch's builds for GPUs alone
+def trains(layer: nn.Module, mask: Tensor | None) -> bool:
+    """Whether this is a step of a training. At its end BatchNorm may estimate its statistics anew, and has no momentum then."""
+    return layer.training and mask is None and not any(getattr(norm, "momentum", 0.0) is None for norm in layer.modules())
 
-    if not layer.training or mask is not None:
-        return type(layer).forward(layer, frames, mask)
-    return relu_norm(delayed(layer.delay, frames), layer.delay.affine.bias, layer.norm)
+
+def evaluates(layer: nn.Module) -> bool:
+    """Whether gradients are out of the question."""
+    return not layer.training and not torch.is_grad_enabled()
+
+
+def _tdnn_layer(layer: TdnnLayer, frames: Tensor, mask: Tensor | None) -> Tensor:
+    from selfsv.models.fused_norm import relu_norm, relu_norm_by_running  # Triton comes with torch's builds for GPUs alone
+
+    if trains(layer, mask):
+        return relu_norm(delayed(layer.delay, frames), layer.delay.affine.bias, layer.norm)
+    if evaluates(layer):
+        return relu_norm_by_running(delayed(layer.delay, frames), layer.delay.affine.bias, layer.norm, mask)
+    return TdnnLayer.forward(layer, frames, mask)
 
 
 def delayed(delay: TimeDelay, frames: Tensor) -> Tensor:
@@ -44,26 +58,42 @@ def delayed(delay: TimeDelay, frames: Tensor) -> Tensor:
         return F.linear(frames, delay.affine.weight)
     if delay.stride > 1 or len(delay.affine.weight) > frames.shape[2]:  # the first layer: many outputs for its few inputs
         return F.linear(delay.spliced(frames), delay.affine.weight)
-    # Frames by channels are the layout of an image of one row with channels last, and spliced weights that of its filters.
-    image = frames.transpose(1, 2).unsqueeze(2)
-    filters = delay.affine.weight.view(len(delay.affine.weight), 1, delay.kernel, -1).permute(0, 3, 1, 2)
-    reach = delay.dilation * (delay.kernel // 2)
-    return F.conv2d(image, filters, padding=(0, reach), dilation=(1, delay.dilation)).squeeze(2).transpose(1, 2)
+    dilated = Dilated.of(delay)
+    return dilated(frames, dilated.filters(delay.affine.weight))
+
+
+def _res2_layer(layer: Res2Layer, frames: Tensor, mask: Tensor | None) -> Tensor:
+    from selfsv.models.fused_res2 import res2
+
+    return res2(layer, frames) if trains(layer, mask) else Res2Layer.forward(layer, frames, mask)
 
 
 def _block(block: SeRes2Block, frames: Tensor, mask: Tensor | None) -> Tensor:
-    if not block.training:
-        return type(block).forward(block, frames, mask)
-    inner = block.leave(block.res2(block.enter(frames, mask), mask), mask)
-    return torch.addcmul(frames.to(inner.dtype), inner, block.se(inner, mask).unsqueeze(1))
+    from selfsv.models.fused_excitation import excited
+
+    if not trains(block, mask):
+        return SeRes2Block.forward(block, frames, mask)
+    return excited(frames, block.leave(block.res2(block.enter(frames, mask), mask), mask), block.se)
 
 
 def _pooled(encoder: EcapaTdnn, frames: Tensor, mask: Tensor | None) -> Tensor:
-    from selfsv.models.fused_pooling import attentive_statistics, rectified_statistics
+    from selfsv.models.fused_pooling import attentive_statistics, pooled_by_attention, rectified_statistics
 
-    if not encoder.training or mask is not None:
-        return type(encoder).pooled(encoder, frames, mask)
     pool, bias = encoder.pool, encoder.aggregate.affine.bias
-    frames, statistics = rectified_statistics(delayed(encoder.aggregate, frames), bias, SMALLEST_VARIANCE)
-    hidden = torch.tanh(pool.local(frames) + pool.context(statistics).unsqueeze(1))
-    return attentive_statistics(pool.attend(hidden), frames, SMALLEST_VARIANCE)
+
+    def scores(rectified: Tensor, statistics: Tensor) -> Tensor:
+        return pool.attend(torch.tanh(pool.local(rectified) + pool.context(statistics).unsqueeze(1)))
+
+    if encoder.training and mask is None:
+        rectified, statistics = rectified_statistics(delayed(encoder.aggregate, frames), bias, SMALLEST_VARIANCE)
+        return attentive_statistics(scores(rectified, statistics), rectified, SMALLEST_VARIANCE)
+    if evaluates(encoder):
+        return pooled_by_attention(delayed(encoder.aggregate, frames), bias, scores, SMALLEST_VARIANCE, mask)
+    return EcapaTdnn.pooled(encoder, frames, mask)
+
+
+FORWARDS: list[tuple[type[nn.Module], Callable[..., Tensor]]] = [
+    (TdnnLayer, _tdnn_layer),
+    (Res2Layer, _res2_layer),
+    (SeRes2Block, _block),
+]

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 ROWS, COLUMNS = 32, 64  # of a tile
 PROGRAMS = 1056  # that walk over the rows together: several for each multiprocessor of a large GPU
-MERGED = 64  # partial results that are merged at a time
+MERGED, NARROW = 256, 16  # of a tile of the programs' partial results
 
 # Numbers of rows change from batch to batch: nothing is compiled anew for them.
 kernel = triton.jit(do_not_specialize=["rows", "each", "programs"])
@@ -32,41 +32,104 @@ def relu_norm(frames: Tensor, bias: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     return _ReluNorm.apply(rows.contiguous(), bias, norm.weight, norm.bias, norm).view(frames.shape)
 
 
+def relu_norm_by_running(frames: Tensor, bias: Tensor, norm: nn.BatchNorm1d, mask: Tensor | None) -> Tensor:
+    """BatchNorm of relu(frames + bias) by its running statistics, without gradients, zero where the mask is.
+
+    Args:
+        frames: [B, T, C].
+        bias: [C].
+        mask: [B, T, 1] float32.
+    """
+    rows = frames.reshape(-1, frames.shape[-1]).contiguous()
+    walk, outputs = Walk(rows), torch.empty_like(rows)
+    running = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    masks = rows if mask is None else mask.contiguous()
+    _evaluated[walk.grid](rows, bias, *running, masks, outputs, *walk.sizes, norm.eps, mask is not None, ROWS, COLUMNS)
+    return outputs.view(frames.shape)
+
+
 class _ReluNorm(torch.autograd.Function):
     """Takes [N, C] frames."""
 
     @staticmethod
     def forward(context: Any, frames: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-        walk = Walk(frames)
-        partial_means, partial_squares = frames.new_empty(2, walk.programs, walk.columns, dtype=torch.float32)
-        _moments[walk.grid](frames, bias, partial_means, partial_squares, *walk.sizes, ROWS, COLUMNS)
-        mean, inverse = frames.new_empty(2, walk.columns, dtype=torch.float32)
-        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-        running = norm.running_mean, norm.running_var, norm.num_batches_tracked
-        _statistics[walk.grid[1:]](
-            partial_means, partial_squares, mean, inverse, *running, *walk.sizes, walk.programs, norm.eps, norm.momentum, MERGED, COLUMNS
-        )
+        statistics = statistics_of(frames, bias, norm)
         outputs = torch.empty_like(frames)
-        _normalise[walk.grid](frames, bias, mean, inverse, weight, shift, outputs, *walk.sizes, ROWS, COLUMNS)
-        context.save_for_backward(frames, bias, weight, mean, inverse)
+        normalise(frames, bias, statistics, norm, outputs)
+        context.save_for_backward(frames, bias, weight, statistics)
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        frames, bias, weight, mean, inverse = context.saved_tensors
-        walk = Walk(frames)
-        if upstream.stride(1) != 1:
-            upstream = upstream.contiguous()
-        known = frames, bias, mean, inverse, upstream
-        partial = frames.new_empty(walk.programs, 2, walk.columns, dtype=torch.float32)
-        _sums[walk.grid](*known, partial, *walk.sizes, upstream.stride(0), ROWS, COLUMNS)
-        sums = partial.sum(dim=0)
-        gradient, partial_bias = torch.empty_like(frames), partial[:, 0]
-        _gradient[walk.grid](
-            *known, weight, sums, gradient, partial_bias, *walk.sizes, upstream.stride(0), partial.stride(0), ROWS, COLUMNS
-        )
-        return gradient, partial_bias.sum(dim=0), sums[1], sums[0], None
+        frames, bias, weight, statistics = context.saved_tensors
+        return *gradients(frames, bias, weight, statistics, upstream if upstream.stride(1) == 1 else upstream.contiguous()), None
+
+
+def statistics_of(frames: Tensor, bias: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Mean and inverse deviation of relu(frames + bias), [2, C] float32; the running ones of `norm` follow.
+
+    Args:
+        frames: [N, C].
+    """
+    walk = Walk(frames)
+    partial_means, partial_squares = frames.new_empty(2, walk.programs, walk.columns, dtype=torch.float32)
+    _moments[walk.grid](frames, bias, partial_means, partial_squares, *walk.sizes, ROWS, COLUMNS)
+    statistics = frames.new_empty(2, walk.columns, dtype=torch.float32)
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    running = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    _statistics[triton.cdiv(walk.columns, NARROW),](
+        partial_means, partial_squares, statistics, *running, *walk.sizes, walk.programs, norm.eps, norm.momentum, MERGED, NARROW
+    )
+    return statistics
+
+
+def normalise(
+    frames: Tensor, bias: Tensor, statistics: Tensor, norm: nn.BatchNorm1d, outputs: Tensor, beside: Tensor | None = None
+) -> Tensor | None:
+    """BatchNorm of relu(frames + bias) into `outputs`, and its sum with `beside`.
+
+    Args:
+        frames: [N, C].
+        statistics: of `statistics_of`.
+        outputs, beside: [N, C], each may be a part of a wider tensor.
+    """
+    walk = Walk(frames)
+    summed = None if beside is None else torch.empty_like(frames)
+    other, total = (frames, frames) if beside is None or summed is None else (beside, summed)
+    strides = outputs.stride(0), other.stride(0)
+    _normalise[walk.grid](
+        frames, bias, statistics, norm.weight, norm.bias, outputs, other, total, *walk.sizes, *strides, beside is not None, ROWS, COLUMNS
+    )
+    return summed
+
+
+def gradients(
+    frames: Tensor, bias: Tensor, weight: Tensor, statistics: Tensor, upstream: Tensor, carried: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Those of the frames, the bias, and BatchNorm's weight and bias, by that of the output: `upstream`, and `carried` if there is one.
+
+    Args:
+        frames: [N, C].
+        upstream: [N, C], may be a part of a wider tensor.
+        carried: [N, C].
+    """
+    walk, twice = Walk(frames), carried is not None
+    known = frames, bias, statistics, upstream, frames if carried is None else carried
+    partial = frames.new_empty(walk.programs, 2, walk.columns, dtype=torch.float32)
+    _sums[walk.grid](*known, partial, *walk.sizes, upstream.stride(0), twice, ROWS, COLUMNS)
+    sums = added(partial.view(walk.programs, -1)).view(2, -1)
+    gradient, partial = torch.empty_like(frames), frames.new_empty(walk.programs, walk.columns, dtype=torch.float32)
+    _gradient[walk.grid](*known, weight, sums, gradient, partial, *walk.sizes, upstream.stride(0), twice, ROWS, COLUMNS)
+    return gradient, added(partial), sums[1], sums[0]
+
+
+def added(partial: Tensor) -> Tensor:
+    """[P, C] float32, the programs' results, to their sums [C]."""
+    programs, columns = partial.shape
+    sums = partial.new_empty(columns)
+    _added[triton.cdiv(columns, NARROW),](partial, sums, columns, programs, MERGED, NARROW)
+    return sums
 
 
 class Walk:
@@ -117,7 +180,7 @@ def _moments(frames, bias, means, squares, rows, columns, each, tile_rows: tl.co
 
 @kernel
 def _statistics(
-    means, squares, mean, inverse, running_mean, running_variance, tracked, rows, columns, each, programs, epsilon, momentum,
+    means, squares, statistics, running_mean, running_variance, tracked, rows, columns, each, programs, epsilon, momentum,
     merged: tl.constexpr, tile_columns: tl.constexpr,
 ):  # fmt: skip
     """Mean and inverse deviation of all rows from those of the programs; the running statistics."""
@@ -141,8 +204,8 @@ def _statistics(
         part = tl.load(squares + place, mask=here, other=0.0) + count[:, None] * apart * apart
         total += tl.where(here, part, 0.0)
     variance = tl.sum(total, axis=0) / rows
-    tl.store(mean + column, whole, mask=inside)
-    tl.store(inverse + column, 1.0 / tl.sqrt(variance + epsilon), mask=inside)
+    tl.store(statistics + column, whole, mask=inside)
+    tl.store(statistics + columns + column, 1.0 / tl.sqrt(variance + epsilon), mask=inside)
     before = tl.load(running_mean + column, mask=inside, other=0.0)
     tl.store(running_mean + column, before + momentum * (whole - before), mask=inside)
     before = tl.load(running_variance + column, mask=inside, other=0.0)
@@ -153,41 +216,90 @@ def _statistics(
 
 
 @kernel
+def _added(partial, sums, columns, programs, merged: tl.constexpr, tile_columns: tl.constexpr):
+    """The sums of all programs' results."""
+    column = tl.program_id(0) * tile_columns + tl.arange(0, tile_columns)
+    inside = column < columns
+    total = tl.zeros([merged, tile_columns], tl.float32)
+    for start in range(0, programs, merged):
+        program = start + tl.arange(0, merged)
+        here = (program < programs)[:, None] & inside[None, :]
+        total += tl.load(partial + program[:, None] * columns + column[None, :], mask=here, other=0.0)
+    tl.store(sums + column, tl.sum(total, axis=0), mask=inside)
+
+
+@kernel
 def _normalise(
-    frames, bias, mean, inverse, weight, shift, outputs, rows, columns, each, tile_rows: tl.constexpr, tile_columns: tl.constexpr
+    frames, bias, statistics, weight, shift, outputs, beside, summed, rows, columns, each, stride, beside_stride,
+    adds: tl.constexpr, tile_rows: tl.constexpr, tile_columns: tl.constexpr,
 ):  # fmt: skip
-    """The layer's output."""
+    """The layer's output, and its sum with other frames."""
     first = tl.program_id(0) * each
     column = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
     last = tl.minimum(first + each, rows)
     inside = column < columns
-    gain = tl.load(weight + column, mask=inside, other=0.0) * tl.load(inverse + column, mask=inside, other=0.0)
+    gain = tl.load(weight + column, mask=inside, other=0.0) * tl.load(statistics + columns + column, mask=inside, other=0.0)
+    offset = tl.load(shift + column, mask=inside, other=0.0) - gain * tl.load(statistics + column, mask=inside, other=0.0)
+    for start in range(first, last, tile_rows):
+        row = start + tl.arange(0, tile_rows)
+        here = (row < last)[:, None] & inside[None, :]
+        values = _rectified_tile(frames, bias, row, column, here, columns) * gain[None, :] + offset[None, :]
+        wide = row[:, None].to(tl.int64)
+        tl.store(outputs + wide * stride + column[None, :], values.to(outputs.dtype.element_ty), mask=here)
+        if adds:
+            values += tl.load(beside + wide * beside_stride + column[None, :], mask=here, other=0.0).to(tl.float32)
+            tl.store(summed + wide * columns + column[None, :], values.to(summed.dtype.element_ty), mask=here)
+
+
+@kernel
+def _evaluated(
+    frames, bias, mean, variance, weight, shift, masks, outputs, rows, columns, each, epsilon,
+    masked: tl.constexpr, tile_rows: tl.constexpr, tile_columns: tl.constexpr,
+):  # fmt: skip
+    """The layer's output by its running statistics, times each row's mask."""
+    first = tl.program_id(0) * each
+    column = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
+    last = tl.minimum(first + each, rows)
+    inside = column < columns
+    gain = tl.load(weight + column, mask=inside, other=0.0) / tl.sqrt(tl.load(variance + column, mask=inside, other=1.0) + epsilon)
     offset = tl.load(shift + column, mask=inside, other=0.0) - gain * tl.load(mean + column, mask=inside, other=0.0)
     for start in range(first, last, tile_rows):
         row = start + tl.arange(0, tile_rows)
         here = (row < last)[:, None] & inside[None, :]
         values = _rectified_tile(frames, bias, row, column, here, columns) * gain[None, :] + offset[None, :]
-        place = row[:, None].to(tl.int64) * columns + column[None, :]
-        tl.store(outputs + place, values.to(outputs.dtype.element_ty), mask=here)
+        if masked:
+            values *= tl.load(masks + row, mask=row < last, other=0.0).to(tl.float32)[:, None]
+        tl.store(outputs + row[:, None].to(tl.int64) * columns + column[None, :], values.to(outputs.dtype.element_ty), mask=here)
+
+
+@triton.jit
+def _upstream_tile(upstream, carried, row, column, here, columns, stride, twice: tl.constexpr):
+    """A tile of the gradient of the output."""
+    wide = row[:, None].to(tl.int64)
+    above = tl.load(upstream + wide * stride + column[None, :], mask=here, other=0.0).to(tl.float32)
+    if twice:
+        above += tl.load(carried + wide * columns + column[None, :], mask=here, other=0.0).to(tl.float32)
+    return above
 
 
 @kernel
 def _sums(
-    frames, bias, mean, inverse, upstream, partial, rows, columns, each, stride, tile_rows: tl.constexpr, tile_columns: tl.constexpr
+    frames, bias, statistics, upstream, carried, partial, rows, columns, each, stride,
+    twice: tl.constexpr, tile_rows: tl.constexpr, tile_columns: tl.constexpr,
 ):  # fmt: skip
     """Each program's sums of the upstream gradient, and of its product with the normalised frames."""
     first = tl.program_id(0) * each
     column = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
     last = tl.minimum(first + each, rows)
     inside = column < columns
-    centre = tl.load(mean + column, mask=inside, other=0.0)
-    scale = tl.load(inverse + column, mask=inside, other=0.0)
+    centre = tl.load(statistics + column, mask=inside, other=0.0)
+    scale = tl.load(statistics + columns + column, mask=inside, other=0.0)
     total = tl.zeros([tile_rows, tile_columns], tl.float32)
     product = tl.zeros([tile_rows, tile_columns], tl.float32)
     for start in range(first, last, tile_rows):
         row = start + tl.arange(0, tile_rows)
         here = (row < last)[:, None] & inside[None, :]
-        above = tl.load(upstream + row[:, None].to(tl.int64) * stride + column[None, :], mask=here, other=0.0).to(tl.float32)
+        above = _upstream_tile(upstream, carried, row, column, here, columns, stride, twice)
         normal = (_rectified_tile(frames, bias, row, column, here, columns) - centre[None, :]) * scale[None, :]
         total += above
         product += above * normal
@@ -198,16 +310,16 @@ def _sums(
 
 @kernel
 def _gradient(
-    frames, bias, mean, inverse, upstream, weight, sums, gradient, partial_bias, rows, columns, each, stride, partial_stride,
-    tile_rows: tl.constexpr, tile_columns: tl.constexpr,
+    frames, bias, statistics, upstream, carried, weight, sums, gradient, partial, rows, columns, each, stride,
+    twice: tl.constexpr, tile_rows: tl.constexpr, tile_columns: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the frames, and each program's sum of it: that of the bias."""
     first = tl.program_id(0) * each
     column = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
     last = tl.minimum(first + each, rows)
     inside = column < columns
-    centre = tl.load(mean + column, mask=inside, other=0.0)
-    scale = tl.load(inverse + column, mask=inside, other=0.0)
+    centre = tl.load(statistics + column, mask=inside, other=0.0)
+    scale = tl.load(statistics + columns + column, mask=inside, other=0.0)
     gain = tl.load(weight + column, mask=inside, other=0.0) * scale
     along = tl.load(sums + column, mask=inside, other=0.0) / rows
     slope = tl.load(sums + columns + column, mask=inside, other=0.0) / rows
@@ -215,7 +327,7 @@ def _gradient(
     for start in range(first, last, tile_rows):
         row = start + tl.arange(0, tile_rows)
         here = (row < last)[:, None] & inside[None, :]
-        above = tl.load(upstream + row[:, None].to(tl.int64) * stride + column[None, :], mask=here, other=0.0).to(tl.float32)
+        above = _upstream_tile(upstream, carried, row, column, here, columns, stride, twice)
         values = _rectified_tile(frames, bias, row, column, here, columns)
         normal = (values - centre[None, :]) * scale[None, :]
         back = gain[None, :] * (above - along[None, :] - normal * slope[None, :])
@@ -223,4 +335,4 @@ def _gradient(
         total += back
         place = row[:, None].to(tl.int64) * columns + column[None, :]
         tl.store(gradient + place, back.to(gradient.dtype.element_ty), mask=here)
-    tl.store(partial_bias + tl.program_id(0) * partial_stride + column, tl.sum(total, axis=0), mask=inside)
+    tl.store(partial + tl.program_id(0) * columns + column, tl.sum(total, axis=0), mask=inside)

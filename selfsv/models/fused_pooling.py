@@ -5,6 +5,7 @@ and of their weights, each forth and back, which is a third of the time of a ste
 channels while it walks over an utterance once.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +40,28 @@ def attentive_statistics(scores: Tensor, frames: Tensor, smallest: float) -> Ten
     return _AttentiveStatistics.apply(scores.contiguous(), frames.contiguous(), smallest)
 
 
+def pooled_by_attention(
+    frames: Tensor, bias: Tensor, attend: Callable[[Tensor, Tensor], Tensor], smallest: float, mask: Tensor | None
+) -> Tensor:
+    """`attentive_statistics` of relu(frames + bias), [B, 2 C] float32, without gradients.
+
+    Args:
+        frames: [B, T, C].
+        attend: takes the rectified frames and their statistics, [B, 2 C], and gives scores [B, T, C].
+        smallest: variance.
+        mask: [B, T, 1] float32, ones where there is speech; all of it comes first.
+    """
+    frames, (batch, length, columns) = frames.contiguous(), frames.shape
+    rectified, statistics = torch.empty_like(frames), frames.new_empty(batch, 2 * columns, dtype=torch.float32)
+    lengths = bias if mask is None else mask.sum(dim=(1, 2)).to(torch.int32)
+    sizes = length, columns, smallest, mask is not None, FRAMES, COLUMNS
+    _rectified[_grid(frames)](frames, bias, rectified, statistics, lengths, *sizes)
+    scores = attend(rectified, statistics).contiguous()
+    pooled, normaliser = torch.empty_like(statistics), torch.empty_like(statistics)
+    _attended[_grid(frames)](scores, rectified, pooled, normaliser, lengths, *sizes)
+    return pooled
+
+
 def _grid(frames: Tensor) -> tuple[int, int]:
     return len(frames), triton.cdiv(frames.shape[2], COLUMNS)
 
@@ -48,7 +71,7 @@ class _RectifiedStatistics(torch.autograd.Function):
     def forward(context: Any, frames: Tensor, bias: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
         batch, length, columns = frames.shape
         outputs, statistics = torch.empty_like(frames), frames.new_empty(batch, 2 * columns, dtype=torch.float32)
-        _rectified[_grid(frames)](frames, bias, outputs, statistics, length, columns, smallest, FRAMES, COLUMNS)
+        _rectified[_grid(frames)](frames, bias, outputs, statistics, bias, length, columns, smallest, False, FRAMES, COLUMNS)
         context.save_for_backward(outputs, statistics)
         context.smallest = smallest
         return outputs, statistics
@@ -71,7 +94,7 @@ class _AttentiveStatistics(torch.autograd.Function):
     def forward(context: Any, scores: Tensor, frames: Tensor, smallest: float) -> Tensor:
         batch, length, columns = frames.shape
         statistics, normaliser = (frames.new_empty(batch, 2 * columns, dtype=torch.float32) for _ in range(2))
-        _attended[_grid(frames)](scores, frames, statistics, normaliser, length, columns, smallest, FRAMES, COLUMNS)
+        _attended[_grid(frames)](scores, frames, statistics, normaliser, frames, length, columns, smallest, False, FRAMES, COLUMNS)
         context.save_for_backward(scores, frames, statistics, normaliser)
         context.smallest = smallest
         return statistics
@@ -89,7 +112,10 @@ class _AttentiveStatistics(torch.autograd.Function):
 
 
 @kernel
-def _rectified(frames, bias, outputs, statistics, length, columns, smallest, tile_frames: tl.constexpr, tile_columns: tl.constexpr):
+def _rectified(
+    frames, bias, outputs, statistics, lengths, length, columns, smallest,
+    padded: tl.constexpr, tile_frames: tl.constexpr, tile_columns: tl.constexpr,
+):  # fmt: skip
     """relu(frames + bias) and its statistics."""
     utterance = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
@@ -97,18 +123,19 @@ def _rectified(frames, bias, outputs, statistics, length, columns, smallest, til
     offset = tl.load(bias + column, mask=inside, other=0.0).to(tl.float32)
     total = tl.zeros([tile_frames, tile_columns], tl.float32)
     square = tl.zeros([tile_frames, tile_columns], tl.float32)
+    end = tl.load(lengths + utterance) if padded else length
     for start in range(0, length, tile_frames):
         frame = start + tl.arange(0, tile_frames)
         here = (frame < length)[:, None] & inside[None, :]
         place = (utterance * length + frame[:, None]) * columns + column[None, :]
         values = tl.load(frames + place, mask=here, other=0.0).to(tl.float32)
-        kept = tl.maximum(values + offset[None, :], 0.0).to(outputs.dtype.element_ty)
+        kept = tl.where((frame < end)[:, None], tl.maximum(values + offset[None, :], 0.0), 0.0).to(outputs.dtype.element_ty)
         tl.store(outputs + place, kept, mask=here)
         values = tl.where(here, kept.to(tl.float32), 0.0)  # as those see it that read the outputs
         total += values
         square += values * values
-    mean = tl.sum(total, axis=0) / length
-    variance = tl.maximum(tl.sum(square, axis=0) / length - mean * mean, smallest)
+    mean = tl.sum(total, axis=0) / end
+    variance = tl.maximum(tl.sum(square, axis=0) / end - mean * mean, smallest)
     channel = statistics + utterance * 2 * columns + column
     tl.store(channel, mean, mask=inside)
     tl.store(channel + columns, tl.sqrt(variance), mask=inside)
@@ -144,7 +171,10 @@ def _rectified_back(
 
 
 @kernel
-def _attended(scores, frames, statistics, normaliser, length, columns, smallest, tile_frames: tl.constexpr, tile_columns: tl.constexpr):
+def _attended(
+    scores, frames, statistics, normaliser, lengths, length, columns, smallest,
+    padded: tl.constexpr, tile_frames: tl.constexpr, tile_columns: tl.constexpr,
+):  # fmt: skip
     """Statistics under the softmax of the scores; its greatest score and its sum, which the way back needs.
 
     Every channel of the tile has a softmax of its own, of the frames that it meets; they are merged at the end.
@@ -156,9 +186,10 @@ def _attended(scores, frames, statistics, normaliser, length, columns, smallest,
     weights = tl.zeros([tile_frames, tile_columns], tl.float32)
     total = tl.zeros([tile_frames, tile_columns], tl.float32)
     square = tl.zeros([tile_frames, tile_columns], tl.float32)
-    for start in range(0, length, tile_frames):
+    end = tl.load(lengths + utterance) if padded else length
+    for start in range(0, end, tile_frames):
         frame = start + tl.arange(0, tile_frames)
-        here = (frame < length)[:, None] & inside[None, :]
+        here = (frame < end)[:, None] & inside[None, :]
         place = (utterance * length + frame[:, None]) * columns + column[None, :]
         score = tl.load(scores + place, mask=here, other=float("-inf")).to(tl.float32)
         values = tl.load(frames + place, mask=here, other=0.0).to(tl.float32)

@@ -7,12 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsv.models.ecapa import SMALLEST_VARIANCE, statistics
+from selfsv.data.features import LogMel
+from selfsv.data.fused_features import fuse_features
+from selfsv.engine.averages import reestimate
+from selfsv.models.ecapa import SMALLEST_VARIANCE, Res2Layer, SqueezeExcitation, statistics
 from selfsv.models.encoders import untrained
 from selfsv.models.fused import fuse
+from selfsv.models.fused_excitation import excited
 from selfsv.models.fused_norm import relu_norm
 from selfsv.models.fused_pooling import attentive_statistics, rectified_statistics
+from selfsv.models.fused_res2 import res2
 from selfsv.models.synchronised import synchronise
+from selfsv.settings.audio import FeatureSettings
 from selfsv.settings.encoder import EncoderSettings
 
 ENCODER = EncoderSettings(channels=64, mfa_channels=96, bottleneck=16, embedding=12, embedding_batchnorm=False)
@@ -96,6 +102,76 @@ def test_the_fused_encoder_trains_as_the_plain_one():
     assert fused.state_dict().keys() == plain.state_dict().keys()
     for name, buffer in plain.named_buffers():
         torch.testing.assert_close(fused.get_buffer(name), buffer, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [None, (50, 31, 20), (50, 50, 17)])
+def test_in_evaluation_it_computes_the_same(lengths):
+    torch.manual_seed(0)
+    plain = untrained(ENCODER, 80, 1, 0)
+    for _ in range(3):
+        plain(torch.randn(4, 60, 80) + 1)
+    fused = deepcopy(plain).eval()
+    fuse(fused)
+    features, lengths = torch.randn(3, 50, 80), None if lengths is None else torch.tensor(lengths)
+    with torch.inference_mode():
+        assert off(fused(features, lengths), plain.eval()(features, lengths)) < 1e-5
+
+
+def test_statistics_that_are_estimated_anew_are_the_plain_ones():
+    torch.manual_seed(0)
+    plain, batches = untrained(ENCODER, 80, 1, 0), torch.randn(3, 4, 40, 80)
+    fused = deepcopy(plain)
+    fuse(fused)
+    reestimate(plain, batches), reestimate(fused, batches)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(fused.get_buffer(name), buffer, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_excitation_is_torchs(wide):
+    """Also where the gradient comes from a part of a wider tensor, and no frame is like another."""
+    torch.manual_seed(0)
+    plain = SqueezeExcitation(72, 16)
+    fused, frames, inner = deepcopy(plain), leaf(torch.randn(3, 21, 72)), leaf(torch.randn(3, 21, 72))
+    others = leaf(frames), leaf(inner)
+    expected, found = frames + inner * plain(inner, None).unsqueeze(1), excited(*others, fused)
+    upstream = torch.randn(3, 21, 144)[:, :, 72:] if wide else torch.randn(3, 21, 72)
+    expected.backward(upstream), found.backward(upstream)
+    pairs = [(found, expected), (others[0].grad, frames.grad), (others[1].grad, inner.grad)]
+    pairs += [(one.grad, two.grad) for one, two in zip(fused.parameters(), plain.parameters(), strict=True)]
+    assert max(off(*pair) for pair in pairs) < 1e-5
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_res2_is_torchs(dilation):
+    torch.manual_seed(0)
+    plain = Res2Layer(64, dilation)
+    for norm in plain.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    fused, frames, upstream = deepcopy(plain), leaf(torch.randn(3, 21, 64)), torch.randn(3, 21, 128)[:, :, 64:]
+    other = leaf(frames)
+    expected, found = plain(frames, None), res2(fused, other)
+    expected.backward(upstream), found.backward(upstream)
+    pairs = [(found, expected), (other.grad, frames.grad)]
+    pairs += [(one.grad, two.grad) for one, two in zip(fused.parameters(), plain.parameters(), strict=True)]
+    assert max(off(*pair) for pair in pairs) < 1e-4
+    torch.testing.assert_close(fused.state_dict(), plain.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mel_bins", [24, 80])
+def test_features_are_torchs(mel_bins):
+    """Of speech-like noise, a tone beside silence, and waveforms whose last frame ends before they do."""
+    torch.manual_seed(0)
+    plain, fused = (LogMel(FeatureSettings(mel_bins=mel_bins)) for _ in range(2))
+    fuse_features(fused)
+    waves = torch.randn(4, 8123) * torch.linspace(0, 1, 8123)
+    waves[1] = torch.sin(torch.arange(8123) * 0.3) * (torch.arange(8123) > 3000)
+    waves[2] += 0.5
+    torch.testing.assert_close(fused(waves), plain(waves), atol=2e-3, rtol=0)
+    lengths = torch.tensor([8123, 5000, 2000, 401])
+    torch.testing.assert_close(fused(waves, lengths), plain(waves, lengths), atol=2e-3, rtol=0)
+    assert float((fused.energies(waves) - plain.energies(waves)).abs().median()) < 1e-5
 
 
 def test_in_bfloat16_it_is_as_precise_as_the_plain_one():

@@ -29,7 +29,7 @@ def test_interpreted_they_compute_what_torchs_layers_compute():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(INTERPRETED)]
     done = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout[-5000:]
-    assert "14 passed" in done.stdout
+    assert "24 passed" in done.stdout
 
 
 @pytest.mark.parametrize(("kernel", "dilation", "inputs"), [(1, 1, 16), (3, 2, 16), (3, 4, 16), (5, 1, 6)])
@@ -39,7 +39,7 @@ def test_delays_are_those_of_the_layer(kernel, dilation, inputs):
     torch.testing.assert_close(delayed(delay, frames) + delay.affine.bias, delay(frames))
 
 
-def test_in_evaluation_nothing_changes():
+def test_with_gradients_in_evaluation_nothing_changes():
     torch.manual_seed(0)
     plain = untrained(ENCODER, 80, 1, 0)
     plain(torch.randn(4, 60, 80))
@@ -63,15 +63,24 @@ def test_a_gpu_gets_the_kernels_and_a_cpu_the_compiler(monkeypatch, device, fuse
     assert compiled == ([] if fused else [encoder])
 
 
-POINTERS = {"frames", "scores", "outputs", "upstream", "gradient", "of_scores", "of_frames"}  # bfloat16
-NUMBERS = {"rows", "columns", "each", "stride", "partial_stride", "programs", "length"}
-FRACTIONS = {"epsilon", "momentum", "smallest", "clamped"}
-TILES = {"tile_rows": 32, "tile_columns": 64, "tile_frames": 16, "merged": 64}
+BFLOATS = {"frames", "scores", "outputs", "beside", "summed", "upstream", "carried", "inner"}
+BFLOATS |= {"gradient", "of_inner", "of_scores", "of_frames"}
+NUMBERS = {"rows", "columns", "each", "stride", "beside_stride", "programs", "length"}
+NUMBERS |= {"samples", "count", "shift_samples", "frame", "bins", "filters"}
+FRACTIONS = {"epsilon", "momentum", "smallest", "clamped", "full_scale", "preemphasis"}
+TILES = {"tile_rows": 32, "tile_columns": 64, "tile_frames": 16, "merged": 64, "adds": 1, "twice": 1, "masked": 1, "padded": 1}
+TILES |= {"size": 512, "tile_bins": 64, "tile_filters": 128, "precision": "tf32x3"}
 
 
 def signature(names: list[str]) -> dict[str, str]:
     """The types of a kernel's arguments."""
-    kinds = {"tracked": "*i64", **dict.fromkeys(POINTERS, "*bf16"), **dict.fromkeys(NUMBERS, "i32"), **dict.fromkeys(FRACTIONS, "fp32")}
+    kinds = {
+        "tracked": "*i64",
+        "lengths": "*i32",
+        **dict.fromkeys(BFLOATS, "*bf16"),
+        **dict.fromkeys(NUMBERS, "i32"),
+        **dict.fromkeys(FRACTIONS, "fp32"),
+    }
     return {name: "constexpr" if name in TILES else kinds.get(name, "*fp32") for name in names}
 
 
@@ -81,13 +90,14 @@ def test_every_kernel_compiles_for_a_card(monkeypatch, tmp_path, capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from selfsv.models import fused_norm, fused_pooling
+    from selfsv.data import fused_features
+    from selfsv.models import fused_excitation, fused_norm, fused_pooling
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    named = [vars(module).items() for module in (fused_norm, fused_pooling)]
+    named = [vars(module).items() for module in (fused_norm, fused_pooling, fused_excitation, fused_features)]
     kernels = {name: value for items in named for name, value in items if isinstance(value, triton.JITFunction)}
-    inlined = {"_rectified_tile"}
-    assert len(kernels) > 8
+    inlined = {"_rectified_tile", "_upstream_tile"}
+    assert len(kernels) > 15
     for name, function in kernels.items():
         if name in inlined:
             continue
