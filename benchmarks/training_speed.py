@@ -140,7 +140,7 @@ def steady(bench: Bench, method: Method, epoch: int) -> Figures:
     """A training's rate after its first steps, the time of the first, and the share of time that it waits for data."""
     reset_memory(bench)
     start = time.perf_counter()
-    batches = loaded(method.begin_epoch(epoch), Endless(bench, epoch), bench.runtime.workers, bench.runtime.device.type == "cuda")
+    batches = loaded(method.begin_epoch(epoch), Endless(bench, epoch), bench.runtime.workers, bench.runtime.device)
     batch = next(batches)
     first_batch = time.perf_counter() - start
     first = taken(bench, lambda: method.step(batch, float(epoch)))
@@ -238,7 +238,7 @@ def by_workers(bench: Bench, dataset: Dataset, rate: float) -> Figures:
     """
     workers, before = bench.runtime.workers, children_seconds()
     steps = max(4 * workers, round(rate * max(1, workers) * bench.args.budget / 8 / bench.args.batch_size))
-    batches = loaded(dataset, list(islice(planned(bench, 0), steps)), workers, bench.runtime.device.type == "cuda")
+    batches = loaded(dataset, list(islice(planned(bench, 0), steps)), workers, bench.runtime.device)
     next(batches)
     start, own = time.perf_counter(), time.process_time()
     seen = sum(len(batch.utterances) for batch in batches)
@@ -303,9 +303,9 @@ def extraction(bench: Bench) -> Figures:
     }
 
 
-def kernels_of_round(bench: Bench) -> Figures:
+def kernels_of_round(bench: Bench, make: Callable[[Bench], Any] = gated) -> Figures:
     """Where the device's time goes in a step of a round on a batch that is at hand."""
-    method = gated(bench)
+    method = make(bench)
     dataset = method.begin_epoch(EPOCH_WITH_GATE)
     batch = dataset[next(planned(bench, EPOCH_WITH_GATE))]
     return kernels_of(lambda: method.step(batch, float(EPOCH_WITH_GATE)), bench.runtime.device)
@@ -383,6 +383,7 @@ MEASURES: dict[str, Callable[[Bench], Figures]] = {
     "pretrain": lambda bench: of_training(bench, "pretrain"),
     "profile": kernels,
     "profile_round": kernels_of_round,
+    "profile_audio_visual": lambda bench: kernels_of_round(bench, audio_visual),
     "profile_extract": kernels_of_extraction,
     "round": lambda bench: of_training(bench, "round"),
     "audio_visual": lambda bench: of_training(bench, "audio_visual"),

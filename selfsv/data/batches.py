@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from selfsv.data.ahead import copied_ahead
 from selfsv.data.augment import AugmentationParams, AugmentationSampler, Augmenter, normalise_peak
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import SAMPLE_RATE, LogMel
@@ -262,11 +263,13 @@ class TuneCrops(Dataset):
         return [crop], self._sampler.draw(rng, 1)
 
 
-def loaded(dataset: Dataset, planned: Iterable[BatchIndices], workers: int, pin: bool) -> Iterator[Any]:
-    """The batches of `planned` in order, read ahead by `workers` processes."""
+def loaded(dataset: Dataset, planned: Iterable[BatchIndices], workers: int, device: torch.device) -> Iterator[Any]:
+    """The batches of `planned` in order, read ahead by `workers` processes; what is large of them is on `device` already."""
+    on_gpu = device.type == "cuda"
     ahead: dict[str, Any] = {"prefetch_factor": READ_AHEAD} if workers else {}
     with _deaf_children():
-        return iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=pin, **ahead))
+        batches = iter(DataLoader(dataset, sampler=planned, batch_size=None, num_workers=workers, pin_memory=on_gpu, **ahead))
+    return copied_ahead(batches, device) if on_gpu else batches
 
 
 @contextmanager

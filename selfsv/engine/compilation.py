@@ -1,4 +1,4 @@
-"""`torch.compile` for encoders: few graphs, and kernels that outlive the job."""
+"""Compiled encoders: few graphs of `torch.compile`, whether a device can have any kernels, and kernels that outlive the job."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfsv.torch_internals import let_vary
 
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+OWN_KERNELS = "TRITON_CACHE_DIR"
 
 
 def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> None:
@@ -36,13 +37,18 @@ def compile_forward(module: nn.Module, backend: str | Callable = "inductor") -> 
 
 
 def obstacle(device: torch.device) -> str:
-    """The reason why torch cannot compile for `device`, in a line; empty where it can.
+    """The reason why nothing can be compiled for `device`, in a line; empty where it can.
 
-    It is tried out on a sum, which takes some seconds: a C compiler, Python's headers, a GPU that Triton has code for, and a folder
-    that libraries may be loaded from must all be there.
+    It is tried out on a sum: a C compiler, Python's headers, a GPU that Triton has code for, and a folder that libraries may be loaded
+    from must all be there.
     """
     try:
-        torch.compile(_doubled, dynamic=False)(torch.ones(8, device=device))
+        if device.type == "cuda":
+            from selfsv.models.fused_norm import added  # Triton comes with torch's builds for GPUs alone
+
+            added(torch.ones(2, 8, device=device))
+        else:
+            torch.compile(_doubled, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:  # torch, Triton, the compiler and the system each have their own
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return ""
@@ -58,3 +64,4 @@ def keep_kernels(folder: Path) -> None:
     torch's own place is on the node, and often in its memory.
     """
     os.environ.setdefault(KERNELS, str(folder.absolute()))
+    os.environ.setdefault(OWN_KERNELS, str(folder.absolute() / "triton"))

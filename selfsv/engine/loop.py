@@ -83,7 +83,7 @@ class EpochBatches:
 
     def after(self, step: int) -> Iterator[Any]:
         """Those from `step` on."""
-        return loaded(self._dataset, self._parts[step:], self._runtime.workers, self._runtime.device.type == "cuda")
+        return loaded(self._dataset, self._parts[step:], self._runtime.workers, self._runtime.device)
 
 
 class ExtraEpoch:

@@ -72,14 +72,14 @@ class Runtime:
         return module.to(self.device).to(memory_format=image_layout(self.device))
 
     def prepared(self, module: Module) -> Module:
-        """`module` as `placed`, and compiled where that is asked for."""
+        """`module` as `placed`, and compiled where that is asked for: on a GPU with kernels of our own, and as CUDA graphs."""
         module = self.placed(module)
-        on_gpu = self.device.type == "cuda"
-        if self.compile and not (on_gpu and fuse(module)):
+        if self.compile and self.device.type != "cuda":
             compile_forward(module)
-        # Sums over several processes are not recorded.
-        if self.compile and on_gpu and self.graphs and self.group.size == 1:
-            replay(module)
+        elif self.compile:
+            fuse(module)
+            if self.graphs and self.group.size == 1:  # sums over several processes are not recorded
+                replay(module)
         return module
 
     def extracting(self, module: Module) -> Module:

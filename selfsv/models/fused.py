@@ -1,9 +1,9 @@
-"""ECAPA-TDNN as it runs on a GPU: the same layers and weights, with fewer passes over memory.
+"""Encoders as they run on a GPU: the same layers and weights, with fewer passes over memory.
 
-Some four fifths of a step's time lie between the matrix products, where torch's operations each read and write all frames. Here bias,
-ReLU and BatchNorm are one, so are squeeze-excitation and its residual connection, pooling is two, and the dilated layers of Res2 are
-convolutions. `torch.compile` finds most of it, too, but takes minutes for what compiles here in seconds, and again for each length of
-crop.
+Some four fifths of a step's time of ECAPA-TDNN lie between the matrix products, where torch's operations each read and write all frames.
+Here bias, ReLU and BatchNorm are one, so are squeeze-excitation and its residual connection, pooling is two, and the dilated layers of
+Res2 are convolutions. Of encoders that see images BatchNorm alone is replaced, which takes torch half of a step of a ResNet34 of faces.
+`torch.compile` finds most of this, too, but takes minutes for what compiles here in seconds, and again for each length of crop.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,20 @@ from torch import Tensor, nn
 
 from selfsv.models.dilated import Dilated
 from selfsv.models.ecapa import SMALLEST_VARIANCE, EcapaTdnn, FrameNorm, Res2Layer, SeRes2Block, TdnnLayer, TimeDelay
+from selfsv.torch_internals import BatchNorm
 
 
-def fuse(module: nn.Module) -> bool:
-    """Have `module`, on a GPU, compute so; whether it is an encoder for which this is known.
+def fuse(module: nn.Module) -> None:
+    """Have `module`, an encoder on a GPU, compute so as far as it has such layers.
 
     BatchNorm whose sums go through several processes stays as it is, and so does what needs gradients in evaluation.
     """
-    if not isinstance(module, EcapaTdnn):
-        return False
     for part in module.modules():
         for kind, forward in FORWARDS:
-            if type(part) is kind and all(type(norm) is FrameNorm for norm in part.modules() if isinstance(norm, nn.BatchNorm1d)):
+            if type(part) is kind and all(type(norm) in NORMS for norm in part.modules() if isinstance(norm, BatchNorm)):
                 part.forward = MethodType(forward, part)  # type: ignore[method-assign]
-    module.pooled = MethodType(_pooled, module)  # type: ignore[method-assign]
-    return True
+    if isinstance(module, EcapaTdnn):
+        module.pooled = MethodType(_pooled, module)  # type: ignore[method-assign]
 
 
 def trains(layer: nn.Module, mask: Tensor | None) -> bool:
@@ -92,8 +91,18 @@ def _pooled(encoder: EcapaTdnn, frames: Tensor, mask: Tensor | None) -> Tensor:
     return EcapaTdnn.pooled(encoder, frames, mask)
 
 
+def _image_norm(norm: nn.BatchNorm2d, images: Tensor) -> Tensor:
+    from selfsv.models.fused_norm import image_norm
+
+    if trains(norm, None) and images.is_contiguous(memory_format=torch.channels_last):
+        return image_norm(images, norm)
+    return nn.BatchNorm2d.forward(norm, images)
+
+
+NORMS = (FrameNorm, nn.BatchNorm2d)  # of one process
 FORWARDS: list[tuple[type[nn.Module], Callable[..., Tensor]]] = [
     (TdnnLayer, _tdnn_layer),
     (Res2Layer, _res2_layer),
     (SeRes2Block, _block),
+    (nn.BatchNorm2d, _image_norm),
 ]

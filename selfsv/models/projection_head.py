@@ -1,11 +1,12 @@
 """The projection head that DINO puts on the encoder (paper III-A; Caron et al., 2021)."""
 
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from selfsv.settings.pretrain import HeadSettings
 
@@ -55,6 +56,24 @@ class ProjectionHead(nn.Module):
         projected = self.mlp(embeddings)
         # In the weights' own precision under autocast, too: these cosines are divided by temperatures down to 0.04, and so is
         # their rounding. In bfloat16 it moves the teacher's largest probabilities by some percent.
-        with torch.autocast(projected.device.type, enabled=False):
+        kind = projected.device.type
+        rounded = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.prototypes.weight.dtype
+        with torch.autocast(kind, enabled=False):
             prototypes = F.normalize(self.prototypes.weight, dim=1)
-            return F.linear(F.normalize(projected.to(prototypes.dtype), dim=1), prototypes)
+            return _Products.apply(F.normalize(projected.to(prototypes.dtype), dim=1), prototypes, rounded)
+
+
+class _Products(torch.autograd.Function):
+    """[B, D] and [K, D] to [B, K], in their own precision; gradients in the precision of the layers before."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor, prototypes: Tensor, rounded: torch.dtype) -> Tensor:
+        context.save_for_backward(rows.to(rounded), prototypes.to(rounded))
+        return F.linear(rows, prototypes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        rows, prototypes = context.saved_tensors
+        above = upstream.to(rows.dtype)
+        return (above @ prototypes).to(upstream.dtype), (above.T @ rows).to(upstream.dtype), None

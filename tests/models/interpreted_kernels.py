@@ -88,7 +88,7 @@ def test_the_fused_encoder_trains_as_the_plain_one():
     torch.manual_seed(0)
     plain = untrained(ENCODER, 80, 1, 0)
     fused = deepcopy(plain)
-    assert fuse(fused)
+    fuse(fused)
     for _ in range(2):
         features, upstream = torch.randn(4, 40, 80), torch.randn(4, 12)
         for model in (plain, fused):
@@ -157,6 +157,37 @@ def test_res2_is_torchs(dilation):
     pairs += [(one.grad, two.grad) for one, two in zip(fused.parameters(), plain.parameters(), strict=True)]
     assert max(off(*pair) for pair in pairs) < 1e-4
     torch.testing.assert_close(fused.state_dict(), plain.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [8, 96])
+def test_norms_of_images_are_torchs(channels):
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(channels)
+    nn.init.normal_(plain.weight), nn.init.normal_(plain.bias)
+    fused, images = deepcopy(plain), leaf((torch.randn(3, channels, 7, 5) + 3).contiguous(memory_format=torch.channels_last))
+    fuse(fused)
+    assert "forward" in vars(fused)
+    other, upstream = images.detach().clone(memory_format=torch.preserve_format).requires_grad_(), torch.randn(3, channels, 7, 5)
+    expected, found = plain(images), fused(other)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    expected.backward(upstream), found.backward(upstream)
+    pairs = [(found, expected), (other.grad, images.grad)]
+    pairs += [(one.grad, two.grad) for one, two in zip(fused.parameters(), plain.parameters(), strict=True)]
+    assert max(off(*pair) for pair in pairs) < 1e-4
+    torch.testing.assert_close(fused.state_dict(), plain.state_dict(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(fused.eval()(images), plain.eval()(images), atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_of_images_trains_as_the_plain_one():
+    torch.manual_seed(0)
+    plain = untrained(ENCODER.model_copy(update={"architecture": "fast_resnet34"}), 16, 1, 0).to(memory_format=torch.channels_last)
+    fused = deepcopy(plain)
+    fuse(fused)
+    features, upstream = torch.randn(3, 24, 16), torch.randn(3, 12)
+    expected, found = plain(features), fused(features)
+    expected.backward(upstream), found.backward(upstream)
+    assert off(found, expected) < 1e-3
+    assert off(fused.stem.conv.weight.grad, plain.stem.conv.weight.grad) < 2e-2
 
 
 @pytest.mark.parametrize("mel_bins", [24, 80])
