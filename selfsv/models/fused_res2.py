@@ -23,7 +23,7 @@ def res2(layer: Res2Layer, frames: Tensor) -> Tensor:
     """[B, T, C] to [B, T, C] by the statistics of the batch."""
     parts = parts_of(layer)
     weights = [weight for delay, norm in parts for weight in (delay.affine.weight, delay.affine.bias, norm.weight, norm.bias)]
-    return _Res2.apply(frames.contiguous(), parts, *weights)
+    return _Res2.apply(frames.contiguous(), *weights, parts)
 
 
 def parts_of(layer: Res2Layer) -> list[tuple[TimeDelay, FrameNorm]]:
@@ -33,7 +33,8 @@ def parts_of(layer: Res2Layer) -> list[tuple[TimeDelay, FrameNorm]]:
 
 class _Res2(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, frames: Tensor, parts: list[tuple[TimeDelay, FrameNorm]], *weights: Tensor) -> Tensor:
+    def forward(context: Any, frames: Tensor, *weights_and_parts: Any) -> Tensor:
+        *weights, parts = weights_and_parts
         batch, length, channels = frames.shape
         width, rows = channels // RES2_SCALE, frames.view(-1, channels)
         outputs, kept = torch.empty_like(rows), []
@@ -60,11 +61,11 @@ class _Res2(torch.autograd.Function):
         batch, length, channels = upstream.shape
         width, rows = channels // RES2_SCALE, upstream.reshape(-1, channels)
         rows = rows if rows.stride(1) == 1 else rows.contiguous()
-        carried: Tensor | None = None
+        saved, carried = context.saved_tensors, None
         of_frames = [rows[:, -width:]]
         of_weights: list[Tensor] = []
         for group in reversed(range(RES2_SCALE - 1)):
-            current, filters, product, bias, weight, statistics = context.saved_tensors[KEPT * group : KEPT * (group + 1)]
+            current, filters, product, bias, weight, statistics = saved[KEPT * group : KEPT * (group + 1)]
             above = rows[:, group * width : (group + 1) * width]
             of_product, of_bias, of_gain, of_shift = gradients(product, bias, weight, statistics, above, carried)
             shaped = (one.view(batch, length, width) for one in (of_product, current))
@@ -72,4 +73,4 @@ class _Res2(torch.autograd.Function):
             carried = back.view(-1, width)
             of_frames.append(carried)
             of_weights = [context.delays[group].weight(of_filters), of_bias, of_gain, of_shift, *of_weights]
-        return torch.cat(of_frames[::-1], dim=1).view(upstream.shape), None, *of_weights
+        return torch.cat(of_frames[::-1], dim=1).view(upstream.shape), *of_weights, None

@@ -26,13 +26,13 @@ class Rates(NamedTuple):
     times_real_time: float | None  # of extraction
 
 
-# benchmarks/gpu/h200_fused.json; the last two trainings by their second step alone, with torch's layers (docs/benchmarks/speed.md).
+# benchmarks/gpu/h200_kernels.json, the round h200_graphs.json; the last training by its second step alone, with torch's layers.
 H200 = Rates(
     "one NVIDIA H200",
     "ecapa_tdnn of 512 channels",
     256,
-    {"pretrain": 2481.8, "round": 4279.1, "audio_visual": 1800.0, "large_margin": 3000.0},
-    32306.0,
+    {"pretrain": 3862.2, "round": 10507.2, "audio_visual": 2545.2, "large_margin": 3000.0},
+    49635.0,
 )
 
 

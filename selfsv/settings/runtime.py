@@ -26,7 +26,7 @@ class RuntimeSettings(Section):
     )
     compile: Literal["auto"] | bool = Field(
         "auto",
-        description="kernels for the encoder's training: our own for ECAPA-TDNN on a GPU, else torch.compile; auto (on a GPU, if it can be), true, false",
+        description="on a GPU kernels of our own and CUDA graphs, on a CPU torch.compile of the encoder; auto (on a GPU, if it can be), true, false",
     )
     checkpoint_minutes: float = Field(10.0, gt=0, description="between saves of the training state, minutes")
     stall_minutes: float = Field(

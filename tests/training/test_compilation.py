@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
 from selfsv.engine import runtime as runtimes
-from selfsv.engine.compilation import KERNELS, compile_forward, obstacle
+from selfsv.engine.compilation import KERNELS, OWN_KERNELS, compile_forward, obstacle
 from selfsv.engine.runtime import add_arguments, runtime_from
 from selfsv.models.ecapa import EcapaTdnn
 from selfsv.models.encoders import untrained
@@ -105,8 +105,9 @@ def runtime(options: list[str], **more: object):
 @pytest.fixture
 def pretended_gpu(monkeypatch):
     """A machine that has a GPU, as far as the options see; and its environment left as it was."""
-    monkeypatch.setenv(KERNELS, "")
-    monkeypatch.delenv(KERNELS)
+    for name in (KERNELS, OWN_KERNELS):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     monkeypatch.setattr(runtimes, "obstacle", lambda _: "")
@@ -134,10 +135,14 @@ def test_a_gpu_that_emulates_bfloat16_is_not_given_it_unasked(pretended_gpu, mon
 
 
 @pytest.mark.parametrize(("asked", "compiles"), [("auto", False), ("true", True)])
-def test_where_nothing_can_be_compiled_auto_goes_without_and_says_so(pretended_gpu, monkeypatch, caplog, asked, compiles):
+@pytest.mark.parametrize("trains", [True, False])
+def test_where_nothing_can_be_compiled_auto_goes_without_and_a_training_says_so(
+    pretended_gpu, monkeypatch, caplog, tmp_path, asked, compiles, trains
+):
     monkeypatch.setattr(runtimes, "obstacle", lambda _: "no C compiler")
-    assert runtime(["--device", "cuda", "--compile", asked]).compile == compiles
-    assert ("not compiled" in caplog.text and "no C compiler" in caplog.text) != compiles
+    state = {"state": tmp_path} if trains else {}
+    assert runtime(["--device", "cuda", "--compile", asked], **state).compile == compiles
+    assert ("not compiled" in caplog.text and "no C compiler" in caplog.text) == (trains and not compiles)
 
 
 def test_a_missing_compiler_is_noticed(monkeypatch, tmp_path):
@@ -153,6 +158,7 @@ def test_kernels_are_kept_beside_the_state(pretended_gpu, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     runtime(["--device", "cuda", "--compile", "auto"], state=Path("state"))
     assert os.environ[KERNELS] == str(tmp_path / "state" / "compiled")
+    assert os.environ[OWN_KERNELS] == str(tmp_path / "state" / "compiled" / "triton")
 
 
 def test_a_place_that_the_user_names_is_left(pretended_gpu, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_autocast_halves_what_convolutions_keep():
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # torch's own, where it sets what autograd keeps
-@pytest.mark.parametrize(("file", "kernels"), [("h200_eager", False), ("h200_fused", True)])
+@pytest.mark.parametrize(("file", "kernels"), [("h200_eager", False), ("h200_kernels", True)])
 def test_the_paper_s_sizes_take_what_an_h200_has_taken(file, kernels):
     """`peak_megabytes` of its allocator, with the banks of that measurement."""
     if kernels and not has_kernels():
