@@ -117,7 +117,9 @@ def said(folder: Path) -> str:
     return (folder / "snakemake.txt").read_text()[-6000:]
 
 
-def finished(folder: Path, overlay: dict[str, Any]) -> Path:
-    """Run the experiment that `overlay` describes in `folder` to its end; its results."""
-    assert start(command_for(folder, overlay), folder).wait() == 0, said(folder)
-    return folder / "results" / overlay["experiment"]
+def finished(folder: Path, overlay: dict[str, Any], *wanted: str) -> Path:
+    """Run the experiment that `overlay` describes in `folder` to its end, or to the results that are wanted; its results."""
+    results = Path("results") / overlay["experiment"]
+    targets = ["--", *(str(results / name) for name in wanted)] if wanted else []
+    assert start([*command_for(folder, overlay), *targets], folder).wait() == 0, said(folder)
+    return folder / results

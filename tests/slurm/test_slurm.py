@@ -114,9 +114,11 @@ def with_accounting(cluster: Cluster, tmp_path_factory) -> Run:
     return undisturbed(folder, profile_with_account(folder))
 
 
-@pytest.fixture(params=["without_accounting", "with_accounting"])
-def run(request) -> Run:
-    return request.getfixturevalue(request.param)
+@pytest.fixture(params=["as the machine has it", pytest.param("without_accounting", marks=pytest.mark.slow)])
+def run(request, cluster: Cluster) -> Run:
+    """With accounts where there can be any; without them where there cannot, or in the slow tests."""
+    accounts = cluster.accounting and request.param != "without_accounting"
+    return request.getfixturevalue("with_accounting" if accounts else "without_accounting")
 
 
 def rule_of(job: dict[str, str]) -> str:
