@@ -79,14 +79,14 @@ class GraphedForward:
         shape = (*inputs.shape, torch.is_grad_enabled())
         recording = self._recordings.get(shape) or self._recorded(shape, inputs)
         # A second pass before the first one's gradients are taken would overwrite what those need.
-        if recording is None or self._is_open(shape):
+        if recording is None or self._is_open(pool_of(shape)):
             return self._plain(inputs)
         pending = _Pending()
-        self._open[shape] = weakref.ref(pending)
+        self._open[pool_of(shape)] = weakref.ref(pending)
         return _Replay.apply(recording, pending, inputs, *self._weights)
 
-    def _is_open(self, shape: tuple) -> bool:
-        pending = self._open[shape]() if shape in self._open else None
+    def _is_open(self, pool: tuple) -> bool:
+        pending = self._open[pool]() if pool in self._open else None
         return pending is not None and not pending.done
 
     def _recorded(self, shape: tuple, inputs: Tensor) -> Recorded | None:
@@ -94,17 +94,23 @@ class GraphedForward:
         self._seen[shape] += 1
         if self._seen[shape] <= WARM_UP or len(self._recordings) >= MOST_SHAPES:
             return None
-        # Batches of different sizes follow one another, so that they can share memory.
-        pool = shape[1:]
+        pool = pool_of(shape)
         try:
             if pool not in self._pools:
                 self._pools[pool] = torch.cuda.graph_pool_handle() if inputs.is_cuda else None
             self._recordings[shape] = self._record(self._module, inputs, self._pools[pool])
-        except RuntimeError as error:
+        except RuntimeError as error:  # too little memory among them: all of it is needed for the plain passes
             self._works = False
+            self._recordings.clear()
+            self._pools.clear()
             log.warning("the encoder's kernels are started one by one, which is slower: %s", str(error).splitlines()[0])
             return None
         return self._recordings[shape]
+
+
+def pool_of(shape: tuple) -> tuple:
+    """Which recordings share memory: those of all batch sizes, which follow one another and are never at work at the same time."""
+    return shape[1:]
 
 
 def trained(module: nn.Module) -> list[Tensor]:
