@@ -8,7 +8,18 @@ from selfsv.settings.experiment import RuntimeSettings
 from workflow.stages import words
 
 LEAVE = "leave_minutes"
-TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "checkpoint_minutes", "stall_minutes", LEAVE, "attempt")
+TRAINING_OPTIONS = (
+    "threads",
+    "device",
+    "workers",
+    "precision",
+    "compile",
+    "checkpoint_minutes",
+    "stall_minutes",
+    "snapshot_epochs",
+    LEAVE,
+    "attempt",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Jobs:
                 "processes": self.runtime.nodes * max(self.gpus, 1),
                 "checkpoint_minutes": self.runtime.checkpoint_minutes,
                 "stall_minutes": self.runtime.stall_minutes,
+                "snapshot_epochs": self.runtime.snapshot_epochs or [],
                 LEAVE: self.runtime.leave_minutes,
             }
             given = [name for name in names if self.submitted or name != LEAVE]

@@ -15,11 +15,20 @@ from selfsv.engine.method import Batch, Method
 from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.shared_memory import require_shared_memory
+from selfsv.engine.snapshots import Snapshots
 from selfsv.errors import InputError
 from selfsv.settings.train import LEAST_BATCH
 
 
-def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path, attempt: int = 1) -> list[Row]:
+def fit(
+    method: Method[Batch],
+    utterances: int,
+    runtime: Runtime,
+    state: StateFile,
+    tensorboard: Path,
+    attempt: int = 1,
+    snapshots: Snapshots | None = None,
+) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
     Of several processes each sees a part of every batch. Only the first one reads and writes files.
@@ -28,6 +37,7 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
         utterances: size of the corpus.
         tensorboard: folder of the TensorBoard log.
         attempt: the workflow's count of tries of this job, from 1.
+        snapshots: models to write on the way; None: none.
 
     Returns:
         The history, a row per epoch.
@@ -61,6 +71,8 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
                 row = at.close_epoch(method.end_epoch(at.epoch), utterances)
                 if runtime.group.first:
                     write_tensorboard(tensorboard, at.rows)
+                    if snapshots:
+                        snapshots.after_epoch(at.epoch)
                 announce(row, method.epochs)
             checkpoints.save()
         method.finish(ExtraEpoch(method, utterances, runtime))
