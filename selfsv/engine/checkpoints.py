@@ -165,7 +165,9 @@ class Checkpoints:
         self._method, self._state, self._runtime = method, state, runtime
         self.counters, self._saved_at, self._end_requested = Counters(), time.monotonic(), False
         self._allocation, self._advanced = runtime.allocation, False
+        self.saved_by = runtime.group.size  # processes that the state comes from; those of now where there is none
         if (saved := runtime.group.on_first_rank(state.load)) is not None:
+            self.saved_by = saved.get("processes", runtime.group.size)
             self.counters = Counters(**saved["counters"])
             method.load_state_dict(saved["method"])
             log.info("%s goes on at epoch %d, step %d", method.name, self.counters.epoch + 1, self.counters.step)
@@ -230,5 +232,6 @@ class Checkpoints:
             where = f"{self._method.name}, epoch {self.counters.epoch + 1}"
             raise TrainingError(f"{where}: the loss or a weight is not finite. Lower the learning rate, or check the audio")
         if self._runtime.group.first:
-            self._state.save({"counters": vars(self.counters), "method": self._method.state_dict()})
+            here = {"counters": vars(self.counters), "processes": self._runtime.group.size}
+            self._state.save({**here, "method": self._method.state_dict()})
         self._saved_at, self._advanced = time.monotonic(), (self.counters.epoch, self.counters.step) > self._began

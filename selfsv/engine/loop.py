@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of
+from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of, steps_of
 from selfsv.engine.checkpoints import Checkpoints, StateFile
 from selfsv.engine.history import Row, announce, epoch_bar, write_tensorboard
 from selfsv.engine.method import Batch, Method
@@ -31,7 +31,8 @@ def fit(
 ) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
-    Of several processes each sees a part of every batch. Only the first one reads and writes files.
+    Of several processes each sees a part of every batch. Only the first one reads and writes files. How many there are may change from one
+    attempt to the next: a state holds nothing of a single process.
 
     Args:
         utterances: size of the corpus.
@@ -43,7 +44,7 @@ def fit(
         The history, a row per epoch.
 
     Raises:
-        InputError: there are too few utterances, or too little shared memory for the data workers.
+        InputError: there are too few utterances, too little shared memory for the data workers, or the state is that of other batches.
         TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
         StalledError: another process of the group does not answer.
         SystemExit: the job was asked to end; its state is saved.
@@ -55,6 +56,7 @@ def fit(
         )
     with state.held(attempt) if runtime.group.first else nullcontext(), logging_redirect_tqdm():
         with runtime.group.answering(), Checkpoints(method, state, runtime) as checkpoints:
+            _require_same_batches(utterances, method.batch_size, checkpoints.saved_by, runtime.group.size)
             at = checkpoints.counters
             first_epoch = at.epoch
             while at.epoch < method.epochs:
@@ -77,6 +79,21 @@ def fit(
             checkpoints.save()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows
+
+
+def _require_same_batches(utterances: int, batch_size: int, before: int, processes: int) -> None:
+    """Refuse a state of so many other processes that they divided the corpus into other batches.
+
+    Raises:
+        InputError: they did.
+    """
+    steps, steps_before = (steps_of(utterances, batch_size, count) for count in (processes, before))
+    if steps != steps_before:
+        raise InputError(
+            f"the saved state was trained by {before} processes in {steps_before} batches an epoch, and {processes} processes would have "
+            f"{steps}: each needs an utterance of every batch, and the batch size is {batch_size}. Go on with {before} (runtime.gpus, "
+            "runtime.nodes), or raise the batch size, with which a training starts anew"
+        )
 
 
 class EpochBatches:
