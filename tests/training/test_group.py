@@ -254,7 +254,7 @@ def outcome(method, rows) -> dict[str, Any]:
     if hasattr(method, "network"):
         return found
     if not modalities:
-        return {**found, "centre": method.objective.centre, "clusters": method._clusters}
+        return {**found, "centre": getattr(method.objective, "centre", None), "clusters": method._clusters}
     found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]
     return {**found, "recorded": [torch.from_numpy(modality.gate.recorded()[0]) for modality in modalities]}
 
