@@ -1,10 +1,11 @@
 """The loop that all trainings share: epochs of steps, a state that survives, a row of history per epoch. It knows no method."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -16,7 +17,7 @@ from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.shared_memory import require_shared_memory
 from selfsv.engine.snapshots import Snapshots
-from selfsv.errors import InputError
+from selfsv.errors import InputError, TrainingError
 from selfsv.settings.train import LEAST_BATCH
 
 
@@ -45,7 +46,8 @@ def fit(
 
     Raises:
         InputError: there are too few utterances, too little shared memory for the data workers, or the state is that of other batches.
-        TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
+        TrainingError: the loss or a weight is not finite, memory does not suffice, or the method stopped the run; at the next attempts,
+            that it did.
         StalledError: another process of the group does not answer.
         SystemExit: the job was asked to end; its state is saved.
     """
@@ -55,7 +57,7 @@ def fit(
             f"{utterances} utterances are too few to train on with {runtime.group.size} processes: {least} at least are needed"
         )
     with state.held(attempt) if runtime.group.first else nullcontext(), logging_redirect_tqdm():
-        with runtime.group.answering(), Checkpoints(method, state, runtime) as checkpoints:
+        with runtime.group.answering(), _naming_what_is_large(method, runtime), Checkpoints(method, state, runtime) as checkpoints:
             _require_same_batches(utterances, method.batch_size, checkpoints.saved_by, runtime.group.size)
             at = checkpoints.counters
             first_epoch = at.epoch
@@ -79,6 +81,26 @@ def fit(
             checkpoints.save()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows
+
+
+@contextmanager
+def _naming_what_is_large(method: Method, runtime: Runtime) -> Iterator[None]:
+    """A GPU's memory that does not suffice is an error that says what to lower.
+
+    Raises:
+        TrainingError: it did not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        size, processes = method.batch_size, runtime.group.size
+        share = (
+            f"{size} utterances" if processes == 1 else f"{size} utterances, of which each of {processes} GPUs has {-(-size // processes)}"
+        )
+        raise TrainingError(
+            f"{method.name}: out of memory of the GPU with batches of {share}. Of this training's section in the configuration, double "
+            f"`encoder_parts` or halve `batch_size`; or raise `runtime.gpus`. {str(error).partition(chr(10))[0]}"
+        ) from error
 
 
 def _require_same_batches(utterances: int, batch_size: int, before: int, processes: int) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.clustering.kmeans import nearest_others, spherical_kmeans
@@ -17,6 +17,7 @@ from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.parts import divide_forward
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import warmup_then_cosine, warmup_then_exponential
 from selfsv.errors import InputError
@@ -59,6 +60,7 @@ class Pretraining:
             )
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
         self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
+        divide_forward(cast(nn.Module, self.objective.trained.encoder), job.pretrain.encoder_parts)
         self._optimiser = optimiser_of(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
