@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selfsv.engine.graphs import without_graphs
 from selfsv.errors import InputError
 from selfsv.settings.train import LEAST_BATCH
 from selfsv.torch_internals import BatchNorm
@@ -48,7 +49,8 @@ def _forgotten(module: nn.Module, forward: Callable[..., Tensor], part: Tensor) 
     """
 
     def computed(part: Tensor, _: Tensor) -> Tensor:
-        with _StandingStill(module) if torch.is_grad_enabled() else nullcontext():  # the second time
+        # A CUDA graph writes to the running statistics where they were when it was recorded.
+        with without_graphs(), _StandingStill(module) if torch.is_grad_enabled() else nullcontext():  # the second time
             return forward(part)
 
     wanted = part.new_empty((), requires_grad=True)  # features have no gradient, and torch looks at what it is given

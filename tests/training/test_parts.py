@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.graphs import WARM_UP, GraphedForward
 from selfsv.engine.loop import fit
 from selfsv.engine.parts import divide_forward
 from selfsv.engine.processes import Group
@@ -15,6 +16,7 @@ from selfsv.errors import InputError, TrainingError
 from selfsv.losses.contrastive import nt_xent
 from selfsv.models.encoders import untrained
 from tests.models.small import SMALL
+from tests.training.test_graphs import StandIn
 from tests.training.test_group import together
 from tests.training.workshop import ENCODER, Workshop, weights
 
@@ -144,3 +146,18 @@ def test_memory_that_does_not_suffice_is_one_error_that_says_what_to_lower(works
     assert "\n" not in said
     with pytest.raises(TrainingError, match="not tried again"):  # a retry would fail as well
         fit(workshop.tuning(), len(workshop.corpus), workshop.runtime(), state, tmp_path / "tensorboard", attempt=2)
+
+
+def test_parts_are_not_recorded_as_graphs(monkeypatch):
+    """A CUDA graph would move the running statistics the second time, too; passes without gradients are recorded as ever."""
+    monkeypatch.setattr(StandIn, "made", 0)
+    encoder = untrained(ENCODER, 80, 1, 1).train()
+    encoder.forward = GraphedForward(encoder, StandIn)
+    divide_forward(encoder, 2)
+    for _ in range(WARM_UP + 1):
+        encoder(FEATURES.float()).sum().backward()
+    assert not StandIn.made
+    with torch.no_grad():
+        for _ in range(WARM_UP + 1):
+            encoder(FEATURES.float())
+    assert StandIn.made == 1
