@@ -8,6 +8,7 @@ from selfsv.data.labelled import draw_labelled
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
+from selfsv.engine.snapshots import Snapshots
 from selfsv.losses.classifiers import fresh_classifier
 from selfsv.methods.finetuning import FINETUNING, Tuning
 from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
@@ -37,13 +38,18 @@ def main() -> None:
     method = Tuning(f"fine-tuning on {args.percent} %", job, inputs, encoder, classifier, labels, FINETUNING, runtime)
     system = args.model.absolute().parent.name.replace(".", "_")
     state = state_file(args, job, system, *([args.start] if args.start else []), fingerprint=part.fingerprint())
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
-    if not runtime.group.first:
-        return
-    write_history(args.history, history)
     start = args.start.absolute().parent.name if args.start else "random"
     labelled = {"percent": args.percent, "utterances": len(inputs.corpus), "speakers": part.speakers}
     origin = {"stage": "finetune", "start": start, "labels": labelled, "seed": job.seed, "config_hash": state.key}
+
+    def save(path: Path, epochs: int) -> None:
+        save_model(path, job.encoder, job.features, method.network.encoder.state_dict(), epochs=epochs, **origin, **runtime.provenance())
+
+    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
+    if not runtime.group.first:
+        return
+    write_history(args.history, history)
     save_model(args.model, job.encoder, job.features, method.network.encoder.state_dict(), **origin, **runtime.provenance())
 
 

@@ -1,8 +1,11 @@
 """Rule `large_margin`: the last round's encoder, tuned on the pseudo labels that it gives, with longer crops and a larger margin."""
 
+from pathlib import Path
+
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
+from selfsv.engine.snapshots import Snapshots
 from selfsv.losses.classifiers import knowing_classifier
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning
 from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, training_parser
@@ -25,11 +28,16 @@ def main() -> None:
     classifier = knowing_classifier(job.tune, means, job.seed, LARGE_MARGIN)
     method = Tuning("large-margin fine-tuning", job, inputs, encoder, classifier, labels, LARGE_MARGIN, runtime)
     state = state_file(args, job, "large_margin", args.start, args.embeddings, args.labels)
-    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    provenance = {"stage": "large_margin", "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
+
+    def save(path: Path, epochs: int) -> None:
+        save_model(path, job.encoder, job.features, method.network.encoder.state_dict(), epochs=epochs, **provenance)
+
+    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
+    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
     if not runtime.group.first:
         return
     write_history(args.history, history)
-    provenance = {"stage": "large_margin", "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, method.network.encoder.state_dict(), **provenance)
 
 

@@ -1,8 +1,11 @@
 """Rule `pretrain`: stage I, from packed audio to the encoder of `iter_0`."""
 
+from pathlib import Path
+
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
+from selfsv.engine.snapshots import Snapshots
 from selfsv.methods.inputs import open_inputs, state_file, training_parser
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.model_file import save_model
@@ -17,11 +20,16 @@ def main() -> None:
     inputs = open_inputs(args, job, runtime)
     method = Pretraining(job, inputs, runtime)
     state = state_file(args, job, "pretrain")
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
+
+    def save(path: Path, epochs: int) -> None:
+        save_model(path, job.encoder, job.features, method.objective.encoder.state_dict(), epochs=epochs, **provenance)
+
+    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
     if not runtime.group.first:
         return
     write_history(args.history, history)
-    provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, method.exported(), **provenance)
 
 

@@ -8,6 +8,7 @@ from selfsv.artifacts import write_table
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
+from selfsv.engine.snapshots import Snapshots
 from selfsv.methods.dlg_lc import DlgLc
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
 from selfsv.methods.round_start import read_start
@@ -29,13 +30,18 @@ def main() -> None:
     start = read_start(args.start, args.embeddings, labels, inputs.corpus.utterances, job)
     method = DlgLc(job, inputs, labels, args.iteration, runtime, start)
     state = state_file(args, job, f"train-{args.iteration}", args.labels, *([args.start, args.embeddings] if start else []))
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
+
+    def save(path: Path, epochs: int) -> None:
+        save_model(path, job.encoder, job.features, method.weights("audio"), epochs=epochs, **provenance)
+
+    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
     if not runtime.group.first:
         return
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(inputs.corpus.utterances))
-    provenance = {"stage": "train", "iteration": args.iteration, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_model(args.model, job.encoder, job.features, method.weights("audio"), **provenance)
 
 

@@ -9,6 +9,7 @@ from selfsv.data.faces import PackedFaces
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
+from selfsv.engine.snapshots import Snapshots
 from selfsv.errors import InputError
 from selfsv.methods.audio_visual import AudioVisualDlgLc
 from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
@@ -34,13 +35,18 @@ def main() -> None:
         faces = PackedFaces(args.faces, args.images, inputs.corpus.utterances)
     method = AudioVisualDlgLc(job, inputs, faces, read_labels(args.labels, inputs.corpus.utterances), stage, runtime)
     state = state_file(args, job, f"train-av-{stage}", args.labels, fingerprint=faces.fingerprint())
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt)
+    provenance = {"stage": "train_av", "iteration": stage, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
+
+    def save(path: Path, epochs: int) -> None:
+        save_model(path, job.encoder, job.features, method.weights("audio"), epochs=epochs, **provenance)
+
+    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
     if not runtime.group.first:
         return
     write_history(args.history, history)
     write_table(args.gate, pd.DataFrame(method.gate_rows))
     write_table(args.losses, method.losses(inputs.corpus.utterances))
-    provenance = {"stage": "train_av", "iteration": stage, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
     save_face_model(args.face_model, job.face_encoder, method.weights("face"), **provenance)
     save_model(args.model, job.encoder, job.features, method.weights("audio"), **provenance)
 

@@ -13,7 +13,7 @@ from selfsv.cli.status import BROKEN_PIPE, ERROR, INTERRUPTED, explained
 from selfsv.errors import InputError, printable
 from selfsv.inference.failures import reason_of
 
-COMMANDS = ("init", "plan", "embed", "verify", "enroll", "identify", "score", "compare", "explore", "export", "push", "inspect")
+COMMANDS = ("init", "plan", "embed", "verify", "enroll", "identify", "score", "monitor", "compare", "explore", "export", "push", "inspect")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -32,8 +32,8 @@ def lasting(error: BaseException) -> str | None:
     short = isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or short:
         return (
-            "out of memory: lower the `batch_size` of this training (see its section in the configuration), give it more GPUs "
-            f"(`runtime.gpus`) or the job more memory (`mem_mb` of its rule). {first_line}".rstrip()
+            "out of memory: lower the `batch_size` of this training or raise its `encoder_parts` (see its section in the configuration), "
+            f"give it more GPUs (`runtime.gpus`) or the job more memory (`mem_mb` of its rule). {first_line}".rstrip()
         )
     if isinstance(error, FloatingPointError):
         return f"{text}: lower the learning rate of the training that its model comes from, or check the audio"

@@ -37,6 +37,13 @@ def test_imports_go_down(graph):
     assert not [(route.heads, route.middle, route.tails) for dependency in found for route in dependency.routes]
 
 
+@pytest.mark.parametrize("folder", ["methods", "engine"])
+def test_no_training_can_read_scores(folder, graph):
+    """Neither those of trials, nor what `selfsv monitor` has made of them."""
+    for above in ("scoring", "inference", "diagnosis", "report", "cli"):
+        assert not graph.find_shortest_chains(f"selfsv.{folder}", f"selfsv.{above}")
+
+
 def test_who_imports_the_package_needs_nothing_of_its_folders(graph):
     imported = {module for module in graph.find_modules_directly_imported_by("selfsv") if module.startswith("selfsv.")}
     assert imported <= {f"selfsv.{name}" for name in BESIDE}

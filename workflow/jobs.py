@@ -7,14 +7,32 @@ from typing import Any
 from selfsv.settings.experiment import RuntimeSettings
 from workflow.stages import words
 
-TRAINING_OPTIONS = ("threads", "device", "workers", "precision", "compile", "checkpoint_minutes", "stall_minutes", "attempt")
+LEAVE = "leave_minutes"
+TRAINING_OPTIONS = (
+    "threads",
+    "device",
+    "workers",
+    "precision",
+    "compile",
+    "checkpoint_minutes",
+    "stall_minutes",
+    "snapshot_epochs",
+    LEAVE,
+    "attempt",
+)
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The settings `runtime` as resources and options of rules. Snakemake compares none of them: changing them reruns nothing."""
+    """The settings `runtime` as resources and options of rules. Snakemake compares none of them: changing them reruns nothing.
+
+    Args:
+        submitted: whether this process carries out a job that Snakemake has submitted to a cluster. A user's own batch job, in which all
+            of Snakemake runs, is not ours to put back in the queue.
+    """
 
     runtime: RuntimeSettings
+    submitted: bool = False
 
     @property
     def gpus(self) -> int:
@@ -63,7 +81,10 @@ class Jobs:
                 "processes": self.runtime.nodes * max(self.gpus, 1),
                 "checkpoint_minutes": self.runtime.checkpoint_minutes,
                 "stall_minutes": self.runtime.stall_minutes,
+                "snapshot_epochs": self.runtime.snapshot_epochs or [],
+                LEAVE: self.runtime.leave_minutes,
             }
-            return words({**{name: values[name] for name in names}, **others})
+            given = [name for name in names if self.submitted or name != LEAVE]
+            return words({**{name: values[name] for name in given}, **others})
 
         return options

@@ -25,6 +25,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="an experiment's folder (its last round), a round's folder, a model.pt, or an exported folder",
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Options of the device."""
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     parser.add_argument("--threads", type=_positive, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: all cores)")
 

@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     _say_what_is_odd(trials, args.output)
     model = model_from(args)
     norms = ["cosine"] if args.norm == "cosine" or (args.norm == "both" and model.background_of is None) else list(NORMS)
-    utterances, embeddings, rejected = _read(args.embeddings, model) if args.embeddings else _embedded(args, model, trials)
+    if args.embeddings:
+        utterances, embeddings, rejected = _read(args.embeddings, model)
+    else:
+        utterances, embeddings, rejected = embedded_trials(model, trials, args.audio, args.threads)
     enroll, test = locate(trials, utterances, rejected)
     scores = scored(model, embeddings, enroll, test, norms)
     wanted = [args.norm] if args.norm != "both" else norms
@@ -126,9 +129,14 @@ def _read(path: Path, model: SpeakerModel) -> tuple[np.ndarray, np.ndarray, dict
     return *read_embeddings(path), {}
 
 
-def _embedded(args: argparse.Namespace, model: SpeakerModel, trials: Trials) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+def embedded_trials(model: SpeakerModel, trials: Trials, audio: Path, threads: int) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """What trials name, embedded: names [U], embeddings [U, D], and the reason of each recording that cannot be used.
+
+    Args:
+        audio: the folder that the names are below.
+    """
     names = sorted({*trials.enroll, *trials.test})
-    voices = embedded(model, [_recording(args.audio, name) for name in names], args.threads)
+    voices = embedded(model, [_recording(audio, name) for name in names], threads)
     rejected = {recording.name: reason for recording, reason in voices.rejected}
     return np.array([recording.name for recording in voices.recordings], dtype=object), voices.embeddings, rejected
 
@@ -140,6 +148,18 @@ def _recording(folder: Path, name: str) -> Recording:
         others = (folder / f"{stem}{extension}" for stem in (name, utterance_of(name)) for extension in AUDIO_EXTENSIONS)
         path = next(filter(Path.is_file, others), path)
     return Recording(name, str(path), str(path))
+
+
+def cosine_rates(
+    model: SpeakerModel, trials: Trials, utterances: np.ndarray, embeddings: np.ndarray, rejected: dict[str, str], p_target: float
+) -> dict[str, float]:
+    """Error rates of trials by cosine.
+
+    Args:
+        utterances, embeddings, rejected: as of `embedded_trials`.
+    """
+    enroll, test = locate(trials, utterances, rejected)
+    return _error_rates(scored(model, embeddings, enroll, test, ["cosine"])["cosine"], trials.target, p_target)
 
 
 def _error_rates(scores: np.ndarray, target: np.ndarray, p_target: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 KEPT = 2  # states of one training: the newest, and the one before in case that cannot be read
 KEPT_OF_OTHERS = 4  # trainings of the same stage with other settings or inputs, of which the newest state is kept
 TERMINATED = 128 + 15  # the status of a job that SIGTERM ended
-GO_ON, SAVE, END = range(3)  # what the processes of a job agree on after a step
+GO_ON, SAVE, LEAVE, END = range(4)  # what the processes of a job agree on after a step
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
 
 
@@ -152,43 +153,74 @@ def _digest(path: Path) -> str:
 
 
 class Checkpoints:
-    """Saves a training's state: from time to time, when the job is asked to end (SIGTERM), and when the loop says so.
+    """Saves a training's state: from time to time, before its SLURM job's time is over, at SIGTERM, and when the loop says so.
 
     Used in a `with`. Inside, SIGTERM is noted, and acted on after the next step.
+
+    A job whose time is over goes back to the queue, if its state is further on than when it began: a training may need any number of
+    allocations. One that gains nothing runs into its time limit, and fails.
     """
 
     def __init__(self, method: Method, state: StateFile, runtime: Runtime):
         self._method, self._state, self._runtime = method, state, runtime
         self.counters, self._saved_at, self._end_requested = Counters(), time.monotonic(), False
+        self._allocation, self._advanced = runtime.allocation, False
+        self.saved_by = runtime.group.size  # processes that the state comes from; those of now where there is none
         if (saved := runtime.group.on_first_rank(state.load)) is not None:
+            self.saved_by = saved.get("processes", runtime.group.size)
             self.counters = Counters(**saved["counters"])
             method.load_state_dict(saved["method"])
             log.info("%s goes on at epoch %d, step %d", method.name, self.counters.epoch + 1, self.counters.step)
+        self._began = self.counters.epoch, self.counters.step
 
     def __enter__(self) -> Self:
         self._handler = signal.signal(signal.SIGTERM, self._note_request)
+        if self._allocation:
+            self._last_call = threading.Timer(self._allocation.last_call, self._leave_without_saving)
+            self._last_call.daemon = True
+            self._last_call.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._handler)
+        if self._allocation:
+            self._last_call.cancel()
 
     def _note_request(self, *_: object) -> None:
         self._end_requested = True
 
     def after_step(self) -> None:
-        """Save where it is time to. Where any process was asked to end, save and end: all processes agree on it.
+        """Save where it is time to. Where any process was asked to end, or the job's time is over, save and end: all agree on it.
 
         Raises:
-            SystemExit: the job was asked to end.
+            SystemExit: the job was asked to end, or is back in the queue.
         """
-        due = time.monotonic() - self._saved_at > self._runtime.checkpoint_seconds
-        agreed = self._runtime.group.largest(END if self._end_requested else SAVE if due else GO_ON)
+        agreed = self._runtime.group.largest(self._wish())
         if agreed != GO_ON:
             self.save()
         if agreed == END:
             place = (self._method.name, self.counters.epoch + 1, self.counters.step)
             log.warning("%s was asked to end and has saved its state at epoch %d, step %d", *place)
+        if agreed == END or (agreed == LEAVE and self._runtime.group.on_first_rank(self._requeued)):
             raise SystemExit(TERMINATED)
+
+    def _wish(self) -> int:
+        """What this process would do after a step."""
+        if self._end_requested:
+            return END
+        if self._allocation and self._allocation.is_over:
+            return LEAVE
+        return SAVE if time.monotonic() - self._saved_at > self._runtime.checkpoint_seconds else GO_ON
+
+    def _requeued(self) -> bool:
+        """Put the job back in the queue. Where SLURM refuses, the training goes on until its time limit."""
+        allocation, self._allocation = self._allocation, None
+        return allocation is not None and allocation.requeue()
+
+    def _leave_without_saving(self) -> None:
+        """Put the job back in the queue in the middle of work between steps, a long clustering for example: it is done again."""
+        if self._advanced and self._requeued():
+            log.warning("%s could not save its state anew: it goes on from the last one", self._method.name)
 
     def save(self) -> None:
         """Save the state.
@@ -200,5 +232,6 @@ class Checkpoints:
             where = f"{self._method.name}, epoch {self.counters.epoch + 1}"
             raise TrainingError(f"{where}: the loss or a weight is not finite. Lower the learning rate, or check the audio")
         if self._runtime.group.first:
-            self._state.save({"counters": vars(self.counters), "method": self._method.state_dict()})
-        self._saved_at = time.monotonic()
+            here = {"counters": vars(self.counters), "processes": self._runtime.group.size}
+            self._state.save({**here, "method": self._method.state_dict()})
+        self._saved_at, self._advanced = time.monotonic(), (self.counters.epoch, self.counters.step) > self._began

@@ -7,6 +7,8 @@ from torch import nn
 
 NEAR = 0.01
 FEWEST_RELIABLE, MOST_RELIABLE = 0.02, 0.999
+FEWEST_DIMENSIONS = 3.0  # trainings below this are those whose s-norm is worse than their cosine (docs/benchmarks/small-corpora.md)
+FAST_GROWTH = 0.1  # of the accuracy in an epoch, as a part of itself
 
 
 @torch.no_grad()
@@ -48,6 +50,31 @@ def extreme_gate(reliable: float, corrected: float) -> str:
     if reliable < FEWEST_RELIABLE:
         return f"the gate drops nearly everything ({100 * reliable:.1f} % reliable, {100 * corrected:.1f} % corrected)"
     return ""
+
+
+def few_directions(dimensions: float) -> str:
+    """Describe embeddings that use few directions; empty for others.
+
+    Args:
+        dimensions: effective ones.
+    """
+    if not dimensions < FEWEST_DIMENSIONS:
+        return ""
+    return (
+        f"few directions hold most of what the embeddings say ({dimensions:.1f} effective dimensions): see pretrain.dino.redundancy_weight"
+    )
+
+
+def early_gate(before: float, accuracy: float) -> str:
+    """Describe a gate that opens while the labels are still being learnt; empty for others.
+
+    Args:
+        before, accuracy: of the last two epochs before the gate.
+    """
+    if accuracy <= (1 + FAST_GROWTH) * before:
+        return ""
+    growth = f"from {100 * before:.0f} to {100 * accuracy:.0f} % in the last epoch before"
+    return f"the gate opened too early: accuracy still grew fast ({growth}). Raise train.gate.gate_start_epoch"
 
 
 def few_classes(classes: int) -> str:

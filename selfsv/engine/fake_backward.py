@@ -5,7 +5,7 @@ and what it has saved is released when it has run.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -69,6 +69,12 @@ def backward(loss: Tensor, gradient: Tensor | None = None) -> None:
                 waiting[after] -= 1
                 if not waiting[after]:
                     heapq.heappush(ready, (_rank(after), next(order), after))
+
+
+def backward_of_all(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """`torch.autograd.backward`, as gradient checkpointing calls it."""
+    for output, gradient in zip(outputs, gradients, strict=True):
+        backward(output, gradient)
 
 
 class Arrived:

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from selfsv.engine.fake_backward import backward, releasable
+from selfsv.engine.fake_backward import backward, backward_of_all, releasable
 
 GPU = torch.device("cuda", 0)
 BLOCK = 512  # bytes: CUDA's allocator of torch rounds up to these
@@ -100,6 +100,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(nn.Module, "to", moved))
         stack.enter_context(mock.patch.object(Tensor, "backward", backward))
+        stack.enter_context(mock.patch.object(torch.autograd, "backward", backward_of_all))
         stack.enter_context(mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", return_value=False))
         stack.enter_context(mock.patch.object(torch.cuda, "is_bf16_supported", return_value=True))
         for module, names in KERNELS.items() if has_kernels() else ():

@@ -1,40 +1,53 @@
 """The loop that all trainings share: epochs of steps, a state that survives, a row of history per epoch. It knows no method."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of
+from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of, steps_of
 from selfsv.engine.checkpoints import Checkpoints, StateFile
 from selfsv.engine.history import Row, announce, epoch_bar, write_tensorboard
 from selfsv.engine.method import Batch, Method
 from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.shared_memory import require_shared_memory
-from selfsv.errors import InputError
+from selfsv.engine.snapshots import Snapshots
+from selfsv.errors import InputError, TrainingError
 from selfsv.settings.train import LEAST_BATCH
 
 
-def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFile, tensorboard: Path, attempt: int = 1) -> list[Row]:
+def fit(
+    method: Method[Batch],
+    utterances: int,
+    runtime: Runtime,
+    state: StateFile,
+    tensorboard: Path,
+    attempt: int = 1,
+    snapshots: Snapshots | None = None,
+) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
-    Of several processes each sees a part of every batch. Only the first one reads and writes files.
+    Of several processes each sees a part of every batch. Only the first one reads and writes files. How many there are may change from one
+    attempt to the next: a state holds nothing of a single process.
 
     Args:
         utterances: size of the corpus.
         tensorboard: folder of the TensorBoard log.
         attempt: the workflow's count of tries of this job, from 1.
+        snapshots: models to write on the way; None: none.
 
     Returns:
         The history, a row per epoch.
 
     Raises:
-        InputError: there are too few utterances, or too little shared memory for the data workers.
-        TrainingError: the loss or a weight is not finite, or the method stopped the run; at the next attempts, that it did.
+        InputError: there are too few utterances, too little shared memory for the data workers, or the state is that of other batches.
+        TrainingError: the loss or a weight is not finite, memory does not suffice, or the method stopped the run; at the next attempts,
+            that it did.
         StalledError: another process of the group does not answer.
         SystemExit: the job was asked to end; its state is saved.
     """
@@ -44,7 +57,8 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
             f"{utterances} utterances are too few to train on with {runtime.group.size} processes: {least} at least are needed"
         )
     with state.held(attempt) if runtime.group.first else nullcontext(), logging_redirect_tqdm():
-        with runtime.group.answering(), Checkpoints(method, state, runtime) as checkpoints:
+        with runtime.group.answering(), _naming_what_is_large(method, runtime), Checkpoints(method, state, runtime) as checkpoints:
+            _require_same_batches(utterances, method.batch_size, checkpoints.saved_by, runtime.group.size)
             at = checkpoints.counters
             first_epoch = at.epoch
             while at.epoch < method.epochs:
@@ -61,10 +75,47 @@ def fit(method: Method[Batch], utterances: int, runtime: Runtime, state: StateFi
                 row = at.close_epoch(method.end_epoch(at.epoch), utterances)
                 if runtime.group.first:
                     write_tensorboard(tensorboard, at.rows)
+                    if snapshots:
+                        snapshots.after_epoch(at.epoch)
                 announce(row, method.epochs)
             checkpoints.save()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows
+
+
+@contextmanager
+def _naming_what_is_large(method: Method, runtime: Runtime) -> Iterator[None]:
+    """A GPU's memory that does not suffice is an error that says what to lower.
+
+    Raises:
+        TrainingError: it did not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        size, processes = method.batch_size, runtime.group.size
+        share = (
+            f"{size} utterances" if processes == 1 else f"{size} utterances, of which each of {processes} GPUs has {-(-size // processes)}"
+        )
+        raise TrainingError(
+            f"{method.name}: out of memory of the GPU with batches of {share}. Of this training's section in the configuration, double "
+            f"`encoder_parts` or halve `batch_size`; or raise `runtime.gpus`. {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _require_same_batches(utterances: int, batch_size: int, before: int, processes: int) -> None:
+    """Refuse a state of so many other processes that they divided the corpus into other batches.
+
+    Raises:
+        InputError: they did.
+    """
+    steps, steps_before = (steps_of(utterances, batch_size, count) for count in (processes, before))
+    if steps != steps_before:
+        raise InputError(
+            f"the saved state was trained by {before} processes in {steps_before} batches an epoch, and {processes} processes would have "
+            f"{steps}: each needs an utterance of every batch, and the batch size is {batch_size}. Go on with {before} (runtime.gpus, "
+            "runtime.nodes), or raise the batch size, with which a training starts anew"
+        )
 
 
 class EpochBatches:

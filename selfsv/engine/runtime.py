@@ -13,6 +13,7 @@ from torch import nn
 
 from selfsv.data.features import LogMel
 from selfsv.device import add_device_arguments, device_from, image_layout
+from selfsv.engine.allocation import Allocation, current_allocation
 from selfsv.engine.compilation import compile_forward, keep_kernels, obstacle
 from selfsv.engine.graphs import replay
 from selfsv.engine.processes import STALL_MINUTES, Group, joined, local_processes, local_rank
@@ -37,6 +38,7 @@ class Runtime:
     group: Group = field(default_factory=Group)
     cores: int = field(default_factory=torch.get_num_threads)  # of the job on this machine, for all of its processes together
     graphs: bool = True  # whether a compiled encoder on a GPU trains by CUDA graphs
+    allocation: Allocation | None = None  # of the first process of a training
 
     def __post_init__(self) -> None:
         code_version()  # the one that the job begins with: a long training may outlive edits of its code
@@ -105,7 +107,7 @@ def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
     """
     add_device_arguments(parser)
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.set_defaults(workers=0, compile="auto", checkpoint_minutes=10.0, stall_minutes=STALL_MINUTES)
+    parser.set_defaults(workers=0, compile="auto", checkpoint_minutes=10.0, stall_minutes=STALL_MINUTES, leave_minutes=None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
     parser.add_argument("--stall-minutes", type=float, default=STALL_MINUTES)
+    parser.add_argument("--leave-minutes", type=float, help="before a SLURM job's end, at which it goes back to the queue; default: never")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +155,8 @@ def runtime_from(args: argparse.Namespace) -> Runtime:
     if not group.first:
         logging.disable(logging.WARNING)  # the first process speaks for all
     bfloat16, compiles = _bfloat16(args, device), _compiles(args, device)
-    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group, args.threads)
+    allocation = current_allocation(args.leave_minutes) if group.first and args.leave_minutes is not None else None
+    return Runtime(device, workers, bfloat16, compiles, 60 * args.checkpoint_minutes, group, args.threads, allocation=allocation)
 
 
 def _bfloat16(args: argparse.Namespace, device: torch.device) -> bool:

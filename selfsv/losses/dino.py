@@ -43,6 +43,20 @@ def dino_loss(student_logits: Tensor, teacher: Tensor, temperature: float, pairi
     return total / (pairs * batch)
 
 
+@torch.no_grad()
+def agreement(student_logits: Tensor, teacher: Tensor, pairing: Pairing) -> Tensor:
+    """How often the student's first choice of prototype is the teacher's: a share of the pairs of views and the batch, scalar.
+
+    Args:
+        student_logits, teacher, pairing: as of `dino_loss`.
+    """
+    chosen, target = student_logits.argmax(dim=-1), teacher.argmax(dim=-1)
+    same = (target.unsqueeze(1) == chosen).float().mean(dim=-1)  # [V, S]
+    if pairing == "short_to_long":
+        return same.mean()
+    return (same.sum() - same.diagonal().sum()) / (same.numel() - len(teacher))
+
+
 def cosine_consistency(embeddings: Tensor, long_views: int) -> Tensor:
     """1 - cosine between each long crop and every other crop of the same item, mean over pairs and the batch (Eq. 5).
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from selfsv.engine.clipping import Clipped, clip_together
 from selfsv.engine.diagnostics import all_finite, few_classes
+from selfsv.engine.parts import divide_forward
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import margin_ramp, warmup_then_exponential
 from selfsv.losses.aam import AamClassifier
@@ -33,6 +34,7 @@ class AamNetwork:
     ):
         self._settings, self._runtime, self.group = settings, runtime, runtime.group
         self.encoder, self.classifier = encoder, classifier.to(runtime.device)
+        divide_forward(encoder, settings.encoder_parts)
         learning = [*self.classifier.parameters(), *beside]
         self._parameters = [*self.encoder.parameters(), *learning]
         self._optimiser = optimiser_of(list(self.encoder.parameters()), learning, settings.optimiser, runtime.device)

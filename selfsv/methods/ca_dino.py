@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
+from selfsv.engine.diagnostics import few_directions
 from selfsv.engine.history import Row
+from selfsv.engine.moments import EmbeddingMoments
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import cosine, linear
-from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
+from selfsv.losses.dino import agreement, cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from selfsv.losses.koleo import koleo
 from selfsv.losses.redundancy import redundancy
 from selfsv.losses.sinkhorn import sinkhorn
@@ -31,7 +33,7 @@ class DinoNetwork(nn.Module):
 class Objective(StudentAndTeacher[DinoNetwork]):
     """DINO as an `Objective` of stage I; with cluster partners it is CA-DINO (paper III-B)."""
 
-    figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "loss_koleo", "teacher_entropy", "student_entropy")
+    figures = ("loss", "loss_dino", "loss_cosine", "loss_redundancy", "loss_koleo", "teacher_entropy", "student_entropy", "agreement")
 
     def __init__(self, job: PretrainJob, encoder: nn.Module, inputs: Inputs, runtime: Runtime):
         self._pretrain, self.settings, self._seed = job.pretrain, job.pretrain.dino, job.seed
@@ -41,6 +43,7 @@ class Objective(StudentAndTeacher[DinoNetwork]):
         self.last_layer = list(self.student.head.prototypes.parameters())
         self.undecayed: list[nn.Parameter] = []
         self.centre = torch.zeros(job.pretrain.head.prototypes, device=runtime.device)
+        self._moments = EmbeddingMoments(job.encoder.embedding, runtime.group, runtime.device)
         self._begin_epoch()
 
     def views(self, partners: ClusterPartners | None) -> Dataset:
@@ -53,7 +56,8 @@ class Objective(StudentAndTeacher[DinoNetwork]):
         long, short = self._features(batch.long), self._features(batch.short)
 
         with torch.no_grad(), self._runtime.autocast():
-            teacher_logits = self.teacher.head(self.teacher.encoder(long)).unflatten(0, (views, -1))
+            teacher_embeddings = self.teacher.encoder(long)
+            teacher_logits = self.teacher.head(teacher_embeddings).unflatten(0, (views, -1))
         teacher = self._teacher_probabilities(teacher_logits, self._teacher_temperature(progress))
         with self._runtime.autocast():
             embeddings, logits = self._student_outputs(long, short, views)
@@ -68,8 +72,10 @@ class Objective(StudentAndTeacher[DinoNetwork]):
         loss = loss + dino.koleo_weight * loss_koleo
 
         self._count(teacher_logits, teacher, share)
+        self._moments.add(teacher_embeddings)
         student = torch.softmax(logits.detach().float() / dino.student_temperature, dim=-1)
-        return [loss, loss_dino, loss_cosine, loss_redundancy, loss_koleo, entropy(teacher), entropy(student)]
+        agreed = agreement(logits, teacher, dino.pairing)
+        return [loss, loss_dino, loss_cosine, loss_redundancy, loss_koleo, entropy(teacher), entropy(student), agreed]
 
     def _teacher_probabilities(self, logits: Tensor, temperature: float) -> Tensor:
         """[V, B, K] from logits of that shape: sharpened by the temperature, and kept from one prototype for everything."""
@@ -126,19 +132,24 @@ class Objective(StudentAndTeacher[DinoNetwork]):
         self._steps += 1
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> Row:
-        """Schedules in the middle of the epoch, and whether the teacher has collapsed."""
+        """Schedules in the middle of the epoch, the teacher's effective dimensions, and whether it has collapsed."""
         figures = means["loss_dino"], means["teacher_entropy"], float(entropy(self._mean_output / self._steps))
+        dimensions = self._moments.close()
         warning = collapse_warning(self._pretrain, epoch, *figures, len(self.centre))
+        if not warning and epoch >= max(1, self._pretrain.optimiser.warmup_epochs):
+            warning = few_directions(dimensions)
         self._begin_epoch()
         schedules = {"ema_momentum": self._momentum(epoch + 0.5), "teacher_temperature": self._teacher_temperature(epoch + 0.5)}
-        return {**schedules, "warning": warning}
+        return {**schedules, "effective_dimensions": dimensions, "warning": warning}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {**super().state_dict(), "centre": self.centre, "steps": self._steps, "mean_output": self._mean_output}
+        figures = {"steps": self._steps, "mean_output": self._mean_output, "moments": self._moments.state_dict()}
+        return {**super().state_dict(), "centre": self.centre, **figures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
         super().load_state_dict(state)
         self.centre, self._mean_output = (state[name].to(self._runtime.device) for name in ("centre", "mean_output"))
         self._steps = state["steps"]
+        self._moments.load_state_dict(state["moments"])

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import TrainCrops
 from selfsv.engine.averages import WeightAverage, reestimate
-from selfsv.engine.diagnostics import extreme_gate
+from selfsv.engine.diagnostics import early_gate, extreme_gate
 from selfsv.engine.history import EpochMeans, Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.classifiers import classifier_of, knowing_classifier
@@ -41,11 +41,15 @@ class Modality:
     def __init__(self, name: str, network: AamNetwork, gate: GateTracker, device: torch.device, figures: tuple[str, ...] = FIGURES):
         self.name, self.network, self.gate, self._device = name, network, gate, device
         self.average, self.means = WeightAverage(), EpochMeans(figures, device)
+        self._accuracies: list[float] = []  # of the last two epochs
 
     def end_epoch(self, epoch: int) -> Row:
         """Figures and shares of the epoch, and what is suspicious about them."""
         row = {**self.means.close(), **self.gate.end_epoch(epoch)}
         suspicion = "" if row["tau1"] is None else extreme_gate(row["reliable"], row["corrected"])
+        if self.gate.opens_in(epoch) and len(self._accuracies) == 2:
+            suspicion = early_gate(*self._accuracies) or suspicion
+        self._accuracies = [*self._accuracies[-1:], row["accuracy"]]
         return {**row, "warning": self.network.warning or suspicion}
 
     def is_finite(self) -> bool:
@@ -59,6 +63,7 @@ class Modality:
             "gate": self.gate.state_dict(),
             "means": self.means.state_dict(),
             "average": vars(self.average),
+            "accuracies": self._accuracies,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,6 +72,7 @@ class Modality:
         self.gate.load_state_dict(state["gate"])
         self.means.load_state_dict(state["means"])
         self.average.load(state["average"], self._device)
+        self._accuracies = state["accuracies"]
 
 
 class Segments(NamedTuple):

@@ -91,6 +91,10 @@ class GateTracker:
         other = CORRECTED if self._settings.mode == "dlg_lc" else DROPPED
         return torch.where(share > MOST, torch.where(predicted == labels, RELIABLE, other), DROPPED)
 
+    def opens_in(self, epoch: int) -> bool:
+        """Whether this is the first epoch with a gate that follows the losses."""
+        return self._settings.mode in ("dlg", "dlg_lc") and epoch == self._settings.gate_start_epoch
+
     def record(self, utterances: Tensor, clean_loss: Tensor, decisions: Tensor) -> None:
         """Take down what became of each utterance of a batch, in whichever process (Algorithm 1, line 5).
 

@@ -36,6 +36,7 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
     arguments = parser(description, inputs=("noise", "rirs", "state", *inputs), outputs=outputs)
     add_data_arguments(arguments)
     add_arguments(arguments)
+    arguments.add_argument("--snapshot-epochs", type=int, help="between the models that it writes on its way; default: none")
     arguments.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
     return arguments
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.clustering.kmeans import nearest_others, spherical_kmeans
 from selfsv.clustering.preparation import centred_unit
+from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.data.batches import ClusterPartners
 from selfsv.engine.averages import WeightAverage
 from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings
 from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.parts import divide_forward
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.schedules import warmup_then_cosine, warmup_then_exponential
 from selfsv.errors import InputError
@@ -28,6 +30,14 @@ from selfsv.settings.stage_one import is_cluster_aware, pretraining_title
 
 REFERENCE_BATCH = 256  # the batch for which learning rates are given
 SCHEDULES = {"warmup_cosine": warmup_then_cosine, "warmup_exponential": warmup_then_exponential}
+
+
+class Clusters(NamedTuple):
+    """A clustering for partners."""
+
+    labels: np.ndarray  # [N] the cluster of every utterance
+    partners: np.ndarray | None  # [K] the cluster of each one's partners, where it is another one
+    nmi: float | None  # with the clustering before, a figure alone; None for the first
 
 
 class Pretraining:
@@ -50,6 +60,7 @@ class Pretraining:
             )
         encoder = untrained(job.encoder, job.features.mel_bins, job.seed, 0)
         self.objective = objective_of(job.pretrain.method)(job, encoder, inputs, runtime)
+        divide_forward(cast(nn.Module, self.objective.trained.encoder), job.pretrain.encoder_parts)
         self._optimiser = optimiser_of(self.objective, self.settings.optimiser, runtime.device)
         # What clusters are made of: as for the pseudo labels.
         preparation = job.preparation
@@ -58,6 +69,7 @@ class Pretraining:
         self._clusters: Tensor | None = None  # [N] cluster of every utterance
         self._partners: Tensor | None = None  # [K] cluster of each one's partners, where it is another one
         self._clustered_in = -1
+        self._clusters_nmi: float | None = None  # of the newest clusters with those before them
         self._means = EpochMeans((*self.objective.figures, "gradient_norm", "gradient_clipped"), runtime.device)
 
     def begin_epoch(self, epoch: int) -> Dataset:
@@ -68,21 +80,24 @@ class Pretraining:
         if due and self._clustered_in != epoch:
             embeddings = extract_embeddings(self.objective.encoder, self._inputs.features.log_mel, self._inputs.corpus, self._runtime)
             found = self._group.on_first_rank(lambda: self._clustered(embeddings, epoch))
-            self._clusters, self._partners = (None if part is None else torch.from_numpy(part) for part in found)
+            self._clusters, self._partners = (None if part is None else torch.from_numpy(part) for part in found[:2])
+            self._clusters_nmi = found.nmi
             self._clustered_in = epoch
         self.objective.train()
         if self._clusters is None:
             return self.objective.views(None)
         return self.objective.views(ClusterPartners(self._clusters.numpy(), None if self._partners is None else self._partners.numpy()))
 
-    def _clustered(self, embeddings: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """[N] the cluster of every utterance, and [K] the cluster of each one's partners where it is another one."""
+    def _clustered(self, embeddings: np.ndarray, epoch: int) -> "Clusters":
+        """Cluster [N, D] embeddings anew."""
         aware = self.settings.cluster_aware
         effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}
         # The other processes of the machine wait meanwhile, so this one takes their cores.
         with self._runtime.all_cores():
             clustering = spherical_kmeans(self._prepare(embeddings), aware.clusters, **effort, seed=self.seed + epoch)
-            return clustering.labels, nearest_others(clustering) if aware.partners == "nearest_cluster" else None
+            partners = nearest_others(clustering) if aware.partners == "nearest_cluster" else None
+        nmi = None if self._clusters is None else normalised_mutual_information(self._clusters.numpy(), clustering.labels)
+        return Clusters(clustering.labels, partners, nmi)
 
     def step(self, batch: Any, progress: float) -> None:
         """One update of the objective's networks."""
@@ -110,7 +125,8 @@ class Pretraining:
             self._average.add(self.objective.encoder.state_dict())
         # In the middle of the epoch: at the start of a warm-up the rate would be 0.
         rate = {"learning_rate": self._learning_rate(epoch + 0.5)}
-        clusters = {"clusters": 0 if self._clusters is None else self.settings.cluster_aware.clusters}
+        clusters: Row = {"clusters": 0 if self._clusters is None else self.settings.cluster_aware.clusters}
+        clusters["clusters_nmi"] = self._clusters_nmi if self._clustered_in == epoch else None
         return {**means, **rate, **row, **clusters}
 
     def _learning_rate(self, progress: float) -> float:
@@ -142,6 +158,7 @@ class Pretraining:
             "clusters": self._clusters,
             "partners": self._partners,
             "clustered_in": self._clustered_in,
+            "clusters_nmi": self._clusters_nmi,
             "average": vars(self._average),
             "means": self._means.state_dict(),
         }
@@ -151,6 +168,7 @@ class Pretraining:
         self.objective.load_state_dict(state["objective"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._clusters, self._partners, self._clustered_in = state["clusters"], state["partners"], state["clustered_in"]
+        self._clusters_nmi = state["clusters_nmi"]
         self._average.load(state["average"], self._runtime.device)
         self._means.load_state_dict(state["means"])
 

@@ -73,7 +73,8 @@ def _remedy(footprint: Footprint, machines: Machines, usable: float) -> str:
     batch = footprint.batch_within(usable * GB, machines.processes)
     if batch < machines.processes:
         return "no batch is small enough; choose a smaller encoder or fewer prototypes"
-    return f"lower {footprint.key} from {footprint.batch_size} to {batch}, or take more GPUs"
+    parts = footprint.key.replace("batch_size", "encoder_parts")
+    return f"raise {parts}, lower {footprint.key} from {footprint.batch_size} to {batch}, or take more GPUs"
 
 
 def shared_memory_problems(needed: float, gigabytes: float, workers: int) -> list[str]:

@@ -34,3 +34,12 @@ class RuntimeSettings(Section):
         gt=0,
         description="that processes of a training wait for one that does not answer, before the job fails; it can be tried again",
     )
+    snapshot_epochs: Positive | None = Field(
+        None, description="epochs after which a training also writes its encoder, {system}/snapshots/epoch-{n}.pt, to look at; empty: never"
+    )
+    leave_minutes: float = Field(
+        2.0,
+        ge=0,
+        description="before the time limit of its SLURM job, at which a training saves its state and puts the job back in the queue; no retry is "
+        "spent on that",
+    )

@@ -81,6 +81,11 @@ class AamTraining(Section):
 
     epochs: Positive = Field(100, description="visits of every utterance [paper V-E1]")
     batch_size: Positive = Field(256, description="utterances per step over all GPUs [ours]")
+    encoder_parts: Positive = Field(
+        1,
+        description="parts of a batch that the encoder takes one after the other, and once more for their gradients: less memory, a third more "
+        "time, the same result but for BatchNorm, which normalises each part by itself [ours]",
+    )
     crop_seconds: float = Field(2.0, gt=0, description="length of a segment, seconds [ours]")
     aam: AamSettings = AamSettings()
     classifier: ClassifierSettings = ClassifierSettings()

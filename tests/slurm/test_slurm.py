@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ ASKED = {
     "diagnose": (2, 16000, 240, 0),
     "metrics": (2, 16000, 240, 0),
 }
+TRAININGS = ("pretrain", "train")
 
 
 class Watch(threading.Thread):
@@ -241,6 +243,24 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, 
     wait_for(lambda: ended(preempted, "PREEMPTED", cluster) or "extract" not in working(tmp_path), "the preemption", lambda: said(tmp_path))
 
     assert controller.wait(600) == 0, said(tmp_path)
+    assert differences(without_accounting.results, tmp_path / "results" / "on-slurm") == []
+
+
+@pytest.mark.slow
+def test_trainings_longer_than_their_time_limits_get_through(cluster, without_accounting, tmp_path):
+    """Each is over after a step of an allocation: more than thirty of them, none of which counts as a retry."""
+    command = prepared(tmp_path, "on-slurm", leave_minutes=1.0)
+    limits = ["--set-resources", *(f"{rule}:runtime=1" for rule in TRAININGS), "--retries", "0"]
+    controller = start([*command, *limits], tmp_path)
+    starts: dict[str, int] = {}
+    while controller.poll() is None:
+        shown = subprocess.run(["scontrol", "--oneliner", "show", "job"], capture_output=True, text=True).stdout
+        for job in (dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines()):
+            if "Comment" in job and rule_of(job) in TRAININGS:
+                starts[rule_of(job)] = max(starts.get(rule_of(job), 0), 1 + int(job["Restarts"]))
+        time.sleep(1)
+    assert controller.returncode == 0, said(tmp_path)
+    assert sum(starts.values()) >= 30, starts
     assert differences(without_accounting.results, tmp_path / "results" / "on-slurm") == []
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsv.engine.fake_backward import backward, releasable
+from selfsv.engine.fake_backward import backward, backward_of_all, releasable
 from selfsv.engine.fake_gpu import GPU, Allocations, fake_gpu, has_kernels
 from selfsv.engine.footprint import Machines
+from selfsv.engine.parts import divide_forward
 from selfsv.methods.footprints import footprints
 from selfsv.models.encoders import untrained
 from selfsv.models.resnet34 import ResNet34
@@ -24,6 +25,7 @@ ENCODERS = {
 }
 MELS, SHAPE = 40, (6, 90, 40)
 encoder_by_name = pytest.mark.parametrize("name", ENCODERS)
+in_parts = pytest.mark.parametrize("parts", [1, 3])
 
 
 def loss_of(encoder: nn.Module, features: Tensor) -> Tensor:
@@ -32,11 +34,14 @@ def loss_of(encoder: nn.Module, features: Tensor) -> Tensor:
 
 
 @encoder_by_name
-def test_gradients_are_those_of_torchs_engine(name):
+@in_parts
+def test_gradients_are_those_of_torchs_engine(name, parts, monkeypatch):
     encoder, features = untrained(ENCODERS[name], MELS, 1, 0), torch.randn(SHAPE)
+    divide_forward(encoder, parts)
     loss_of(encoder, features).backward()
     expected = [parameter.grad for parameter in encoder.parameters()]
     encoder.zero_grad(set_to_none=True)
+    monkeypatch.setattr(torch.autograd, "backward", backward_of_all)
     with releasable():
         backward(loss_of(encoder, features))
     for found, gradient in zip(encoder.parameters(), expected, strict=True):
@@ -44,16 +49,19 @@ def test_gradients_are_those_of_torchs_engine(name):
 
 
 @encoder_by_name
-def test_memory_is_released_as_torchs_engine_releases_it(name):
+@in_parts
+def test_memory_is_released_as_torchs_engine_releases_it(name, parts, monkeypatch):
     def taken(pass_back: Callable[[Tensor], None]) -> tuple[int, int]:
         with Allocations() as allocations:
             encoder, features = untrained(ENCODERS[name], MELS, 1, 0), torch.randn(SHAPE)
+            divide_forward(encoder, parts)
             before = allocations.live
             loss = loss_of(encoder, features)
             pass_back(loss)
             return allocations.live - before, allocations.peak - before
 
     live, peak = taken(torch.Tensor.backward)
+    monkeypatch.setattr(torch.autograd, "backward", backward_of_all)
     with releasable():
         found_live, found_peak = taken(backward)
     assert live < 0.2 * peak  # something was released

@@ -245,7 +245,7 @@ def outcome(method, rows) -> dict[str, Any]:
     modalities = getattr(method, "modalities", [])
     networks = [modality.network for modality in modalities] or [getattr(method, "network", method)]
     optimisers = [network._optimiser for network in networks]
-    figures = ("loss", "loss_redundancy", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy")
+    figures = ("loss", "loss_redundancy", "accuracy", "reliable", "face_loss", "teacher_entropy", "student_entropy", "effective_dimensions")
     found: dict[str, Any] = {
         "weights": dict(weights(method)),
         "figures": [[row[name] for name in figures if name in row] for row in rows],
@@ -254,7 +254,7 @@ def outcome(method, rows) -> dict[str, Any]:
     if hasattr(method, "network"):
         return found
     if not modalities:
-        return {**found, "centre": method.objective.centre, "clusters": method._clusters}
+        return {**found, "centre": getattr(method.objective, "centre", None), "clusters": method._clusters}
     found["gates"] = [[value for value in row.values() if isinstance(value, float)] for row in method.gate_rows]
     return {**found, "recorded": [torch.from_numpy(modality.gate.recorded()[0]) for modality in modalities]}
 

@@ -116,6 +116,25 @@ def test_terminated_processes_save_their_state_and_go_on_from_it(training, calm)
     assert all(torch.equal(disturbed[name], expected[name]) for name in expected)
 
 
+def test_a_training_goes_on_with_other_numbers_of_processes(training, calm):
+    """One, two, one; how little that changes is measured in test_elastic.py."""
+    log, seen = training.folder / "elastic" / "log", ""
+    for processes, mark in ((1, "epoch 3 of 12"), (2, "epoch 6 of 12")):
+        running = training(processes, "elastic")
+        while mark not in log.read_text():
+            assert running.poll() is None, log.read_text()
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) != 0
+        assert "has saved its state" in log.read_text().removeprefix(seen)
+        seen = log.read_text()
+    assert training(1, "elastic").wait(240) == 0
+    assert log.read_text().count("goes on at epoch") == 2
+    found, expected = (pd.read_parquet(folder / "history.parquet") for folder in (training.folder / "elastic", calm))
+    assert list(found["epoch"]) == list(range(12))
+    assert found["loss"].iloc[0] == pytest.approx(expected["loss"].iloc[0], rel=2e-2)  # rounding grows with every step from there
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_signal_to_all_processes_of_the_job_finds_the_state_saved(processes, training, calm):
     """As SLURM sends it at a cancellation or a time limit: data workers get it, too."""

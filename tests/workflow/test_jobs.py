@@ -30,9 +30,16 @@ def test_a_job_that_is_tried_again_asks_for_twice_the_memory_and_no_more():
 
 
 def test_a_training_is_told_all_of_its_runtime():
-    jobs = Jobs(RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1))
+    runtime = RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1)
+    jobs = Jobs(runtime, submitted=True)
     options = jobs.options(*TRAINING_OPTIONS)({}, 6, {"attempt": 2})
     expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true"
-    expected += " --checkpoint-minutes 1.5 --stall-minutes 30.0 --attempt 2"
+    expected += " --checkpoint-minutes 1.5 --stall-minutes 30.0 --leave-minutes 2.0 --attempt 2"
     assert options == expected.split()
     assert jobs.launcher({}, 6) == "python -m selfsv.engine.launch --gpus 2 --nodes 1 --threads 6"
+
+
+def test_a_batch_job_of_the_users_own_is_not_put_back_in_the_queue():
+    """All of Snakemake may run in it, or anything else."""
+    options = Jobs(RuntimeSettings()).options(*TRAINING_OPTIONS)({}, 6, {"attempt": 1})
+    assert "--attempt" in options and "--leave-minutes" not in options

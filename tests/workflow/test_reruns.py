@@ -34,6 +34,8 @@ def test_touching_a_script_reruns_nothing(workshop):
             "compile": False,
             "checkpoint_minutes": 1.5,
             "stall_minutes": 2.5,
+            "leave_minutes": 5.0,
+            "snapshot_epochs": 2,
         }
     ],
 )

@@ -22,7 +22,7 @@ ALIVE = acquire_run_lock(EXPERIMENT.experiment) if workflow.is_main_process else
 SETTINGS = type(EXPERIMENT)(**EXPERIMENT.model_dump(exclude={"runtime"}))
 RESULTS = f"results/{EXPERIMENT.experiment}"
 FILES = Files(EXPERIMENT)
-JOBS = Jobs(EXPERIMENT.runtime)
+JOBS = Jobs(EXPERIMENT.runtime, submitted=workflow.remote_exec)
 script = partial(script_params, Path(RESULTS, "settings"))
 SYSTEMS = Systems(EXPERIMENT)
 
