@@ -113,8 +113,8 @@ def installed() -> dict[str, int]:
     """Packages of this environment, and their size with and without torch and what it brings along."""
     megabytes: dict[str, float] = {}
     for package in importlib.metadata.distributions():
-        files = [package.locate_file(file) for file in package.files or ()]
-        megabytes[package.metadata["Name"].lower()] = sum(os.path.getsize(file) for file in files if os.path.exists(file)) / 1e6
+        files = [Path(str(package.locate_file(file))) for file in package.files or ()]
+        megabytes[package.metadata["Name"].lower()] = sum(file.stat().st_size for file in files if file.exists()) / 1e6
     own = sum(size for name, size in megabytes.items() if not name.startswith(FRAMEWORK))
     return {"packages": len(megabytes), "megabytes": round(sum(megabytes.values())), "without_torch": round(own)}
 
