@@ -11,14 +11,16 @@ from selfsv.errors import InputError
 from selfsv.extensions import described
 from selfsv.prepare.decoding import PACKED_BYTES_PER_SECOND
 from selfsv.prepare.sizes import Choice
-from selfsv.prepare.survey import Survey
-from selfsv.settings.data import CutSettings
+from selfsv.prepare.survey import Survey, share_of_steady
+from selfsv.settings.data import CutSettings, DecodingSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import Section
 
 FEWEST = 100  # recordings: with fewer there is next to nothing to learn
 USABLE_SHARE = 0.9  # of a disk; embeddings, states and reports take the rest
 FEW_SPEAKERS = 10
+SHORTEST_SECONDS = 0.5  # a word; what is shorter says next to nothing about a speaker
+FEW_SHORT = 0.02  # of a corpus: these may be rejected
 LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers
 COLUMN = 44  # of the comments
 
@@ -67,6 +69,11 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
         notes.append(f"{described(found.left_out)} were left out")
     if found.rejected:
         notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
+    if (steady := share_of_steady(found.samples)) > 0.5:
+        notes.append(
+            f"the level of {100 * steady:.0f} % of the recordings hardly changes, as that of noise: is it speech? "
+            "From what is not, nothing about speakers can be learnt"
+        )
     if found.sessions < 2:
         notes.append("no folders keep sessions apart: a folder for each session would make calibration better")
     if found.cut_from is not None:
@@ -81,6 +88,19 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
     if speakers and speakers < FEW_SPEAKERS:
         notes.append(f"{speakers} speakers teach little of what separates voices: expect other voices to be confused")
     return notes
+
+
+def short_choices(found: Survey) -> list[Choice]:
+    """A lower limit for recordings that can be used, where the usual one would reject many.
+
+    Args:
+        found: with recordings of `SHORTEST_SECONDS` and more.
+    """
+    usual = DecodingSettings().min_seconds
+    below = float((found.seconds < usual).mean()) if len(found.seconds) else 0.0
+    if below <= FEW_SHORT:
+        return []
+    return [Choice("pack.min_seconds", SHORTEST_SECONDS, f"{100 * below:.0f} % of the recordings are shorter than the usual {usual:g} s")]
 
 
 def cut_choices(found: Survey, names: Names) -> list[Choice]:

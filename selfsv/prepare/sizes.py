@@ -13,6 +13,7 @@ FULL_RATE_UPDATES, SHORT_UPDATES = 20_000, 500  # between these the learning rat
 FEW_UPDATES = 5_000  # with fewer, some losses need help, and the gate begins late
 MANY_UTTERANCES = 200_000  # from here on the paper's loss is kept as it is
 FILES_PER_SHARD = 25_000
+SHORTEST_CROP, LONGEST_CROP = 1.0, 3.0  # seconds
 FEWEST_EPOCHS, FEWEST_ROUND_EPOCHS = 3, 6  # which the schedules need
 STAGE_ONE, ROUND = 0.6, 0.15  # of the time that there is; the rest is for extraction, clusters and scores
 ROUNDS = 2
@@ -70,10 +71,13 @@ def size_choices(utterances: int, seconds: np.ndarray) -> list[Choice]:
     batch = batch_size(utterances)
     shards = max(1, -(-utterances // FILES_PER_SHARD))
     long = crop_seconds(seconds)
+    half = "half of a short recording (tenth percentile), so that two crops differ; at most 3"
+    if np.quantile(seconds, 0.1) < 2 * SHORTEST_CROP:
+        half = "as short as they may be: two crops of such short recordings overlap, or are the same"
     return [
         Choice("pack.shards", shards, f"pack jobs and audio files: one for each {FILES_PER_SHARD:,} recordings"),
         Choice("pretrain.batch_size", batch, "about N / 40, so that an epoch has some 40 updates; 256 at most"),
-        Choice("pretrain.crops.long_seconds", long, "half of a short recording (tenth percentile), so that two crops differ; at most 3"),
+        Choice("pretrain.crops.long_seconds", long, half),
         Choice("pretrain.crops.short_seconds", round(min(2.0, long / 2), 1), "half of the long crops, 2 at most"),
         Choice("pretrain.head.prototypes", power_of_two(utterances, 65_536), "at most N"),
         Choice("train.batch_size", batch, "as in stage I"),
@@ -93,7 +97,7 @@ def power_of_two(limit: int, most: int) -> int:
 
 def crop_seconds(seconds: np.ndarray) -> float:
     """Of the long crops: half of a recording that nine tenths are longer than, between 1 and 3."""
-    return float(np.clip(np.round(np.quantile(seconds, 0.1) / 2, 1), 1.0, 3.0))
+    return float(np.clip(np.round(np.quantile(seconds, 0.1) / 2, 1), SHORTEST_CROP, LONGEST_CROP))
 
 
 def speaker_choices(utterances: int, speakers: int) -> list[Choice]:
@@ -110,6 +114,29 @@ def speaker_choices(utterances: int, speakers: int) -> list[Choice]:
         Choice("cluster.restarts", 5 if utterances < 20_000 else 1, "the best of several runs, where they cost nothing"),
         Choice("score.cohort_top", min(300, max(1, clusters // 2)), "half of the clusters, 300 at most"),
     ]
+
+
+def time_remarks(utterances: int, hours: float, speed: Speed) -> list[str]:
+    """What there is to say where the time is too short for this corpus on this machine, a sentence each.
+
+    Args:
+        hours: for everything.
+        speed: of the machine.
+    """
+    steps = max(1, utterances // batch_size(utterances))
+    epochs = affordable(hours * STAGE_ONE, speed.pretrain, utterances, FEWEST_EPOCHS, PAPER_EPOCHS)
+    rounds = affordable(hours * ROUND, speed.train, utterances, FEWEST_ROUND_EPOCHS, PAPER_ROUND_EPOCHS)
+    longer = utterances * (epochs / speed.pretrain + ROUNDS * rounds / speed.train) / 3600 / (STAGE_ONE + ROUNDS * ROUND)
+    notes = []
+    if longer > 1.1 * hours:
+        notes.append(f"the fewest epochs that make sense take about {longer:.2g} hours here, not {hours:g}")
+    if epochs * steps < SHORT_UPDATES:
+        enough = -(-SHORT_UPDATES // steps) * utterances / speed.pretrain / 3600 / STAGE_ONE
+        notes.append(
+            f"stage I has {epochs * steps:,} updates of its weights. With fewer than {SHORT_UPDATES} it learns little: "
+            f"--hours {enough:.2g} has as many, and thousands are better"
+        )
+    return notes
 
 
 def time_choices(utterances: int, hours: float, speed: Speed) -> list[Choice]:

@@ -15,7 +15,16 @@ from selfsv.errors import InputError
 from selfsv.methods.probe import measured_speed
 from selfsv.prepare import own_configuration
 from selfsv.prepare.cutting import spans
-from selfsv.prepare.own_configuration import Names, configuration, cut_choices, disk_remarks, remarks, values_of
+from selfsv.prepare.own_configuration import (
+    SHORTEST_SECONDS,
+    Names,
+    configuration,
+    cut_choices,
+    disk_remarks,
+    remarks,
+    short_choices,
+    values_of,
+)
 from selfsv.prepare.sizes import (
     ALWAYS,
     Choice,
@@ -26,8 +35,9 @@ from selfsv.prepare.sizes import (
     size_choices,
     speaker_choices,
     time_choices,
+    time_remarks,
 )
-from selfsv.prepare.survey import Survey, cut_up, survey
+from selfsv.prepare.survey import Survey, cut_up, share_of_steady, survey, without_short
 from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.reading import read_file
@@ -120,6 +130,59 @@ def test_remarks():
     notes = " ".join(remarks(seen(sessions=1, seconds=np.full(200, 1800.0), left_out=Counter({".txt": 3}), rejected=Counter(silent=2)), 3))
     for words in ("sessions apart", "100 % of the recordings are longer", "3 files with other endings", "2 silent", "3 speakers teach"):
         assert words in notes
+
+
+def test_short_recordings_lower_the_limit_where_there_are_many():
+    lengths = np.concatenate([np.full(90, 1.0), np.full(10, 0.7)])
+    found = seen(seconds=lengths, samples=[np.zeros(round(16_000 * length), np.int16) for length in lengths])
+    (choice,) = short_choices(found)
+    assert (choice.key, choice.value) == ("pack.min_seconds", SHORTEST_SECONDS) and "10 % of the recordings are shorter" in choice.reason
+    assert short_choices(found._replace(seconds=np.append(np.full(99, 1.0), 0.7))) == []
+    fewer = without_short(found, 1.0)
+    assert fewer.rejected == {"too short": 10} and len(fewer.samples) == len(fewer.seconds) == 90
+    assert fewer.looked_at == 100 and fewer.usable == 450
+
+
+def test_commands_of_a_second_are_kept(tmp_path, capsys):
+    """Cut from real voices: an eighth of them shorter than a second, two of them shorter than a word."""
+    voices = [soundfile.read(path, dtype="int16")[0] for path in sorted(VOICES.rglob("*.opus"))[:80]]
+    (tmp_path / "words").mkdir()
+    for number, (voice, half) in enumerate((voice, half) for voice in voices for half in (0, 1)):
+        length = 3_200 if number in (5, 50) else 12_000 if number % 8 == 0 else 16_000
+        soundfile.write(tmp_path / "words" / f"{number}.wav", voice[half * 32_000 :][:length], 16_000)
+    into = tmp_path / "mine.yaml"
+    assert main(["init", str(tmp_path / "words"), "--into", str(into), "--probe-seconds", "0", "--threads", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["usable"] == 158 and said["settings"]["pack.min_seconds"] == 0.5
+    assert said["settings"]["pretrain.crops.long_seconds"] == 1.0 and "overlap, or are the same" in into.read_text()
+    assert "160 recordings, about 0.0 hours, 1 session," in into.read_text()
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    assert experiment.rejection.max_rejected > 2 / 160 and experiment.pack.min_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("hours", "speed", "words"),
+    [
+        (100.0, FAST, []),
+        (0.5, Speed(10.0, 40.0), ["stage I has 320 updates", "--hours 0.77 has as many"]),  # 8 epochs of 40 steps; 13 have 520
+        (0.01, Speed(10.0, 40.0), ["the fewest epochs that make sense take about 0.24 hours here, not 0.01", "stage I has 120 updates"]),
+    ],
+)
+def test_too_little_time_is_said_with_the_time_that_would_do(hours, speed, words):
+    """1,280 utterances in 40 batches of 32. At least 3 epochs of stage I and 12 of rounds have to do in nine tenths of the time."""
+    notes = time_remarks(1_280, hours, speed)
+    assert len(notes) == len({word for word in words if not word.startswith("--hours")})
+    assert all(word in " ".join(notes) for word in words)
+
+
+def test_noise_is_no_speech():
+    rng = np.random.default_rng(1)
+    noise = [(rng.normal(size=48_000) * level).astype(np.int16) for level in (50, 500, 5_000)]
+    voices = [soundfile.read(path, dtype="int16")[0] for path in sorted(VOICES.rglob("*.opus"))[::40]]
+    loud = [(voice + rng.normal(size=len(voice)) * voice.std()).clip(-32768, 32767).astype(np.int16) for voice in voices]
+    assert share_of_steady(noise) == 1.0 and share_of_steady(voices) < 0.05 and share_of_steady(loud) < 0.2
+    assert share_of_steady([*noise, voices[0]]) == 0.75 and share_of_steady([]) == 0.0
+    assert any("is it speech?" in note for note in remarks(seen(samples=noise), None))
 
 
 def test_a_disk_that_is_too_small_is_said_before_packing():
