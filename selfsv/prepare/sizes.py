@@ -17,6 +17,7 @@ SHORTEST_CROP, LONGEST_CROP = 1.0, 3.0  # seconds
 FEWEST_EPOCHS, FEWEST_ROUND_EPOCHS = 3, 6  # which the schedules need
 STAGE_ONE, ROUND = 0.6, 0.15  # of the time that there is; the rest is for extraction, clusters and scores
 ROUNDS = 2
+SMALL_HEAD = {"hidden": 512, "bottleneck": 128}  # the demo's
 
 
 class Choice(NamedTuple):
@@ -33,7 +34,6 @@ ALWAYS = [
     Choice("encoder.embedding_batchnorm", True, "as in systems/strong.yaml"),
     Choice("pretrain.head.batchnorm", True, "as in systems/strong.yaml"),
     Choice("pretrain.dino.pairing", "all_but_same", "as in systems/strong.yaml"),
-    Choice("pretrain.dino.teacher_temperature", 0.07, "as in systems/strong.yaml"),
     Choice("pretrain.optimiser.final_learning_rate", 5.0e-5, "as in systems/strong.yaml"),
     Choice("cluster.subtract_mean", True, "as in systems/strong.yaml"),
     Choice("score.subtract_mean", True, "as in systems/strong.yaml"),
@@ -41,10 +41,14 @@ ALWAYS = [
 
 
 def encoder_choices(channels: int) -> list[Choice]:
-    """ECAPA-TDNN of this width."""
+    """ECAPA-TDNN of this width, and with a narrow one a small projection head."""
     reason = "the paper's ECAPA-S" if channels == 512 else "a small ECAPA-TDNN, for few updates on a CPU"
     sizes = {"channels": channels, "mfa_channels": 3 * channels, "bottleneck": 128 if channels == 512 else channels // 2}
-    return [Choice(f"encoder.{name}", value, reason) for name, value in sizes.items()]
+    head = SMALL_HEAD if channels < 512 else {}
+    return [
+        *(Choice(f"encoder.{name}", value, reason) for name, value in sizes.items()),
+        *(Choice(f"pretrain.head.{name}", value, "a head in proportion to the encoder") for name, value in head.items()),
+    ]
 
 
 def runtime_choices(cores: int, *, on_gpu: bool) -> list[Choice]:
@@ -71,14 +75,18 @@ def size_choices(utterances: int, seconds: np.ndarray) -> list[Choice]:
     batch = batch_size(utterances)
     shards = max(1, -(-utterances // FILES_PER_SHARD))
     long = crop_seconds(seconds)
-    half = "half of a short recording (tenth percentile), so that two crops differ; at most 3"
     if np.quantile(seconds, 0.1) < 2 * SHORTEST_CROP:
-        half = "as short as they may be: two crops of such short recordings overlap, or are the same"
+        why_long = "as short as they may be: two crops of such short recordings overlap, or are the same"
+        temperature, why = 0.04, "the paper's: crops this short teach little, and with 0.07 the outputs became uniform"
+    else:
+        why_long = "half of a short recording (tenth percentile), so that two crops differ; at most 3"
+        temperature, why = 0.07, "as in systems/strong.yaml"
     return [
         Choice("pack.shards", shards, f"pack jobs and audio files: one for each {FILES_PER_SHARD:,} recordings"),
         Choice("pretrain.batch_size", batch, "about N / 40, so that an epoch has some 40 updates; 256 at most"),
-        Choice("pretrain.crops.long_seconds", long, half),
+        Choice("pretrain.crops.long_seconds", long, why_long),
         Choice("pretrain.crops.short_seconds", round(min(2.0, long / 2), 1), "half of the long crops, 2 at most"),
+        Choice("pretrain.dino.teacher_temperature", temperature, why),
         Choice("pretrain.head.prototypes", power_of_two(utterances, 65_536), "at most N"),
         Choice("train.batch_size", batch, "as in stage I"),
         Choice("train.crop_seconds", round(min(2.0, max(1.0, long)), 1), "2, or less for short recordings"),
@@ -184,6 +192,7 @@ def learning_rate(updates: int) -> float:
 def round_of(epochs: int, updates: int) -> list[Choice]:
     """Of a round of so many epochs and `updates`."""
     few = updates < FEW_UPDATES
+    still_learning = [Choice("train.optimiser.final_learning_rate", 0.01, "so that the last of few updates still teach something")]
     margin_start, margin_full = max(1, round(0.1 * epochs)), max(2, round(0.3 * epochs))
     gate_start = max(margin_full + 1, round(epochs * (2 / 3 if few else 0.15)))
     return [
@@ -192,4 +201,5 @@ def round_of(epochs: int, updates: int) -> list[Choice]:
         Choice("train.aam.margin_full_epoch", margin_full, "three tenths of the epochs"),
         Choice("train.gate.gate_start_epoch", gate_start, "after the network has learned its labels" + (": two thirds" if few else "")),
         Choice("train.optimiser.learning_rate", 0.2 if few else 0.1, "the paper's 0.1, or more for few updates"),
+        *(still_learning if few else []),
     ]

@@ -86,12 +86,13 @@ def test_a_corpus_like_voxceleb2_comes_to_the_papers_settings():
     assert found["train.optimiser.learning_rate"] == 0.1
     assert found["score.cohort_top"] == 300
     assert found["cluster.clusters"] == 8_991
+    assert "train.optimiser.final_learning_rate" not in found and "pretrain.head.hidden" not in found  # config.yaml's
 
 
 def test_a_corpus_like_the_demos_comes_to_its_settings():
     """As demo/config.yaml has them; what it has otherwise, its comments explain."""
     demo = yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text())
-    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0))])
+    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0)), *encoder_choices(64)])
     for group, keys in {
         "pretrain": ["epochs", "batch_size", "average_last"],
         "train": ["batch_size"],
@@ -99,7 +100,12 @@ def test_a_corpus_like_the_demos_comes_to_its_settings():
         "score": ["subtract_mean"],
     }.items():
         assert {key: found[group][key] for key in keys} == {key: demo[group][key] for key in keys}
-    assert found["pretrain"]["head"]["prototypes"] == demo["pretrain"]["head"]["prototypes"]
+    assert found["pretrain"]["head"] == demo["pretrain"]["head"]
+    assert found["pretrain"]["dino"]["teacher_temperature"] == demo["pretrain"]["dino"]["teacher_temperature"]
+    assert {key: found["encoder"][key] for key in ("channels", "mfa_channels", "bottleneck")} == {
+        key: demo["encoder"][key] for key in ("channels", "mfa_channels", "bottleneck")
+    }
+    assert found["train"]["optimiser"] == demo["train"]["optimiser"]
     assert found["pretrain"]["optimiser"]["learning_rate"] == demo["pretrain"]["optimiser"]["learning_rate"]
     assert found["pretrain"]["dino"]["ema_start"] == pytest.approx(demo["pretrain"]["dino"]["ema_start"], abs=0.005)
 
@@ -154,6 +160,7 @@ def test_commands_of_a_second_are_kept(tmp_path, capsys):
     assert main(["init", str(tmp_path / "words"), "--into", str(into), "--probe-seconds", "0", "--threads", "1", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["usable"] == 158 and said["settings"]["pack.min_seconds"] == 0.5
+    assert said["settings"]["pretrain.dino.teacher_temperature"] == 0.04
     assert said["settings"]["pretrain.crops.long_seconds"] == 1.0 and "overlap, or are the same" in into.read_text()
     assert "160 recordings, about 0.0 hours, 1 session," in into.read_text()
     experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
