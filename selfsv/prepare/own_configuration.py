@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from selfsv.errors import InputError
@@ -48,11 +50,12 @@ def disk_remarks(found: Survey, free: int) -> list[str]:
     ]
 
 
-def remarks(found: Survey, speakers: int | None) -> list[str]:
+def remarks(found: Survey, speakers: int | None, *, video: bool = False) -> list[str]:
     """Whatever a person should know about the recordings, a sentence each.
 
     Args:
         speakers: how many there are, where the user gave their number.
+        video: whether they are videos, which the workflow does not cut.
 
     Raises:
         InputError: they are too few, or none of the sample can be used.
@@ -82,11 +85,29 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
             "two in one recording are not told apart"
         )
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
-        notes.append(
-            f"{100 * long:.0f} % of the recordings are longer than a minute: `corpora.train.cut` cuts them, where each has one talker"
-        )
+        way = "`corpora.train.cut` cuts them, where each has one talker"
+        if video:
+            way = "a video is one utterance of one talker, so cut them before"
+        notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: {way}")
     if speakers and speakers < FEW_SPEAKERS:
         notes.append(f"{speakers} speakers teach little of what separates voices: expect other voices to be confused")
+    return notes
+
+
+def video_remarks(videos: pd.DataFrame) -> list[str]:
+    """What there is to say about videos before any is looked at, a sentence each.
+
+    Args:
+        videos: as `find_videos` has them.
+    """
+    notes = []
+    if find_spec("facenet_pytorch") is None:
+        notes.append("what finds faces is not installed: `pip install '.[audio-visual]'`")
+    if without := int((videos["path"] == "").sum()):
+        notes.append(
+            f"{without:,} of {len(videos):,} recordings have no video and are left out of the rounds; the run stops where more than "
+            "`faces.max_without_face` lack a face"
+        )
     return notes
 
 
@@ -162,5 +183,7 @@ def _lines(values: dict[str, Any], reasons: dict[str, str], path: str = "", dept
             yield f"{indent}{key}:"
             yield from _lines(value, reasons, name, depth + 1)
         else:
-            written = indent + yaml.safe_dump({key: value}, allow_unicode=True, width=10_000).rstrip("\n")
+            in_a_line = None if isinstance(value, list) else False
+            written = yaml.safe_dump({key: value}, allow_unicode=True, width=10_000, default_flow_style=in_a_line).rstrip("\n")
+            written = indent + written
             yield f"{written.ljust(COLUMN)}  # {reasons[name]}" if name in reasons else written

@@ -36,6 +36,7 @@ from selfsv.prepare.sizes import (
     speaker_choices,
     time_choices,
     time_remarks,
+    video_choices,
 )
 from selfsv.prepare.survey import Survey, cut_up, share_of_steady, survey, without_short
 from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
@@ -285,6 +286,33 @@ def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):
     experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
     assert experiment.experiment == "mine" and experiment.corpora["train"].path == str(VOICES.resolve())
     assert main(command) == 2 and "--replace" in capsys.readouterr().err
+
+
+def test_videos_come_to_rounds_with_faces(tmp_path, capsys):
+    """The names of videos are all that is looked at here, and their sound."""
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for number, path in enumerate(sorted(VOICES.rglob("*.opus"))[:110]):
+        (folder / f"{number}{'.mp4' if number else '.opus'}").write_bytes(path.read_bytes())
+    into, probe = tmp_path / "mine.yaml", ["--probe-seconds", "0", "--threads", "1", "--json"]
+    assert main(["init", str(folder), "--video", "--into", str(into), *probe]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert any(note.startswith("1 of 110 recordings have no video") for note in said["notes"])
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    demo = yaml.safe_load((REPOSITORY / "demo" / "av.yaml").read_text())
+    assert experiment.modality == demo["modality"]
+    encoder = experiment.faces.encoder
+    assert {"width": encoder.width, "blocks": list(encoder.blocks), "input_side": encoder.input_side} == demo["faces"]["encoder"]
+    assert into.read_text().index("modality: audio_visual") < into.read_text().index("corpora:")
+    assert main(["init", str(VOICES), "--video", "--into", str(tmp_path / "none.yaml"), *probe]) == 2
+    assert "has a video" in capsys.readouterr().err
+    assert not {choice.key for choice in video_choices(on_gpu=True)} - {"modality"}
+
+
+def test_long_videos_are_not_said_to_be_cut():
+    long = seen(seconds=np.full(200, 1800.0))
+    (note,) = remarks(long, None, video=True)
+    assert "cut them before" in note and "corpora.train.cut" not in note
 
 
 @pytest.mark.parametrize(
