@@ -28,20 +28,20 @@ WORDS = {
     "check_trials": "are the trials of {trials} about recordings that there are?",
     "pack": "decode {corpus}, shard {shard}, to 16 kHz",
     "manifest": "join the shards' lists of {corpus}",
-    "noise": "bank of noise",
-    "rirs": "bank of room impulse responses",
+    "noise": "prepare the bank of noise",
+    "rirs": "prepare the bank of room impulse responses",
     "videos": "list the videos of {corpus}",
     "faces": "find faces in {corpus}, shard {shard}",
     "face_manifest": "join the shards' lists of faces of {corpus}",
-    "pretrain": "stage I: train {stage_one}",
-    "ivector": "stage I: train i-vectors",
+    "pretrain": "stage I: train {stage_one} on {train}",
+    "ivector": "stage I: train i-vectors on {train}",
     "adopt": "stage I: take over a trained model",
     "baseline": "baseline that learns nothing from crops: {kind}",
     "extract": "embeddings of {corpus} by {system}",
     "extract_av": "embeddings of voices and faces by DLG-LC round {i} of {rounds}",
     "cluster": "pseudo labels: cluster the embeddings of {system}",
-    "train": "stage II, round {i} of {rounds}: train on the pseudo labels of the one before",
-    "train_av": "stage II, round {i} of {rounds}: train on voices, faces and the pseudo labels of the one before",
+    "train": "stage II, round {i} of {rounds}: train on pseudo labels of {train}",
+    "train_av": "stage II, round {i} of {rounds}: train on voices, faces and pseudo labels of {train}",
     "modalities": "cluster voices and faces alone, round {i} of {rounds}",
     "large_margin": "tune the last round with a large margin",
     "finetune": "tune {start} on {percent} % of the speaker labels",
@@ -52,7 +52,7 @@ WORDS = {
     "diagnose": "quality of {system} without labels",
     "record": "write down the settings",
     "metrics": "error rates",
-    "report": "report",
+    "report": "figures and tables",
 }
 
 
@@ -68,7 +68,7 @@ def describe(rule: str, wildcards: Mapping[str, str], experiment: Experiment) ->
     if rule not in WORDS:
         return ", ".join([rule, *(f"{name} {value}" for name, value in wildcards.items())])
     stage_one = stage_one_title(experiment)
-    known = {"stage_one": stage_one, "rounds": str(experiment.rounds), **wildcards}
+    known = {"stage_one": stage_one, "train": experiment.train_corpus, "rounds": str(experiment.rounds), **wildcards}
     if "system" in known:
         known["system"] = systems.title(known["system"], stage_one)
     if "start" in known:

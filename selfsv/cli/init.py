@@ -84,7 +84,11 @@ def run(args: argparse.Namespace) -> int:
         found = without_short(found, DecodingSettings().min_seconds)
     if cut := [] if args.video else cut_choices(found, names):
         found = cut_up(found, CutSettings())
-    notes = [*about_videos, *remarks(found, args.speakers, video=args.video), *disk_remarks(found, shutil.disk_usage(Path.cwd()).free)]
+    notes = [
+        *about_videos,
+        *remarks(found, args.speakers or found.speakers or None, video=args.video),
+        *disk_remarks(found, shutil.disk_usage(Path.cwd()).free),
+    ]
     trained, speed = derived(args, found, names)
     choices = [*short, *cut, *trained, *time_choices(found.usable, args.hours, speed)]
     notes += time_remarks(found.usable, args.hours, speed)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +287,13 @@ def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):
     experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
     assert experiment.experiment == "mine" and experiment.corpora["train"].path == str(VOICES.resolve())
     assert main(command) == 2 and "--replace" in capsys.readouterr().err
+    few = [str(VOICES / "festvox_ru_nsh"), str(VOICES / "asterisk_allison"), str(VOICES / "asterisk_armelle")]
+    (tmp_path / "few").mkdir()
+    for talker in few:
+        (tmp_path / "few" / Path(talker).name).symlink_to(talker)
+    few_command = ["init", str(tmp_path / "few"), "--layout", "voxceleb", "--into", str(tmp_path / "few.yaml"), "--threads", "1"]
+    assert main([*few_command, "--probe-seconds", "0", "--json"]) == 0
+    assert any(note.startswith("3 speakers teach little") for note in json.loads(capsys.readouterr().out)["notes"])
 
 
 def test_videos_come_to_rounds_with_faces(tmp_path, capsys):

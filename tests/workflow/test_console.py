@@ -41,7 +41,7 @@ def test_a_run_is_a_line_for_each_job(finished):
     done = [int(count) for count, _, _, _ in lines]
     assert done == sorted(done) and done[0] == 0
     assert [text for _, _, rule, text in lines if rule == "train"] == [
-        f"stage II, round {i} of 2: train on the pseudo labels of the one before" for i in (1, 2)
+        f"stage II, round {i} of 2: train on pseudo labels of train" for i in (1, 2)
     ]
     for noise in ("Select jobs", "Execute", "Finished jobid", "steps (", "resources:", "localrule"):
         assert noise not in told
@@ -83,9 +83,9 @@ def test_a_long_job_has_a_line_at_its_end(experiment, monkeypatch):
     ):
         shown.handle(logging.makeLogRecord(event))
     assert LINE.findall(stream.getvalue()) == [
-        ("0", "9", "pretrain", "stage I: train CA-DINO"),
-        ("0", "9", "rirs", "bank of room impulse responses"),
-        ("1", "9", "pretrain", "stage I: train CA-DINO: done in 1:05"),
+        ("0", "9", "pretrain", "stage I: train CA-DINO on train"),
+        ("0", "9", "rirs", "prepare the bank of room impulse responses"),
+        ("1", "9", "pretrain", "stage I: train CA-DINO on train: done in 1:05"),
     ]
 
 
