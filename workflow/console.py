@@ -8,7 +8,7 @@ has to be installed and asked for, and this is to be there for whoever just runs
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from snakemake.logging import logger
 
@@ -77,11 +77,14 @@ def describe(rule: str, wildcards: Mapping[str, str], experiment: Experiment) ->
 
 
 class Console(logging.StreamHandler):
-    """Writes the lines of a run's jobs, each with how many jobs are done."""
+    """Writes the lines of a run's jobs, each with how many jobs are done, in place of a handler of Snakemake's.
 
-    def __init__(self, stream: TextIO, experiment: Experiment):
-        super().__init__(stream)
-        self._experiment = experiment
+    Where a record is not as it should be (another version of Snakemake), that handler has its own lines again.
+    """
+
+    def __init__(self, default: logging.StreamHandler, experiment: Experiment):
+        super().__init__(default.stream)
+        self._default, self._experiment = default, experiment
         self._jobs: dict[int, Running] = {}
         self._ended: list[Running] = []
         self._done, self._total = 0, 0
@@ -94,7 +97,8 @@ class Console(logging.StreamHandler):
                 self.stream.write(printable(f"{time.strftime('%H:%M:%S')} [{self._done}{of} done] {line}") + "\n")
             self.flush()
         except Exception:
-            self.handleError(record)
+            self._default.removeFilter(is_left_to_snakemake)
+            logger.removeHandler(self)
 
     def _lines(self, event: str, record: Mapping[str, Any]) -> list[str]:
         if event == "run_info":
@@ -130,4 +134,4 @@ def show_jobs(experiment: Experiment, settings: Any) -> None:
     if settings.dryrun or settings.verbose or quiet & {"all", "rules", "progress"} or not isinstance(default, logging.StreamHandler):
         return
     default.addFilter(is_left_to_snakemake)
-    logger.addHandler(Console(default.stream, experiment))
+    logger.addHandler(Console(default, experiment))

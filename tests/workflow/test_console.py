@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_a_long_job_has_a_line_at_its_end(experiment, monkeypatch):
     now = iter([0.0, 0.0, 65.0, 90.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
     stream = io.StringIO()
-    shown = Console(stream, experiment)
+    shown = Console(logging.StreamHandler(stream), experiment)
     job = {"event": "job_info", "output": ["a"], "wildcards": {}}
     for event in (
         {"event": "run_info", "stats": {"total": 9}},
@@ -87,6 +88,22 @@ def test_a_long_job_has_a_line_at_its_end(experiment, monkeypatch):
         ("0", "9", "rirs", "prepare the bank of room impulse responses"),
         ("1", "9", "pretrain", "stage I: train CA-DINO on train: done in 1:05"),
     ]
+
+
+def test_records_of_another_shape_are_left_to_snakemake(experiment):
+    stream = io.StringIO()
+    default = logging.StreamHandler(stream)
+    default.name = console.HANDLER
+    settings = SimpleNamespace(dryrun=False, verbose=False, quiet=None)
+    console.logger.handlers, before = [default], console.logger.handlers
+    try:
+        console.show_jobs(experiment, settings)
+        for number in range(3):
+            console.logger.handle(logging.makeLogRecord({"event": "job_info", "msg": f"job {number}", "levelno": logging.INFO}))
+        assert console.logger.handlers == [default]
+    finally:
+        console.logger.handlers = before
+    assert stream.getvalue() == "job 1\njob 2\n"
 
 
 def test_what_has_no_line_of_ours_is_left_to_snakemake():
