@@ -41,6 +41,13 @@ ALWAYS = [
     Choice("score.subtract_mean", True, "as in systems/strong.yaml"),
 ]
 
+# Synthesising 120 minutes of each kind, and 2,000 rooms, takes minutes.
+LONG_HOURS = 1.0
+SMALL_BANKS = [
+    Choice("noise.minutes_per_kind", 30.0, "a short training hears no more, and a larger bank takes minutes to make"),
+    Choice("rirs.simulated_rooms", 500, "as above"),
+]
+
 
 def encoder_choices(channels: int) -> list[Choice]:
     """ECAPA-TDNN of this width, and with a narrow one a small projection head."""
@@ -172,7 +179,7 @@ def time_choices(utterances: int, hours: float, speed: Speed) -> list[Choice]:
     epochs = affordable(hours * STAGE_ONE, speed.pretrain, utterances, FEWEST_EPOCHS, PAPER_EPOCHS)
     rounds = affordable(hours * ROUND, speed.train, utterances, FEWEST_ROUND_EPOCHS, PAPER_ROUND_EPOCHS)
     updates, of_a_round = epochs * max(1, utterances // batch), rounds * max(1, utterances // batch)
-    return [*stage_one(utterances, epochs, updates), *round_of(rounds, of_a_round)]
+    return [*stage_one(utterances, epochs, updates), *round_of(rounds, of_a_round), *(SMALL_BANKS if hours < LONG_HOURS else [])]
 
 
 def affordable(hours: float, rate: float, utterances: int, least: int, most: int) -> int:

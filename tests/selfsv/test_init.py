@@ -118,6 +118,12 @@ def test_the_learning_rate_falls_from_few_updates_to_many():
     assert rates == sorted(rates, reverse=True)
 
 
+@pytest.mark.parametrize(("hours", "rooms"), [(0.5, 500), (1.0, None)])
+def test_a_short_training_has_small_banks(hours, rooms):
+    found = named(choices(1_225, hours, 38))
+    assert (found.get("rirs.simulated_rooms"), "noise.minutes_per_kind" in found) == (rooms, rooms is not None)
+
+
 def test_every_line_has_its_reason_and_the_file_is_the_configuration():
     found = choices(1_225, 1.0, 38)
     text = configuration(NAMES, found, ["head", ""])
