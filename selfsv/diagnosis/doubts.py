@@ -1,14 +1,15 @@
 """What the measures of one system give reason to doubt, in sentences: signs that little or nothing was learnt.
 
 The limits are ours, far from what healthy trainings have. On the demo's corpus these have rates on parts of 7 to 21 %, an ARI under
-resampling of 0.6 to 0.7, and 1.6 directions or more; one that collapsed has 31 % and 1.05.
+resampling of 0.6 to 0.7, and 1.6 directions or more; one that collapsed has 31 % and 1.05. Rounds that made the error rate worse, on words
+of a second, have 1.3.
 """
 
 from collections.abc import Mapping
 
 GUESSING = 0.4  # error rates from here on are near the half that guessing has
 ACCIDENTAL = 0.25  # ARI of two clusterings of the same embeddings
-FEWEST_DIRECTIONS = 1.2
+FEWEST_DIRECTIONS = 1.5
 
 
 def doubts(row: Mapping[str, float]) -> list[str]:
@@ -24,5 +25,5 @@ def doubts(row: Mapping[str, float]) -> list[str]:
     if row["resampling_ari"] < ACCIDENTAL:
         found.append(f"the clusters are an accident of the sample: two halves of it give others (ARI {row['resampling_ari']:.2f})")
     if row["effective_dimensions"] < FEWEST_DIRECTIONS:
-        found.append(f"the embeddings have collapsed to one direction ({row['effective_dimensions']:.2f} effective dimensions)")
+        found.append(f"the embeddings vary in hardly more than one direction ({row['effective_dimensions']:.2f} effective dimensions)")
     return found

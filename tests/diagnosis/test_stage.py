@@ -86,11 +86,11 @@ def test_embeddings_that_know_nothing_are_doubted(monkeypatch, files, caplog):
     write_table(files["parts"], part_table(np.tile(NAMES, 2), np.repeat([0, 1], len(NAMES)), chance))
     row = diagnosed(monkeypatch, files)
     assert row["part_eer"] > 0.4 and row["resampling_ari"] < 0.25 and row["effective_dimensions"] > 5
-    assert "hardly more alike" in row["doubts"] and "accident of the sample" in row["doubts"] and "collapsed" not in row["doubts"]
+    assert "hardly more alike" in row["doubts"] and "accident of the sample" in row["doubts"] and "one direction" not in row["doubts"]
     assert len(caplog.messages) == 2 and all("iter_1 may have learnt nothing: " in message for message in caplog.messages)
     line = rng.normal(size=(len(NAMES), 1)) * np.eye(1, DIMENSIONS) + 3
     write_embeddings(files["embeddings"], NAMES, line.astype(np.float32))
-    assert "collapsed to one direction (1.00 " in diagnosed(monkeypatch, files)["doubts"]
+    assert "hardly more than one direction (1.00 " in diagnosed(monkeypatch, files)["doubts"]
 
 
 def without_first(files: dict[str, Path], name: str) -> None:
