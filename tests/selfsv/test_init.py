@@ -179,15 +179,23 @@ def test_commands_of_a_second_are_kept(tmp_path, capsys):
     ("hours", "speed", "words"),
     [
         (100.0, FAST, []),
-        (0.5, Speed(10.0, 40.0), ["stage I has 320 updates", "--hours 0.77 has as many"]),  # 8 epochs of 40 steps; 13 have 520
-        (0.01, Speed(10.0, 40.0), ["the fewest epochs that make sense take about 0.24 hours here, not 0.01", "stage I has 120 updates"]),
+        (0.5, Speed(10.0, 40.0), ["no time for rounds", "stage I has 480 updates", "--hours 0.51 has as many"]),  # 12.7 epochs of 40 steps
+        (0.01, Speed(10.0, 40.0), ["take about 0.12 hours here, not 0.01", "no time for rounds", "stage I has 120 updates"]),
     ],
 )
 def test_too_little_time_is_said_with_the_time_that_would_do(hours, speed, words):
-    """1,280 utterances in 40 batches of 32. At least 3 epochs of stage I and 12 of rounds have to do in nine tenths of the time."""
+    """1,280 utterances in 40 batches of 32. At least 3 epochs of stage I have to do in nine tenths of the time."""
     notes = time_remarks(1_280, hours, speed)
     assert len(notes) == len({word for word in words if not word.startswith("--hours")})
     assert all(word in " ".join(notes) for word in words)
+
+
+@pytest.mark.parametrize(("train_speed", "rounds"), [(40.0, 0), (100.0, 2)])
+def test_rounds_of_too_few_updates_are_left_out(train_speed, rounds):
+    """1,280 utterances, 40 updates an epoch: 0.8 hours have 13 epochs of a round at 40 utterances a second, 520 updates; 0.5 have 8."""
+    found = named(time_choices(1_280, 0.5, Speed(10.0, train_speed)))
+    assert (found["rounds"], found["pretrain.epochs"]) == (rounds, 8 if rounds else 12)
+    assert named(time_choices(1_280, 0.8, Speed(10.0, 40.0)))["rounds"] == 2
 
 
 def test_noise_is_no_speech():
