@@ -15,7 +15,7 @@ STAMP := .venv/.made-from-$(shell sha256sum requirements.lock | cut -c1-16)
 # A second core speeds up the demo's small steps by a fifth to a half, and a job's start not at all: two jobs of one thread side
 # by side are through well before two of two in turn. Only pretraining, which has nothing beside it, gets all cores.
 SIDE_BY_SIDE := $(addsuffix =1,pack noise rirs faces extract extract_av cluster train train_av score modalities)
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --set-threads $(SIDE_BY_SIDE) --rerun-incomplete --quiet rules reason host --no-hooks
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --set-threads $(SIDE_BY_SIDE) --rerun-incomplete --quiet host --no-hooks
 
 .PHONY: help
 help: ## this list

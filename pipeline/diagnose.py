@@ -1,5 +1,6 @@
 """Rule `diagnose`: the quality of one system's embeddings and clusters, without a speaker label and without a labelled trial."""
 
+import logging
 from pathlib import Path
 
 import faiss
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from selfsv.artifacts import read_embeddings, read_table, write_table
+from selfsv.diagnosis.doubts import doubts
 from selfsv.diagnosis.measures import (
     PseudoScorer,
     agreement_with_round_before,
@@ -18,6 +20,8 @@ from selfsv.diagnosis.measures import (
 from selfsv.diagnosis.reading import gate_shares, labels_of, looked_up, read_parts
 from selfsv.settings.jobs import DiagnoseJob
 from selfsv.stage import parser, run
+
+LOG = logging.getLogger("selfsv")
 
 
 def main() -> None:
@@ -53,7 +57,10 @@ def main() -> None:
         **geometry(embeddings, labels, settings.cluster),
         **gate_shares(args.gate),
     }
-    write_table(args.output, pd.DataFrame([row]))
+    found = doubts(row)
+    for doubt in found:
+        LOG.warning("%s may have learnt nothing: %s", row["system"], doubt)
+    write_table(args.output, pd.DataFrame([{**row, "doubts": "; ".join(found)}]))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,34 @@ from pathlib import Path
 from selfsv.cli.options import add_json
 from selfsv.cli.status import DONE
 from selfsv.errors import InputError
-from selfsv.prepare.own_configuration import Names, configuration, cut_choices, disk_remarks, rejections, remarks, values_of
-from selfsv.prepare.sizes import ALWAYS, Choice, Speed, encoder_choices, runtime_choices, size_choices, speaker_choices, time_choices
-from selfsv.prepare.survey import Survey, cut_up, survey
+from selfsv.prepare.listing import enumerate_corpus
+from selfsv.prepare.own_configuration import (
+    SHORTEST_SECONDS,
+    Names,
+    configuration,
+    cut_choices,
+    disk_remarks,
+    rejections,
+    remarks,
+    short_choices,
+    values_of,
+    video_remarks,
+)
+from selfsv.prepare.sizes import (
+    ALWAYS,
+    FACES_COST,
+    Choice,
+    Speed,
+    encoder_choices,
+    runtime_choices,
+    size_choices,
+    speaker_choices,
+    time_choices,
+    time_remarks,
+    video_choices,
+)
+from selfsv.prepare.survey import Survey, cut_up, survey, without_short
+from selfsv.prepare.videos import find_videos
 from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import validated
@@ -40,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=1.0, metavar="H", help="time to train in, on this machine (default: 1)")
     parser.add_argument("--trials", type=Path, metavar="FILE", help="lines of `1 enrolment test` about recordings of FOLDER, or of --test")
     parser.add_argument("--test", type=Path, metavar="FOLDER", help="of the recordings that the trials name")
+    parser.add_argument("--video", action="store_true", help="FOLDER is of videos of talking faces: train rounds on voices and faces")
     parser.add_argument("--probe-seconds", type=float, default=10.0, metavar="T", help="of training, for each stage (default: 10; 0: none)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: all cores)")
@@ -51,12 +77,23 @@ def run(args: argparse.Namespace) -> int:
     """Look, derive, try, write."""
     check(args)
     names = names_of(args)
-    found = survey(validated(Corpus, names.corpora["train"]), DecodingSettings(), args.threads)
-    if cut := cut_choices(found, names):
+    corpus = validated(Corpus, names.corpora["train"])
+    about_videos = video_remarks(find_videos(corpus, enumerate_corpus(corpus).utterances)) if args.video else []
+    found = survey(corpus, DecodingSettings(min_seconds=SHORTEST_SECONDS), args.threads)
+    if not (short := short_choices(found)):
+        found = without_short(found, DecodingSettings().min_seconds)
+    if cut := [] if args.video else cut_choices(found, names):
         found = cut_up(found, CutSettings())
-    notes = [*remarks(found, args.speakers), *disk_remarks(found, shutil.disk_usage(Path.cwd()).free)]
-    choices = [*cut, *derived(args, found, names)]
-    seen = f"{found.recordings:,} recordings, about {found.hours:.1f} hours, {found.sessions:,} sessions"
+    notes = [
+        *about_videos,
+        *remarks(found, args.speakers or found.speakers or None, video=args.video),
+        *disk_remarks(found, shutil.disk_usage(Path.cwd()).free),
+    ]
+    trained, speed = derived(args, found, names)
+    choices = [*short, *cut, *trained, *time_choices(found.usable, args.hours, speed)]
+    notes += time_remarks(found.usable, args.hours, speed)
+    sessions = f"{found.sessions:,} session{'s' * (found.sessions != 1)}"
+    seen = f"{found.recordings:,} recordings, about {found.hours:.1f} hours, {sessions}"
     command = f"snakemake --configfile {args.into} --cores {args.threads} --rerun-incomplete"
     head = [
         f"Made by `selfsv init` for {seen}, and {args.hours:g} hours of training on the machine that made it.",
@@ -107,18 +144,14 @@ def layout_of(path: Path, layout: str) -> str:
     return "listing" if path.is_file() and path.suffix.lower() in LISTINGS else layout
 
 
-def derived(args: argparse.Namespace, found: Survey, names: Names) -> list[Choice]:
-    """All settings; speed is measured with the encoder that they name."""
+def derived(args: argparse.Namespace, found: Survey, names: Names) -> tuple[list[Choice], Speed]:
+    """All settings but those that follow the time, and the speed of a training with them."""
     guess = found.usable // RECORDINGS_OF_A_SPEAKER if found.cut_from is None else found.recordings  # cut ones have a talker each
     speakers = args.speakers or found.speakers or max(2, guess)
     fixed = [*ALWAYS, *size_choices(found.usable, found.seconds), *speaker_choices(found.usable, speakers), *rejections(found)]
     if args.probe_seconds <= 0:
-        return [
-            *fixed,
-            *runtime_choices(args.threads, on_gpu=False),
-            *encoder_choices(NARROW),
-            *time_choices(found.usable, args.hours, UNKNOWN),
-        ]
+        fixed += video_choices(on_gpu=False) if args.video else []
+        return [*fixed, *runtime_choices(args.threads, on_gpu=False), *encoder_choices(NARROW)], UNKNOWN
     # All that trains takes seconds to load.
     from selfsv.device import device_from
     from selfsv.engine.runtime import Runtime
@@ -129,4 +162,7 @@ def derived(args: argparse.Namespace, found: Survey, names: Names) -> list[Choic
     runtime = Runtime(device, workers=0, bfloat16=on_gpu, compile=False, checkpoint_seconds=600.0)
     fixed += [*runtime_choices(args.threads, on_gpu=on_gpu), *encoder_choices(WIDE if on_gpu else NARROW)]
     tried = validated(Experiment, values_of(names, fixed))
-    return [*fixed, *time_choices(found.usable, args.hours, measured_speed(tried, found.samples, runtime, args.probe_seconds))]
+    speed = measured_speed(tried, found.samples, runtime, args.probe_seconds)
+    if args.video:
+        return [*fixed, *video_choices(on_gpu=on_gpu)], speed._replace(train=speed.train / FACES_COST)
+    return fixed, speed

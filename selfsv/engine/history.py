@@ -14,10 +14,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from selfsv.artifacts import write_table
-from selfsv.progress import wants_bar
+from selfsv.progress import duration, wants_bar
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
+SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclass
@@ -98,8 +99,35 @@ class EpochMeans:
         self._sums.copy_(state["sums"])
 
 
+class EpochLines:
+    """A line of log every half minute of an epoch, with its speed and the time left, where there is no bar.
+
+    Args:
+        title: of the epoch.
+        step: that the epoch begins with, here.
+        steps: of the epoch.
+        epochs_after: that follow this one.
+    """
+
+    def __init__(self, title: str, step: int, steps: int, epochs_after: int):
+        self._title, self._first, self._steps, self._epochs_after = title, step, steps, epochs_after
+        self._start = self._last = time.monotonic()
+
+    def after_step(self, step: int) -> None:
+        """Count the steps up to `step`; write a line if it is time for one."""
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES or wants_bar():
+            return
+        self._last = now
+        pace = (now - self._start) / (step - self._first)
+        left = pace * (self._steps - step)
+        left_of_all = left + pace * self._steps * self._epochs_after
+        done = f"{step} of {self._steps} steps ({step / self._steps:.0%}), {pace:.2g} s each"
+        log.info("%s: %s, %s left, and %s of all epochs", self._title, done, duration(left), duration(left_of_all))
+
+
 def epoch_bar(title: str, done: float, utterances: int, *, silent: bool) -> tqdm:
-    """Rate and time left of an epoch: a bar on a terminal, else nothing (each epoch is a line of the log).
+    """Rate and time left of an epoch: a bar on a terminal, else nothing (`EpochLines` writes lines of the log).
 
     Args:
         done: share of the epoch, at the start.
@@ -114,18 +142,27 @@ def write_history(path: Path, rows: list[Row]) -> None:
 
 
 def write_tensorboard(folder: Path, rows: list[Row]) -> None:
-    """The newest of `rows` into the TensorBoard log of `folder`; a resumed training overwrites what came after it."""
-    row = rows[-1]
-    with SummaryWriter(str(folder), purge_step=row["epoch"]) as writer:
-        for name, value in row.items():
-            if isinstance(value, int | float) and name != "epoch":
-                writer.add_scalar(name, value, row["epoch"])
+    """All `rows` as the one event file of TensorBoard in `folder`, in place of the one before.
+
+    So a training that was resumed, or begun anew, has one file as well. None stays open: its thread would be copied into the processes
+    that read the crops.
+    """
+    before = list(folder.glob("events.out.tfevents.*"))
+    with SummaryWriter(str(folder), purge_step=0) as writer:
+        for row in rows:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "epoch":
+                    writer.add_scalar(name, value, row["epoch"])
+    for path in before:
+        path.unlink(missing_ok=True)
 
 
 def announce(row: Row, epochs: int) -> None:
-    """One line of log for an epoch, and its warnings loudly."""
+    """One line of log for an epoch, with the time that the epochs after it will take, and its warnings loudly."""
     figures = ("loss", "accuracy", "teacher_entropy", "tau1", "reliable", "corrected", "learning_rate", "utterances_per_second")
     shown = ", ".join(f"{name} {row[name]:.4g}" for name in figures if row.get(name) is not None)
-    log.info("epoch %d of %d: %s", row["epoch"] + 1, epochs, shown)
+    after = epochs - row["epoch"] - 1
+    left = f", {duration(row['seconds'] * after)} left" if after else ""
+    log.info("epoch %d of %d: %s%s", row["epoch"] + 1, epochs, shown, left)
     if row["warning"]:
         log.warning("epoch %d: %s", row["epoch"] + 1, row["warning"])

@@ -11,7 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of, steps_of
 from selfsv.engine.checkpoints import Checkpoints, StateFile
-from selfsv.engine.history import Row, announce, epoch_bar, write_tensorboard
+from selfsv.engine.history import EpochLines, Row, announce, epoch_bar, write_tensorboard
 from selfsv.engine.method import Batch, Method
 from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
@@ -65,11 +65,13 @@ def fit(
                 batches = EpochBatches(method, at.epoch, utterances, runtime)
                 if at.epoch == first_epoch:
                     batches.require_shared_memory()
-                title, done = f"{method.name} {at.epoch + 1}/{method.epochs}", at.step / batches.steps
+                title, done = f"{method.name}, epoch {at.epoch + 1}/{method.epochs}", at.step / batches.steps
                 bar = epoch_bar(title, done, utterances, silent=not runtime.group.first)
+                lines = EpochLines(title, at.step, batches.steps, method.epochs - at.epoch - 1)
                 for batch in at.timed(batches.after(at.step), bar, runtime.group.size):
                     method.step(batch, at.epoch + at.step / batches.steps)
                     at.step += 1
+                    lines.after_step(at.step)
                     checkpoints.after_step()
                 checkpoints.save()
                 row = at.close_epoch(method.end_epoch(at.epoch), utterances)

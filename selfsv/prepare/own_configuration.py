@@ -2,23 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from selfsv.errors import InputError
 from selfsv.extensions import described
 from selfsv.prepare.decoding import PACKED_BYTES_PER_SECOND
 from selfsv.prepare.sizes import Choice
-from selfsv.prepare.survey import Survey
-from selfsv.settings.data import CutSettings
+from selfsv.prepare.survey import Survey, share_of_steady
+from selfsv.settings.data import CutSettings, DecodingSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.section import Section
 
 FEWEST = 100  # recordings: with fewer there is next to nothing to learn
 USABLE_SHARE = 0.9  # of a disk; embeddings, states and reports take the rest
 FEW_SPEAKERS = 10
+SHORTEST_SECONDS = 0.5  # a word; what is shorter says next to nothing about a speaker
+FEW_SHORT = 0.02  # of a corpus: these may be rejected
 LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers
 COLUMN = 44  # of the comments
 
@@ -46,11 +50,12 @@ def disk_remarks(found: Survey, free: int) -> list[str]:
     ]
 
 
-def remarks(found: Survey, speakers: int | None) -> list[str]:
+def remarks(found: Survey, speakers: int | None, *, video: bool = False) -> list[str]:
     """Whatever a person should know about the recordings, a sentence each.
 
     Args:
         speakers: how many there are, where the user gave their number.
+        video: whether they are videos, which the workflow does not cut.
 
     Raises:
         InputError: they are too few, or none of the sample can be used.
@@ -67,6 +72,11 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
         notes.append(f"{described(found.left_out)} were left out")
     if found.rejected:
         notes.append(f"of {looked_at} recordings that were tried, some cannot be used: {reasons}")
+    if (steady := share_of_steady(found.samples)) > 0.5:
+        notes.append(
+            f"the level of {100 * steady:.0f} % of the recordings hardly changes, as that of noise: is it speech? "
+            "From what is not, nothing about speakers can be learnt"
+        )
     if found.sessions < 2:
         notes.append("no folders keep sessions apart: a folder for each session would make calibration better")
     if found.cut_from is not None:
@@ -75,12 +85,43 @@ def remarks(found: Survey, speakers: int | None) -> list[str]:
             "two in one recording are not told apart"
         )
     if (long := float((found.seconds > LONG_SECONDS).mean())) > 0.1:
-        notes.append(
-            f"{100 * long:.0f} % of the recordings are longer than a minute: `corpora.train.cut` cuts them, where each has one talker"
-        )
+        way = "`corpora.train.cut` cuts them, where each has one talker"
+        if video:
+            way = "a video is one utterance of one talker, so cut them before"
+        notes.append(f"{100 * long:.0f} % of the recordings are longer than a minute: {way}")
     if speakers and speakers < FEW_SPEAKERS:
         notes.append(f"{speakers} speakers teach little of what separates voices: expect other voices to be confused")
     return notes
+
+
+def video_remarks(videos: pd.DataFrame) -> list[str]:
+    """What there is to say about videos before any is looked at, a sentence each.
+
+    Args:
+        videos: as `find_videos` has them.
+    """
+    notes = []
+    if find_spec("facenet_pytorch") is None:
+        notes.append("what finds faces is not installed: `pip install '.[audio-visual]'`")
+    if without := int((videos["path"] == "").sum()):
+        notes.append(
+            f"{without:,} of {len(videos):,} recordings have no video and are left out of the rounds; the run stops where more than "
+            "`faces.max_without_face` lack a face"
+        )
+    return notes
+
+
+def short_choices(found: Survey) -> list[Choice]:
+    """A lower limit for recordings that can be used, where the usual one would reject many.
+
+    Args:
+        found: with recordings of `SHORTEST_SECONDS` and more.
+    """
+    usual = DecodingSettings().min_seconds
+    below = float((found.seconds < usual).mean()) if len(found.seconds) else 0.0
+    if below <= FEW_SHORT:
+        return []
+    return [Choice("pack.min_seconds", SHORTEST_SECONDS, f"{100 * below:.0f} % of the recordings are shorter than the usual {usual:g} s")]
 
 
 def cut_choices(found: Survey, names: Names) -> list[Choice]:
@@ -142,5 +183,7 @@ def _lines(values: dict[str, Any], reasons: dict[str, str], path: str = "", dept
             yield f"{indent}{key}:"
             yield from _lines(value, reasons, name, depth + 1)
         else:
-            written = indent + yaml.safe_dump({key: value}, allow_unicode=True, width=10_000).rstrip("\n")
+            in_a_line = None if isinstance(value, list) else False
+            written = yaml.safe_dump({key: value}, allow_unicode=True, width=10_000, default_flow_style=in_a_line).rstrip("\n")
+            written = indent + written
             yield f"{written.ljust(COLUMN)}  # {reasons[name]}" if name in reasons else written

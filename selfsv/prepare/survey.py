@@ -1,12 +1,12 @@
 """A look at a corpus in seconds: how many recordings, of what length, in how many sessions, and what will be rejected."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from selfsv.prepare.cutting import spans
+from selfsv.prepare.cutting import frame_energies, spans
 from selfsv.prepare.decoding import RATE
 from selfsv.prepare.listing import enumerate_corpus
 from selfsv.prepare.packing import decoded
@@ -14,6 +14,8 @@ from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 
 SAMPLE = 200  # recordings that are decoded
 SAMPLE_HOURS = 2.0  # of them all: a sample of long recordings has fewer
+# Between these quantiles of its frames' levels clean speech has some 30 dB, speech in as much white noise 6, and white noise 1.
+QUIET_AND_LOUD, STEADY_DB = (0.1, 0.9), 4.0
 
 
 class Survey(NamedTuple):
@@ -59,6 +61,30 @@ def survey(corpus: Corpus, settings: DecodingSettings, threads: int, seed: int =
     speakers = files.speakers["speaker"].nunique()
     seconds = np.array([len(recording) / RATE for recording in samples])
     return Survey(len(table), int(table["session"].nunique()), speakers, seconds, samples, rejected, files.left_out)
+
+
+def without_short(found: Survey, least: float) -> Survey:
+    """The survey if recordings of less than `least` seconds were rejected."""
+    long = found.seconds >= least
+    rejected = found.rejected + Counter({"too short": int((~long).sum())})
+    return found._replace(seconds=found.seconds[long], samples=[found.samples[index] for index in np.flatnonzero(long)], rejected=rejected)
+
+
+def share_of_steady(samples: Sequence[np.ndarray]) -> float:
+    """The share of recordings whose level hardly changes: of speech it does, between syllables and in pauses.
+
+    Args:
+        samples: of recordings, [num_samples] int16 each.
+    """
+    if not samples:
+        return 0.0
+    return float(np.mean([_level_range(recording) < STEADY_DB for recording in samples]))
+
+
+def _level_range(recording: np.ndarray) -> float:
+    """Decibels between the loud and the quiet frames of a recording."""
+    low, high = np.quantile(frame_energies(recording), QUIET_AND_LOUD)
+    return 10 * float(np.log10((high + 1) / (low + 1)))
 
 
 def cut_up(found: Survey, cut: CutSettings) -> Survey:

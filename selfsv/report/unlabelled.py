@@ -87,8 +87,17 @@ def unlabelled(results: Results) -> dict[str, Any] | None:
     return {
         "titles": [results.title(system) for system in found],
         "rows": [(measure.name, [cell(measure, row) for row in found.values()], measure.reading) for measure in MEASURES],
+        "doubts": [(results.title(system), text) for system, row in found.items() if (text := doubts(results, system, row))],
         "last": {str(name): value for name, value in last.items()},
     }
+
+
+def doubts(results: Results, system: str, row: pd.Series) -> str:
+    """Signs that a system learnt nothing: those of its diagnosis, and a collapse in the last epoch of its training; often empty."""
+    history = results.history(system)
+    last = "" if history is None or "warning" not in history or history.empty else str(history["warning"].iloc[-1] or "")
+    ended = [f"its training ended in a {last.replace('COLLAPSE', 'collapse')}"] if last.startswith("COLLAPSE") else []
+    return "; ".join([*ended, *filter(None, [str(row.get("doubts") or "")])])
 
 
 def cell(measure: Measure, row: pd.Series) -> tuple[str, list[str]]:

@@ -78,6 +78,21 @@ def test_one_folder_for_all_recordings_leaves_sessions_out(monkeypatch, files):
     assert 0 < row["part_eer"] < (EACH - 1) / (len(NAMES) - 1)  # the share of non-targets that are now of one speaker
 
 
+def test_embeddings_that_know_nothing_are_doubted(monkeypatch, files, caplog):
+    assert diagnosed(monkeypatch, files)["doubts"] == "" and not caplog.messages
+    rng = np.random.default_rng(1)
+    write_embeddings(files["embeddings"], NAMES, rng.normal(size=(len(NAMES), DIMENSIONS)).astype(np.float32))
+    chance = rng.normal(size=(2 * len(NAMES), DIMENSIONS)).astype(np.float32)
+    write_table(files["parts"], part_table(np.tile(NAMES, 2), np.repeat([0, 1], len(NAMES)), chance))
+    row = diagnosed(monkeypatch, files)
+    assert row["part_eer"] > 0.4 and row["resampling_ari"] < 0.25 and row["effective_dimensions"] > 5
+    assert "hardly more alike" in row["doubts"] and "accident of the sample" in row["doubts"] and "one direction" not in row["doubts"]
+    assert len(caplog.messages) == 2 and all("iter_1 may have learnt nothing: " in message for message in caplog.messages)
+    line = rng.normal(size=(len(NAMES), 1)) * np.eye(1, DIMENSIONS) + 3
+    write_embeddings(files["embeddings"], NAMES, line.astype(np.float32))
+    assert "hardly more than one direction (1.00 " in diagnosed(monkeypatch, files)["doubts"]
+
+
 def without_first(files: dict[str, Path], name: str) -> None:
     write_table(files[name], read_arrow(files[name])[1:])
 

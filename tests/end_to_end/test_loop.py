@@ -45,6 +45,7 @@ COLUMNS = {
         *("session_eer", "session_eer_snorm", "session_targets", "session_nontargets"),
         *("session_ami", "session_nmi", "session_nmi_chance", "previous_ari", "previous_nmi"),
         *("resampling_ari", "silhouette", "effective_dimensions", "gate_reliable", "gate_corrected", "gate_dropped"),
+        "doubts",
     ],
     "iter_2/calibration.parquet": [
         *("norm", "offset", "score_weight", "duration_weight", "cohort_weight", "doubts", "quality", "chosen"),

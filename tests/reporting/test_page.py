@@ -141,6 +141,17 @@ def test_quality_without_labels_has_a_column_per_iteration(page):
     assert "2,000 target and 19,876 non-target trials" in section
 
 
+def test_quality_without_labels_begins_with_what_to_doubt(tmp_path, page):
+    assert "may have learnt nothing" not in page
+    results = write_experiment(tmp_path, settings(rounds=1), warning="COLLAPSE: the teacher's output is uniform")
+    path = results.folder / "iter_0" / "diagnosis.parquet"
+    write_table(path, pd.read_parquet(path).assign(doubts="the clusters are <b>"))
+    section = render(results).partition('<section id="unlabelled"')[2].partition("<table")[0]
+    notices = re.findall(r"<strong>(.*?) may have learnt nothing:</strong> (.*?)\.</div>", section)
+    ended = "its training ended in a collapse: the teacher&#39;s output is uniform"
+    assert notices == [("CA-DINO", "the clusters are &lt;b&gt;"), ("DLG-LC round 1", ended)]
+
+
 def test_intervals_of_few_talkers_come_with_a_warning():
     metrics, comparisons = metrics_and_comparisons({"iter_0": 0.3, "iter_1": 0.1}, set())
     [few], [many] = headline(metrics, comparisons, title), headline(metrics.assign(units=30), comparisons, title)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,16 @@ from selfsv.errors import InputError
 from selfsv.methods.probe import measured_speed
 from selfsv.prepare import own_configuration
 from selfsv.prepare.cutting import spans
-from selfsv.prepare.own_configuration import Names, configuration, cut_choices, disk_remarks, remarks, values_of
+from selfsv.prepare.own_configuration import (
+    SHORTEST_SECONDS,
+    Names,
+    configuration,
+    cut_choices,
+    disk_remarks,
+    remarks,
+    short_choices,
+    values_of,
+)
 from selfsv.prepare.sizes import (
     ALWAYS,
     Choice,
@@ -26,8 +36,10 @@ from selfsv.prepare.sizes import (
     size_choices,
     speaker_choices,
     time_choices,
+    time_remarks,
+    video_choices,
 )
-from selfsv.prepare.survey import Survey, cut_up, survey
+from selfsv.prepare.survey import Survey, cut_up, share_of_steady, survey, without_short
 from selfsv.settings.data import Corpus, CutSettings, DecodingSettings
 from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.reading import read_file
@@ -76,12 +88,13 @@ def test_a_corpus_like_voxceleb2_comes_to_the_papers_settings():
     assert found["train.optimiser.learning_rate"] == 0.1
     assert found["score.cohort_top"] == 300
     assert found["cluster.clusters"] == 8_991
+    assert "train.optimiser.final_learning_rate" not in found and "pretrain.head.hidden" not in found  # config.yaml's
 
 
 def test_a_corpus_like_the_demos_comes_to_its_settings():
     """As demo/config.yaml has them; what it has otherwise, its comments explain."""
     demo = yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text())
-    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0))])
+    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0)), *encoder_choices(64)])
     for group, keys in {
         "pretrain": ["epochs", "batch_size", "average_last"],
         "train": ["batch_size"],
@@ -89,7 +102,12 @@ def test_a_corpus_like_the_demos_comes_to_its_settings():
         "score": ["subtract_mean"],
     }.items():
         assert {key: found[group][key] for key in keys} == {key: demo[group][key] for key in keys}
-    assert found["pretrain"]["head"]["prototypes"] == demo["pretrain"]["head"]["prototypes"]
+    assert found["pretrain"]["head"] == demo["pretrain"]["head"]
+    assert found["pretrain"]["dino"]["teacher_temperature"] == demo["pretrain"]["dino"]["teacher_temperature"]
+    assert {key: found["encoder"][key] for key in ("channels", "mfa_channels", "bottleneck")} == {
+        key: demo["encoder"][key] for key in ("channels", "mfa_channels", "bottleneck")
+    }
+    assert found["train"]["optimiser"] == demo["train"]["optimiser"]
     assert found["pretrain"]["optimiser"]["learning_rate"] == demo["pretrain"]["optimiser"]["learning_rate"]
     assert found["pretrain"]["dino"]["ema_start"] == pytest.approx(demo["pretrain"]["dino"]["ema_start"], abs=0.005)
 
@@ -98,6 +116,12 @@ def test_the_learning_rate_falls_from_few_updates_to_many():
     rates = [learning_rate(updates) for updates in (10, 500, 1_000, 5_000, 20_000, 640_000)]
     assert rates[:2] == [1.0, 1.0] and rates[-2:] == [0.2, 0.2]
     assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(("hours", "rooms"), [(0.5, 500), (1.0, None)])
+def test_a_short_training_has_small_banks(hours, rooms):
+    found = named(choices(1_225, hours, 38))
+    assert (found.get("rirs.simulated_rooms"), "noise.minutes_per_kind" in found) == (rooms, rooms is not None)
 
 
 def test_every_line_has_its_reason_and_the_file_is_the_configuration():
@@ -120,6 +144,68 @@ def test_remarks():
     notes = " ".join(remarks(seen(sessions=1, seconds=np.full(200, 1800.0), left_out=Counter({".txt": 3}), rejected=Counter(silent=2)), 3))
     for words in ("sessions apart", "100 % of the recordings are longer", "3 files with other endings", "2 silent", "3 speakers teach"):
         assert words in notes
+
+
+def test_short_recordings_lower_the_limit_where_there_are_many():
+    lengths = np.concatenate([np.full(90, 1.0), np.full(10, 0.7)])
+    found = seen(seconds=lengths, samples=[np.zeros(round(16_000 * length), np.int16) for length in lengths])
+    (choice,) = short_choices(found)
+    assert (choice.key, choice.value) == ("pack.min_seconds", SHORTEST_SECONDS) and "10 % of the recordings are shorter" in choice.reason
+    assert short_choices(found._replace(seconds=np.append(np.full(99, 1.0), 0.7))) == []
+    fewer = without_short(found, 1.0)
+    assert fewer.rejected == {"too short": 10} and len(fewer.samples) == len(fewer.seconds) == 90
+    assert fewer.looked_at == 100 and fewer.usable == 450
+
+
+def test_commands_of_a_second_are_kept(tmp_path, capsys):
+    """Cut from real voices: an eighth of them shorter than a second, two of them shorter than a word."""
+    voices = [soundfile.read(path, dtype="int16")[0] for path in sorted(VOICES.rglob("*.opus"))[:80]]
+    (tmp_path / "words").mkdir()
+    for number, (voice, half) in enumerate((voice, half) for voice in voices for half in (0, 1)):
+        length = 3_200 if number in (5, 50) else 12_000 if number % 8 == 0 else 16_000
+        soundfile.write(tmp_path / "words" / f"{number}.wav", voice[half * 32_000 :][:length], 16_000)
+    into = tmp_path / "mine.yaml"
+    assert main(["init", str(tmp_path / "words"), "--into", str(into), "--probe-seconds", "0", "--threads", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["usable"] == 158 and said["settings"]["pack.min_seconds"] == 0.5
+    assert said["settings"]["pretrain.dino.teacher_temperature"] == 0.04
+    assert said["settings"]["pretrain.crops.long_seconds"] == 1.0 and "overlap, or are the same" in into.read_text()
+    assert "160 recordings, about 0.0 hours, 1 session," in into.read_text()
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    assert experiment.rejection.max_rejected > 2 / 160 and experiment.pack.min_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("hours", "speed", "words"),
+    [
+        (100.0, FAST, []),
+        (0.5, Speed(10.0, 40.0), ["no time for rounds", "stage I has 480 updates", "--hours 0.51 has as many"]),  # 12.7 epochs of 40 steps
+        (0.01, Speed(10.0, 40.0), ["take about 0.12 hours here, not 0.01", "no time for rounds", "stage I has 120 updates"]),
+    ],
+)
+def test_too_little_time_is_said_with_the_time_that_would_do(hours, speed, words):
+    """1,280 utterances in 40 batches of 32. At least 3 epochs of stage I have to do in nine tenths of the time."""
+    notes = time_remarks(1_280, hours, speed)
+    assert len(notes) == len({word for word in words if not word.startswith("--hours")})
+    assert all(word in " ".join(notes) for word in words)
+
+
+@pytest.mark.parametrize(("train_speed", "rounds"), [(40.0, 0), (100.0, 2)])
+def test_rounds_of_too_few_updates_are_left_out(train_speed, rounds):
+    """1,280 utterances, 40 updates an epoch: 0.8 hours have 13 epochs of a round at 40 utterances a second, 520 updates; 0.5 have 8."""
+    found = named(time_choices(1_280, 0.5, Speed(10.0, train_speed)))
+    assert (found["rounds"], found["pretrain.epochs"]) == (rounds, 8 if rounds else 12)
+    assert named(time_choices(1_280, 0.8, Speed(10.0, 40.0)))["rounds"] == 2
+
+
+def test_noise_is_no_speech():
+    rng = np.random.default_rng(1)
+    noise = [(rng.normal(size=48_000) * level).astype(np.int16) for level in (50, 500, 5_000)]
+    voices = [soundfile.read(path, dtype="int16")[0] for path in sorted(VOICES.rglob("*.opus"))[::40]]
+    loud = [(voice + rng.normal(size=len(voice)) * voice.std()).clip(-32768, 32767).astype(np.int16) for voice in voices]
+    assert share_of_steady(noise) == 1.0 and share_of_steady(voices) < 0.05 and share_of_steady(loud) < 0.2
+    assert share_of_steady([*noise, voices[0]]) == 0.75 and share_of_steady([]) == 0.0
+    assert any("is it speech?" in note for note in remarks(seen(samples=noise), None))
 
 
 def test_a_disk_that_is_too_small_is_said_before_packing():
@@ -215,6 +301,40 @@ def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):
     experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
     assert experiment.experiment == "mine" and experiment.corpora["train"].path == str(VOICES.resolve())
     assert main(command) == 2 and "--replace" in capsys.readouterr().err
+    few = [str(VOICES / "festvox_ru_nsh"), str(VOICES / "asterisk_allison"), str(VOICES / "asterisk_armelle")]
+    (tmp_path / "few").mkdir()
+    for talker in few:
+        (tmp_path / "few" / Path(talker).name).symlink_to(talker)
+    few_command = ["init", str(tmp_path / "few"), "--layout", "voxceleb", "--into", str(tmp_path / "few.yaml"), "--threads", "1"]
+    assert main([*few_command, "--probe-seconds", "0", "--json"]) == 0
+    assert any(note.startswith("3 speakers teach little") for note in json.loads(capsys.readouterr().out)["notes"])
+
+
+def test_videos_come_to_rounds_with_faces(tmp_path, capsys):
+    """The names of videos are all that is looked at here, and their sound."""
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for number, path in enumerate(sorted(VOICES.rglob("*.opus"))[:110]):
+        (folder / f"{number}{'.mp4' if number else '.opus'}").write_bytes(path.read_bytes())
+    into, probe = tmp_path / "mine.yaml", ["--probe-seconds", "0", "--threads", "1", "--json"]
+    assert main(["init", str(folder), "--video", "--into", str(into), *probe]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert any(note.startswith("1 of 110 recordings have no video") for note in said["notes"])
+    experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
+    demo = yaml.safe_load((REPOSITORY / "demo" / "av.yaml").read_text())
+    assert experiment.modality == demo["modality"]
+    encoder = experiment.faces.encoder
+    assert {"width": encoder.width, "blocks": list(encoder.blocks), "input_side": encoder.input_side} == demo["faces"]["encoder"]
+    assert into.read_text().index("modality: audio_visual") < into.read_text().index("corpora:")
+    assert main(["init", str(VOICES), "--video", "--into", str(tmp_path / "none.yaml"), *probe]) == 2
+    assert "has a video" in capsys.readouterr().err
+    assert not {choice.key for choice in video_choices(on_gpu=True)} - {"modality"}
+
+
+def test_long_videos_are_not_said_to_be_cut():
+    long = seen(seconds=np.full(200, 1800.0))
+    (note,) = remarks(long, None, video=True)
+    assert "cut them before" in note and "corpora.train.cut" not in note
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from selfsv.settings import jobs
+from workflow.console import show_jobs
 from workflow.environment import prepare
 from workflow.files import Files
 from workflow.jobs import TRAINING_OPTIONS, Jobs
@@ -25,6 +26,10 @@ FILES = Files(EXPERIMENT)
 JOBS = Jobs(EXPERIMENT.runtime, submitted=workflow.remote_exec)
 script = partial(script_params, Path(RESULTS, "settings"))
 SYSTEMS = Systems(EXPERIMENT)
+
+# Another workflow that uses this one as a module shows its jobs as it likes.
+if workflow.is_main_process and Path(workflow.main_snakefile).is_relative_to(REPOSITORY):
+    show_jobs(EXPERIMENT, workflow.output_settings)
 
 
 pathvars:

@@ -1,0 +1,94 @@
+"""What a training says of its course: lines of the log within an epoch and after it, and TensorBoard's file."""
+
+import logging
+import re
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from selfsv.engine import history
+from selfsv.engine.history import EpochLines, announce, write_tensorboard
+from tests.training.workshop import Workshop
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def workshop(packed, banks, packed_faces) -> Workshop:
+    return Workshop(packed, banks, packed_faces)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(history, "time", made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def info(caplog):
+    caplog.set_level(logging.INFO, logger="selfsv")
+
+
+def test_an_epoch_has_a_line_every_half_minute_with_the_time_left(clock, caplog):
+    lines = EpochLines("CA-DINO, epoch 3/10", 20, 100, epochs_after=7)
+    for step in range(21, 61):
+        clock.now += 2.0
+        lines.after_step(step)
+    assert caplog.messages == [
+        "CA-DINO, epoch 3/10: 35 of 100 steps (35%), 2 s each, 2:10 left, and 25:30 of all epochs",
+        "CA-DINO, epoch 3/10: 50 of 100 steps (50%), 2 s each, 1:40 left, and 25:00 of all epochs",
+    ]
+
+
+def test_a_bar_takes_the_place_of_the_lines(clock, caplog, monkeypatch):
+    monkeypatch.setattr(history, "wants_bar", lambda: True)
+    lines = EpochLines("a", 0, 10, 0)
+    clock.now += 60
+    lines.after_step(1)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("epoch", "left"), [(0, ", 1:30 left"), (2, ", 30.0 s left"), (3, "")])
+def test_the_line_of_an_epoch_says_how_long_the_others_will_take(caplog, epoch, left):
+    announce({"epoch": epoch, "loss": 2.5, "seconds": 30.0, "warning": ""}, 4)
+    assert caplog.messages == [f"epoch {epoch + 1} of 4: loss 2.5{left}"]
+
+
+def test_a_training_speaks_within_its_epochs(workshop, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(history, "SECONDS_BETWEEN_LINES", 0.0)
+    method = workshop.gated(epochs=2)
+    workshop.trained(method, tmp_path)
+    steps = [re.match(r"DLG-LC round 1, epoch (\d)/2: (\d+) of (\d+) steps", message) for message in caplog.messages]
+    places = [tuple(map(int, match.groups())) for match in steps if match]
+    count = places[0][2]
+    assert places == [(epoch, step, count) for epoch in (1, 2) for step in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_training_has_one_event_file_with_all_epochs(workshop, tmp_path, epochs):
+    """After a run that was taken up again, too, and after one begun anew."""
+    write_tensorboard(tmp_path / "tensorboard", [{"epoch": epoch, "loss": -1.0} for epoch in range(9)])
+    rows = workshop.trained(workshop.gated(epochs=epochs), tmp_path)
+    files = [path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file()]
+    assert len(files) == 1
+    events = EventAccumulator(str(files[0])).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(row["epoch"], pytest.approx(row["loss"])) for row in rows]
+    assert {"learning_rate", "utterances_per_second", "gradient_norm"} <= set(events.Tags()["scalars"])
