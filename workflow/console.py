@@ -8,6 +8,7 @@ has to be installed and asked for, and this is to be there for whoever just runs
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from snakemake.logging import logger
@@ -18,6 +19,7 @@ from selfsv.scoring import systems
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.stage_one import stage_one_title
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of the one that writes to the terminal
 LONG_SECONDS = 30.0  # a job that took so long has a line at its end, too
 OURS = ("job_info", "job_started", "job_finished", "progress")
@@ -123,12 +125,18 @@ def is_left_to_snakemake(record: logging.LogRecord) -> bool:
     return str(getattr(record, "event", "")) not in OURS and record.msg != CHATTER
 
 
-def show_jobs(experiment: Experiment, settings: Any) -> None:
+def show_jobs(experiment: Experiment, workflow: Any) -> None:
     """Let the terminal show the jobs of this run in our lines.
 
+    Another workflow that uses this one as a module shows its jobs as it likes. Whoever asks for more output, or for less, gets what
+    Snakemake has for them.
+
     Args:
-        settings: Snakemake's, of its output. Whoever asks for more, or for less, gets what Snakemake has for them.
+        workflow: Snakemake's.
     """
+    if not workflow.is_main_process or not Path(workflow.main_snakefile).is_relative_to(REPOSITORY):
+        return
+    settings = workflow.output_settings
     quiet = {str(kind) for kind in settings.quiet or ()}
     default = next((handler for handler in logger.handlers if handler.name == HANDLER), None)
     if settings.dryrun or settings.verbose or quiet & {"all", "rules", "progress"} or not isinstance(default, logging.StreamHandler):

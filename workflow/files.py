@@ -1,5 +1,6 @@
 """The files of an experiment, as the rules name them: `<results>` and `<train>` are Snakemake's pathvars, set in common.smk."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ class Files:
     """Lists of files, and functions of a job's wildcards that give them or say where they are."""
 
     experiment: Experiment
+
+    @property
+    def template(self) -> str:
+        """Of the report. Relative, as absolute inputs differ from machine to machine."""
+        return os.path.relpath(Path(__file__).with_name("report") / "report.html.j2")
 
     def packed(self, pattern: str, corpus: str = "{corpus}") -> list[str]:
         """`pattern` for all shards of a corpus."""

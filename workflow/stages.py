@@ -3,12 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfsv.settings.section import Section
 from selfsv.writing import write_atomically
 from workflow.imports import code_digest
+
+
+def scripts_of(results: str) -> Callable[..., dict[str, Any]]:
+    """`script_params` of an experiment, whose results are in this folder."""
+    return partial(script_params, Path(results, "settings"))
 
 
 def script_params(

@@ -95,9 +95,10 @@ def test_records_of_another_shape_are_left_to_snakemake(experiment):
     default = logging.StreamHandler(stream)
     default.name = console.HANDLER
     settings = SimpleNamespace(dryrun=False, verbose=False, quiet=None)
+    workflow = SimpleNamespace(is_main_process=True, main_snakefile=str(console.REPOSITORY / "Snakefile"), output_settings=settings)
     console.logger.handlers, before = [default], console.logger.handlers
     try:
-        console.show_jobs(experiment, settings)
+        console.show_jobs(experiment, workflow)
         for number in range(3):
             console.logger.handle(logging.makeLogRecord({"event": "job_info", "msg": f"job {number}", "levelno": logging.INFO}))
         assert console.logger.handlers == [default]

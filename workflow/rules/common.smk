@@ -1,16 +1,12 @@
 """Names that all rules share, and constraints on wildcards."""
 
-import os
-from functools import partial
-from pathlib import Path
-
 from selfsv.settings import jobs
 from workflow.console import show_jobs
 from workflow.environment import prepare
 from workflow.files import Files
 from workflow.jobs import TRAINING_OPTIONS, Jobs
 from workflow.liveness import acquire_run_lock
-from workflow.stages import file_options, script_params
+from workflow.stages import file_options, scripts_of
 from workflow.summary import summary
 from workflow.systems import Systems
 
@@ -24,12 +20,9 @@ SETTINGS = type(EXPERIMENT)(**EXPERIMENT.model_dump(exclude={"runtime"}))
 RESULTS = f"results/{EXPERIMENT.experiment}"
 FILES = Files(EXPERIMENT)
 JOBS = Jobs(EXPERIMENT.runtime, submitted=workflow.remote_exec)
-script = partial(script_params, Path(RESULTS, "settings"))
+script = scripts_of(RESULTS)
 SYSTEMS = Systems(EXPERIMENT)
-
-# Another workflow that uses this one as a module shows its jobs as it likes.
-if workflow.is_main_process and Path(workflow.main_snakefile).is_relative_to(REPOSITORY):
-    show_jobs(EXPERIMENT, workflow.output_settings)
+show_jobs(EXPERIMENT, workflow)
 
 
 pathvars:

@@ -102,7 +102,7 @@ use rule parallel_stage as metrics with:
 # The script finds what there is in the experiment's folder by itself.
 use rule stage as report with:
     input:
-        os.path.relpath(REPOSITORY / "workflow" / "report" / "report.html.j2"),
+        FILES.template,
         rules.metrics.output if EXPERIMENT.trials else [],
         FILES.reported(SYSTEMS),
     output:
