@@ -1,23 +1,18 @@
 """The loop that all trainings share: epochs of steps, a state that survives, a row of history per epoch. It knows no method."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.data.batches import BatchIndices, epoch_batches, loaded, part_of, steps_of
 from selfsv.engine.checkpoints import Checkpoints, StateFile
+from selfsv.engine.epochs import EpochBatches, ExtraEpoch, require_same_batches
+from selfsv.engine.gpu_memory import naming_what_is_large
 from selfsv.engine.history import EpochLines, Row, announce, epoch_bar, write_tensorboard
 from selfsv.engine.method import Batch, Method
-from selfsv.engine.processes import local_processes
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.shared_memory import require_shared_memory
 from selfsv.engine.snapshots import Snapshots
-from selfsv.errors import InputError, TrainingError
+from selfsv.errors import InputError
 from selfsv.settings.train import LEAST_BATCH
 
 
@@ -57,8 +52,8 @@ def fit(
             f"{utterances} utterances are too few to train on with {runtime.group.size} processes: {least} at least are needed"
         )
     with state.held(attempt) if runtime.group.first else nullcontext(), logging_redirect_tqdm():
-        with runtime.group.answering(), _naming_what_is_large(method, runtime), Checkpoints(method, state, runtime) as checkpoints:
-            _require_same_batches(utterances, method.batch_size, checkpoints.saved_by, runtime.group.size)
+        with runtime.group.answering(), naming_what_is_large(method, runtime), Checkpoints(method, state, runtime) as checkpoints:
+            require_same_batches(utterances, method.batch_size, checkpoints.saved_by, runtime.group.size)
             at = checkpoints.counters
             first_epoch = at.epoch
             while at.epoch < method.epochs:
@@ -83,67 +78,3 @@ def fit(
             checkpoints.save()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows
-
-
-@contextmanager
-def _naming_what_is_large(method: Method, runtime: Runtime) -> Iterator[None]:
-    """A GPU's memory that does not suffice is an error that says what to lower.
-
-    Raises:
-        TrainingError: it did not.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        size, processes = method.batch_size, runtime.group.size
-        share = (
-            f"{size} utterances" if processes == 1 else f"{size} utterances, of which each of {processes} GPUs has {-(-size // processes)}"
-        )
-        raise TrainingError(
-            f"{method.name}: out of memory of the GPU with batches of {share}. Of this training's section in the configuration, double "
-            f"`encoder_parts` or halve `batch_size`; or raise `runtime.gpus`. {str(error).partition(chr(10))[0]}"
-        ) from error
-
-
-def _require_same_batches(utterances: int, batch_size: int, before: int, processes: int) -> None:
-    """Refuse a state of so many other processes that they divided the corpus into other batches.
-
-    Raises:
-        InputError: they did.
-    """
-    steps, steps_before = (steps_of(utterances, batch_size, count) for count in (processes, before))
-    if steps != steps_before:
-        raise InputError(
-            f"the saved state was trained by {before} processes in {steps_before} batches an epoch, and {processes} processes would have "
-            f"{steps}: each needs an utterance of every batch, and the batch size is {batch_size}. Go on with {before} (runtime.gpus, "
-            "runtime.nodes), or raise the batch size, with which a training starts anew"
-        )
-
-
-class EpochBatches:
-    """The batches of an epoch: who is in each, and this process's part of their audio."""
-
-    def __init__(self, method: Method, epoch: int, utterances: int, runtime: Runtime):
-        group = runtime.group
-        planned = epoch_batches(method.seed, method.stage, epoch, utterances, method.batch_size, group.size)
-        self.steps, self._runtime = len(planned), runtime
-        self._parts: list[BatchIndices] = [part_of(indices, group.rank, group.size) for indices in planned]
-        self._dataset: Dataset = method.begin_epoch(epoch)
-
-    def require_shared_memory(self) -> None:
-        """Refuse to begin where what the data workers read ahead would not fit."""
-        require_shared_memory(self._dataset, self._parts[0], self._runtime.workers, local_processes())
-
-    def after(self, step: int) -> Iterator[Any]:
-        """Those from `step` on."""
-        return loaded(self._dataset, self._parts[step:], self._runtime.workers, self._runtime.device)
-
-
-class ExtraEpoch:
-    """The batches of the epoch after the last, to look at and not to train on. Nothing is read before they are iterated over."""
-
-    def __init__(self, method: Method, utterances: int, runtime: Runtime):
-        self._method, self._utterances, self._runtime = method, utterances, runtime
-
-    def __iter__(self) -> Iterator[Any]:
-        return EpochBatches(self._method, self._method.epochs, self._utterances, self._runtime).after(0)

@@ -16,7 +16,7 @@ from selfsv.data.banks import NOISE_KINDS, RIR_KINDS, bank_of
 from selfsv.data.batches import FeatureExtractor
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
-from selfsv.engine.loop import EpochBatches
+from selfsv.engine.epochs import EpochBatches
 from selfsv.engine.method import Method
 from selfsv.engine.runtime import Runtime
 from selfsv.methods.dlg_lc import DlgLc

@@ -14,8 +14,9 @@ from selfsv.clustering.preparation import centred_unit
 from selfsv.data.batches import ClusterPartners, TrainCrops, epoch_batches
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import TERMINATED, StateFile
+from selfsv.engine.epochs import ExtraEpoch
 from selfsv.engine.extraction import extract_embeddings
-from selfsv.engine.loop import ExtraEpoch, fit
+from selfsv.engine.loop import fit
 from selfsv.engine.processes import Group
 from selfsv.errors import InputError, TrainingError
 from selfsv.losses.aam import aam_loss
