@@ -44,6 +44,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/download.smk"
 
 
 if EXPERIMENT.modality == "audio_visual":

@@ -1,0 +1,20 @@
+"""`snakemake --cores 1 download`: what may be fetched, into `downloads/`. Nothing asks for it by itself."""
+
+from selfsv.prepare.downloads import SOURCES
+
+
+rule download:
+    input:
+        expand("downloads/{source}.json", source=[name for name in SOURCES if not name.endswith("_original")]),
+
+
+use rule stage as fetch with:
+    output:
+        "downloads/{source}.json",
+    wildcard_constraints:
+        source="|".join(SOURCES),
+    pathvars:
+        job="download-{source}",
+    localrule: True
+    params:
+        **script("download", source="{source}"),
