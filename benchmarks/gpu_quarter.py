@@ -77,8 +77,8 @@ def measure(session: Session, args: argparse.Namespace, folder: Path) -> None:
     compiled = "0" if args.small else "1"
     sizes = SMALL if args.small else [*CORPUS, "--workers", str(min(WORKERS, cores - 1, shared_memory() // (AHEAD * BATCH_BYTES)))]
 
-    def speed(name: str, seconds: float, stage: str, *options: str) -> Stage:
-        return script(name, seconds, "training_speed.py", "--stages", stage, *options)
+    def speed(name: str, seconds: float, stages: str, *options: str) -> Stage:
+        return script(name, seconds, "training_speed.py", "--stages", *stages.split(), *options)
 
     def script(name: str, seconds: float, file: str, *options: str) -> Stage:
         command = [sys.executable, str(HERE / file), "--into", str(folder), "--save", SAVE, *sizes, *options]
@@ -108,7 +108,8 @@ def measure(session: Session, args: argparse.Namespace, folder: Path) -> None:
     fast = "bfloat16" if args.small else "bfloat16 compiled"
     steps = ["--steps", "6"] if args.small else ["--steps", "200", "--batch-size", "64"]
     session.run(script("numerics", 75, "numerics.py", "--fast", fast, "--parts", "losses", *steps))
-    # 6. What else there is to train.
+    # 6. Where the time of the others goes, and what else there is to train.
+    session.run(speed("profiles", 60, "profile_round profile_audio_visual profile_extract", "--compile", compiled))
     session.run(speed("systems", 60, "systems", "--compile", "0", "--budget", "3"))
 
 

@@ -24,6 +24,7 @@ class Rates(NamedTuple):
     batch_size: int  # likewise
     utterances_per_second: dict[str, float]  # by training; some may be missing
     times_real_time: float | None  # of extraction
+    host_seconds: dict[str, float] | None = None  # that a CPU takes to start a step's kernels one by one, by training
 
 
 # benchmarks/gpu/h200_kernels.json, the round h200_graphs.json; the last training by its second step alone, with torch's layers.
@@ -33,6 +34,8 @@ H200 = Rates(
     256,
     {"pretrain": 3862.2, "round": 10507.2, "audio_visual": 2545.2, "large_margin": 3000.0},
     49635.0,
+    # benchmarks/gpu/h200_fused.json: steps without CUDA graphs, which wait for the CPU.
+    {"pretrain": 0.1007, "round": 0.0584},
 )
 
 
@@ -75,7 +78,9 @@ def hours_of(
 def _training(footprint: Footprint, corpus: CorpusSize, machines: Machines, rates: Rates, links: Links) -> Hours:
     steps = footprint.times * footprint.epochs * steps_of(corpus.utterances, footprint.batch_size, machines.processes)
     rate = rates.utterances_per_second[footprint.training]
-    least, most = footprint.part / rate, max(footprint.part, rates.batch_size) / rate
+    # Several processes have no CUDA graphs: a small part of a batch has as many kernels as a large one.
+    host = (rates.host_seconds or {}).get(footprint.training, 0.0) if machines.processes > 1 else 0.0
+    least, most = (max(host, part / rate) for part in (footprint.part, max(footprint.part, rates.batch_size)))
     sending = footprint.sent.seconds(machines.gpus, machines.nodes, links)
     title = f"{footprint.times} x {footprint.title}" if footprint.times > 1 else footprint.title
     least, most = (steps * (seconds + sending) / 3600 for seconds in (least, most))

@@ -139,11 +139,13 @@ def _hours(plan: Plan) -> list[str]:
     rows += [[one.title + ("" if one.measured else " (encoder not measured)"), f"{one.least:.1f}", f"{one.most:.1f}"] for one in plan.hours]
     rows.append(["together", *(f"{sum(getattr(one, name) for one in plan.hours):.1f}" for name in ("least", "most"))])
     rates = plan.rates
+    alone = "Several processes start kernels one by one, which takes the CPU longer than a small part takes a GPU: raise the batch size."
     return [
         *_table(rows),
         f"Rates of {rates.card}, {rates.encoder}, batches of {rates.batch_size}; several GPUs and other encoders have not been measured.",
         f"Least: a step takes time by its utterances. Most: a step never takes less than one of {rates.batch_size}.",
         "Not in it: packing, clustering, the gate's fits, scoring.",
+        *([alone] if plan.machines.processes > 1 and rates.host_seconds else []),
     ]
 
 
