@@ -47,11 +47,11 @@ def replay(module: nn.Module) -> None:
 class Recorded(Protocol):
     """A forward pass that can be replayed on new inputs, and its backward pass."""
 
-    def forth(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """The outputs for `inputs`, of the shape that was recorded."""
 
-    def back(self, upstream: Tensor) -> list[Tensor]:
-        """The weights' gradients, after `forth` and before the next one."""
+    def backward(self, upstream: Tensor) -> list[Tensor]:
+        """The weights' gradients, after `forward` and before the next one."""
 
 
 class GraphedForward:
@@ -134,30 +134,30 @@ class Recording:
     """
 
     def __init__(self, module: nn.Module, inputs: Tensor, pool: Any):
-        self._inputs, self._forth = inputs.clone(), torch.cuda.CUDAGraph()
+        self._inputs, self._forward_graph = inputs.clone(), torch.cuda.CUDAGraph()
         # The same memory under other names: a pass of this step that is not done yet has the weights' own gradients on another stream.
         weights = {name: weight.detach().requires_grad_() for name, weight in module.named_parameters() if weight.requires_grad}
         kind = inputs.device.type
         # Weights that are cached in another precision would not follow the optimiser.
         uncached = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False)
-        with _recording(self._forth, pool), uncached, without_graphs():
+        with _recording(self._forward_graph, pool), uncached, without_graphs():
             outputs = functional_call(module, weights, (self._inputs,))
         self._outputs = outputs.detach()
         if outputs.requires_grad:
-            self._back, self._upstream = torch.cuda.CUDAGraph(), torch.empty_like(outputs)
-            with _recording(self._back, pool):
+            self._backward_graph, self._upstream = torch.cuda.CUDAGraph(), torch.empty_like(outputs)
+            with _recording(self._backward_graph, pool):
                 self._gradients = torch.autograd.grad(outputs, list(weights.values()), self._upstream)
 
-    def forth(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """See `Recorded`."""
         self._inputs.copy_(inputs)
-        self._forth.replay()
+        self._forward_graph.replay()
         return self._outputs.clone()
 
-    def back(self, upstream: Tensor) -> list[Tensor]:
+    def backward(self, upstream: Tensor) -> list[Tensor]:
         """See `Recorded`."""
         self._upstream.copy_(upstream)
-        self._back.replay()
+        self._backward_graph.replay()
         return copies(self._gradients)  # the next replay overwrites its own; autograd may add to what it is given
 
 
@@ -170,10 +170,10 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, recording: Recorded, pending: _Pending, inputs: Tensor, *_: Tensor) -> Tensor:
         context.recording, context.pending = recording, pending
-        return recording.forth(inputs)
+        return recording.forward(inputs)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         context.pending.done = True
-        return None, None, None, *context.recording.back(upstream)
+        return None, None, None, *context.recording.backward(upstream)

@@ -32,7 +32,7 @@ class Dilated(NamedTuple):
         """[B, T, inputs] to [B, T, outputs]."""
         return frames_of(F.conv2d(image(frames), filters, padding=(0, self._reach), dilation=(1, self.dilation)))
 
-    def back(self, upstream: Tensor, frames: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(self, upstream: Tensor, frames: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of frames and filters."""
         sizes = [1, 1], [0, self._reach], [1, self.dilation], False, [0, 0], 1
         of_image, of_filters, _ = torch.ops.aten.convolution_backward(

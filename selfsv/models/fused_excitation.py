@@ -1,7 +1,7 @@
 """Squeeze-excitation with its residual connection, of a training step in few passes over memory, as Triton kernels for GPUs.
 
-torch reads and writes the frames once for the product and the sum, and on the way back once for each of the two factors, for the mean
-over time, and for the sum of what comes back on both ways.
+torch reads and writes the frames once for the product and the sum, and in the backward pass once for each of the two factors, for the mean
+over time, and for the sum of both gradients.
 """
 
 from typing import Any

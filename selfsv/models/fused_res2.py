@@ -16,7 +16,7 @@ from selfsv.models.ecapa import RES2_SCALE, FrameNorm, Res2Layer, TdnnLayer, Tim
 from selfsv.models.fused_norm import gradients, normalise, statistics_of
 
 WEIGHTS = 4  # of a group: filters, bias, BatchNorm's weight and bias
-KEPT = 6  # tensors of a group that the way back needs
+KEPT = 6  # tensors of a group that the backward pass needs
 
 
 def res2(layer: Res2Layer, frames: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class _Res2(torch.autograd.Function):
             above = rows[:, group * width : (group + 1) * width]
             of_product, of_bias, of_gain, of_shift = gradients(product, bias, weight, statistics, above, carried)
             shaped = (one.view(batch, length, width) for one in (of_product, current))
-            back, of_filters = context.delays[group].back(*shaped, filters)
+            back, of_filters = context.delays[group].backward(*shaped, filters)
             carried = back.view(-1, width)
             of_frames.append(carried)
             of_weights = [context.delays[group].weight(of_filters), of_bias, of_gain, of_shift, *of_weights]

@@ -21,14 +21,14 @@ class StandIn:
         self._module, self._weights, self._inputs = module, trained(module), inputs.clone()
         self._kept = StandIn.pool.setdefault(inputs.shape[1:], [])  # one memory for all batch sizes
 
-    def forth(self, inputs):
+    def forward(self, inputs):
         self._inputs.copy_(inputs)
         with torch.enable_grad(), without_graphs():
             outputs = self._module(self._inputs)
         self._kept[:] = [outputs]
         return outputs.detach().clone()
 
-    def back(self, upstream):
+    def backward(self, upstream):
         return [gradient.clone() for gradient in torch.autograd.grad(self._kept[0], self._weights, upstream)]
 
 
