@@ -25,6 +25,7 @@ LONG_SECONDS = 30.0  # a job that took so long has a line at its end, too
 OURS = ("job_info", "job_started", "job_finished", "progress")
 CHATTER = "Select jobs to execute..."
 WORDS = {
+    "fetch": "{source}, from its owner's site",
     "listing": "list the recordings of {corpus}",
     "check_corpus": "can these settings be trained on this corpus?",
     "check_trials": "are the trials of {trials} about recordings that there are?",

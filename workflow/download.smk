@@ -15,6 +15,8 @@ use rule stage as fetch with:
         source="|".join(SOURCES),
     pathvars:
         job="download-{source}",
+    conda:
+        "../envs/selfsv.yaml"
     localrule: True
     params:
-        **script("download", source="{source}"),
+        **script("fetch", source="{source}"),

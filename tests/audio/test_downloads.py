@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from pipeline.fetch import main
 from selfsv.errors import InputError
 from selfsv.prepare.downloads import SOURCES, Source, fetch
 
@@ -135,6 +137,19 @@ def test_an_archive_writes_nowhere_else(site, tmp_path, name):
         with pytest.raises(InputError, match="cannot be unpacked"):
             fetch(source, into)
     assert {path.name for path in tmp_path.iterdir()} == {"downloads"} and not (into / "outside").exists()
+
+
+def test_the_stage_writes_down_where_a_list_came_from(site, tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "vox1_o", source_of(site, "veri_test2.txt", LIST, trials=500))
+    output = tmp_path / "downloads" / "vox1_o.json"
+    monkeypatch.setattr("sys.argv", ["fetch", "--source", "vox1_o", "--output", str(output)])
+    main()
+    assert json.loads(output.read_text()) == {
+        "path": str(output.parent / "veri_test2.txt"),
+        "url": site.url("veri_test2.txt"),
+        "trials": 500,
+    }
+    assert (output.parent / "veri_test2.txt").read_bytes() == LIST
 
 
 def test_an_address_that_does_not_answer_is_named(site, tmp_path):

@@ -1,6 +1,6 @@
 """Fetch a trial list, MUSAN or RIRS_NOISES, and write down where it came from.
 
-python -m pipeline.download --source musan --output downloads/musan.json
+python -m pipeline.fetch --source musan --output downloads/musan.json
 """
 
 import json
