@@ -76,7 +76,7 @@ def prepare(audio: Path, count: int, folder: Path) -> float:
 
 
 def child(python: str, way: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """What one program takes: seconds per hour of speech, of its start, megabytes."""
+    """Run one program in its environment: its seconds per hour of speech, those of its start, its megabytes."""
     command = [python, str(Path(__file__).resolve()), "--be", way, "--folder", str(folder)]
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -238,13 +238,13 @@ def milliseconds(seconds: float) -> float:
 
 
 def kernels(bench: Bench) -> Figures:
-    """Where the device's time goes in a step of CA-DINO on a batch that is at hand."""
+    """Profile a step of CA-DINO on a batch that is loaded already."""
     method, batch = training(bench, bench.runtime), batch_of(bench, bench.args.batch_size)
     return kernels_of(lambda: method.step(batch, PROGRESS), bench.runtime.device)
 
 
 def kernels_of(work: Part, device: torch.device) -> Figures:
-    """Where the device's time goes in `work`: kernels by their time, and kinds of them.
+    """Profile `work`: its kernels by their time on the device, and the share of each kind.
 
     On the CPU it is torch's operations, by their own time.
     """

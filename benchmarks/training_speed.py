@@ -304,7 +304,7 @@ def extraction(bench: Bench) -> Figures:
 
 
 def kernels_of_round(bench: Bench, make: Callable[[Bench], Any] = gated) -> Figures:
-    """Where the device's time goes in a step of a round on a batch that is at hand."""
+    """Profile a step of a round on a batch that is loaded already."""
     method = make(bench)
     dataset = method.begin_epoch(EPOCH_WITH_GATE)
     batch = dataset[next(planned(bench, EPOCH_WITH_GATE))]
@@ -312,7 +312,7 @@ def kernels_of_round(bench: Bench, make: Callable[[Bench], Any] = gated) -> Figu
 
 
 def kernels_of_extraction(bench: Bench) -> Figures:
-    """Where the device's time goes in the extraction of some utterances, reading included."""
+    """Profile the extraction of some utterances, reading included."""
     forget_graphs()
     encoder = bench.runtime.extracting(untrained(bench.experiment.encoder, bench.experiment.features.mel_bins, 1, 1))
     log_mel, voices = bench.runtime.with_kernels(LogMel(bench.experiment.features)), bench.inputs.corpus

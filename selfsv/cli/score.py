@@ -130,7 +130,7 @@ def _read(path: Path, model: SpeakerModel) -> tuple[np.ndarray, np.ndarray, dict
 
 
 def embedded_trials(model: SpeakerModel, trials: Trials, audio: Path, threads: int) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    """What trials name, embedded: names [U], embeddings [U, D], and the reason of each recording that cannot be used.
+    """Embed the recordings of trials: names [U], embeddings [U, D], and why a recording cannot be used, by its name.
 
     Args:
         audio: the folder that the names are below.

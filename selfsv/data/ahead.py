@@ -39,15 +39,16 @@ def _usable(batch: Any, copied: torch.cuda.Event) -> Any:
     """`batch`, on which the current stream may work from here on."""
     stream = torch.cuda.current_stream()
     stream.wait_event(copied)
-    for tensor in _tensors(batch):
+    for tensor in tensors_of(batch):
         if tensor.is_cuda:
             tensor.record_stream(stream)
     return batch
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
+def tensors_of(batch: object) -> Iterator[Tensor]:
+    """The tensors of a batch: of nested tuples."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, tuple):
         for part in batch:
-            yield from _tensors(part)
+            yield from tensors_of(part)

@@ -114,7 +114,7 @@ class Augmenter:
 def rounded_up(rows: Tensor) -> Tensor:
     """Rows, the last one repeated until there are as many as a multiple of `ROWS`.
 
-    cuFFT plans a transform anew for each number of rows, which takes it milliseconds, and the numbers change from batch to batch.
+    cuFFT makes a new plan for each number of rows, which takes milliseconds. The number changes from batch to batch.
     """
     return torch.cat([rows, rows[-1:].expand(-len(rows) % ROWS)])
 

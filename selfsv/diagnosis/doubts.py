@@ -1,4 +1,4 @@
-"""What the measures of one system give reason to doubt, in sentences: signs that little or nothing was learnt.
+"""Name the signs that a system has learnt little or nothing, from its measures without labels.
 
 The limits are ours, far from what healthy trainings have. On the demo's corpus these have rates on parts of 7 to 21 %, an ARI under
 resampling of 0.6 to 0.7, and 1.6 directions or more; one that collapsed has 31 % and 1.05. Rounds that made the error rate worse, on words

@@ -28,7 +28,7 @@ class Allocation:
 
     @property
     def is_over(self) -> bool:
-        """Whether it is time to leave."""
+        """Tell whether the time to leave has begun."""
         return time.time() >= self.end - self.leave_seconds
 
     @property
@@ -65,7 +65,7 @@ def current_allocation(leave_minutes: float) -> Allocation | None:
 
 
 def _answer_of(*command: str, **environment: str) -> str | None:
-    """What SLURM's program prints; None where it fails, which is logged."""
+    """Run a program of SLURM; return its output. Where it fails, log that and return None."""
     variables = {**os.environ, **environment}
     try:
         done = subprocess.run(command, env=variables, check=True, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER)

@@ -205,7 +205,7 @@ class Checkpoints:
             raise SystemExit(TERMINATED)
 
     def _wish(self) -> int:
-        """What this process would do after a step."""
+        """Choose what this process wants to do after a step."""
         if self._end_requested:
             return END
         if self._allocation and self._allocation.is_over:

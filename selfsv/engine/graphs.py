@@ -61,7 +61,7 @@ class GraphedForward:
         record: makes a recording of a module's plain forward for inputs like those given, in a memory pool.
     """
 
-    def __init__(self, module: nn.Module, record: "Callable[[nn.Module, Tensor, Any], Recorded] | None" = None):
+    def __init__(self, module: nn.Module, record: Callable[[nn.Module, Tensor, Any], Recorded] | None = None):
         self._module, self._plain = module, module.forward
         self._weights = trained(module)
         self._record = Recording if record is None else record

@@ -73,27 +73,31 @@ class Runtime:
             synchronise(module, self.device, self.group.sum)
         return module.to(self.device).to(memory_format=image_layout(self.device))
 
+    @property
+    def _own_kernels(self) -> bool:
+        return self.compile and self.device.type == "cuda"
+
     def prepared(self, module: Module) -> Module:
         """`module` as `placed`, and compiled where that is asked for: on a GPU with kernels of our own, and as CUDA graphs."""
         module = self.placed(module)
-        if self.compile and self.device.type != "cuda":
-            compile_forward(module)
-        elif self.compile:
+        if self._own_kernels:
             fuse(module)
             if self.graphs and self.group.size == 1:  # sums over several processes are not recorded
                 replay(module)
+        elif self.compile:
+            compile_forward(module)
         return module
 
     def extracting(self, module: Module) -> Module:
         """`module` as `placed`, with our own kernels where it has some. torch's compiler would take longer than it wins back."""
         module = self.placed(module)
-        if self.compile and self.device.type == "cuda":
+        if self._own_kernels:
             fuse(module)
         return module
 
     def with_kernels(self, log_mel: LogMel) -> LogMel:
         """Features by our own kernels, where the job runs on a GPU that can have them."""
-        if self.compile and self.device.type == "cuda":
+        if self._own_kernels:
             from selfsv.data.fused_features import fuse_features  # Triton comes with torch's builds for GPUs alone
 
             fuse_features(log_mel)

@@ -1,12 +1,11 @@
 """Check that the batches which data workers read ahead fit into shared memory: containers have little of it."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
+from selfsv.data.ahead import tensors_of
 from selfsv.data.batches import READ_AHEAD, BatchIndices
 from selfsv.errors import InputError
 
@@ -49,13 +48,4 @@ def batches_ahead(workers: int) -> int:
 
 def bytes_of(batch: object) -> int:
     """Bytes of all tensors of a batch."""
-    return sum(_sizes(batch))
-
-
-def _sizes(value: object) -> Iterator[int]:
-    """Bytes of each tensor in nested tuples."""
-    if isinstance(value, Tensor):
-        yield value.nbytes
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _sizes(part)
+    return sum(tensor.nbytes for tensor in tensors_of(batch))

@@ -88,7 +88,7 @@ class Pretraining:
             return self.objective.views(None)
         return self.objective.views(ClusterPartners(self._clusters.numpy(), None if self._partners is None else self._partners.numpy()))
 
-    def _clustered(self, embeddings: np.ndarray, epoch: int) -> "Clusters":
+    def _clustered(self, embeddings: np.ndarray, epoch: int) -> Clusters:
         """Cluster [N, D] embeddings anew."""
         aware = self.settings.cluster_aware
         effort = {"iterations": aware.iterations, "points_per_cluster": aware.points_per_cluster, "restarts": 1}

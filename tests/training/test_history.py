@@ -4,12 +4,10 @@ import logging
 import re
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from selfsv.engine import history
 from selfsv.engine.history import EpochLines, announce, write_tensorboard
-from tests.training.workshop import Workshop
 
 
 class Clock:
@@ -23,16 +21,8 @@ class Clock:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def workshop(packed, banks, packed_faces) -> Workshop:
-    return Workshop(packed, banks, packed_faces)
+def _alone(one_thread):
+    """All tests here."""
 
 
 @pytest.fixture

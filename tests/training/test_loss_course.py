@@ -5,28 +5,12 @@ import os
 
 import numpy as np
 import pytest
-import torch
 
 from tests.training.loss_course import COURSES, STEPS, TRAININGS, course, machine, read
-from tests.training.workshop import Workshop
 
 # Elsewhere than on the machine of the file: the greatest difference of the first ten steps, and that of the mean of all, as shares.
 # Rounding grows: weights that differ by a millionth end 1e-5 and 2 % apart in CA-DINO, 0.5 % and a third in a round.
 ELSEWHERE = {"ca_dino": (1e-3, 0.05), "dlg_lc": (0.05, 0.5)}
-
-
-@pytest.fixture(scope="module")
-def workshop(packed, banks, packed_faces) -> Workshop:
-    return Workshop(packed, banks, packed_faces)
-
-
-@pytest.fixture
-def one_thread():
-    """Sums of several threads are rounded otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -27,16 +27,8 @@ from tests.training.workshop import METHODS, Workshop, assert_same, weights, wit
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def workshop(packed, banks, packed_faces) -> Workshop:
-    return Workshop(packed, banks, packed_faces)
+def _alone(one_thread):
+    """All tests here."""
 
 
 @pytest.mark.parametrize("name", METHODS)
