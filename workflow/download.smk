@@ -11,12 +11,12 @@ rule download:
 use rule stage as fetch with:
     output:
         "downloads/{source}.json",
-    wildcard_constraints:
-        source="|".join(SOURCES),
     pathvars:
         job="download-{source}",
+    wildcard_constraints:
+        source="|".join(SOURCES),
+    localrule: True
     conda:
         "../envs/selfsv.yaml"
-    localrule: True
     params:
         **script("fetch", source="{source}"),
