@@ -8,7 +8,8 @@ what pseudo labels are made of, are those of finished experiments. Like the main
 
 Rows are trainings of stage I (`pretraining`), one round on given labels (`rounds`), or whole systems (`systems`): a training of
 stage I by an overlay of systems/, and rounds of which each learns the clusters of the one before; a system with the key `stage_one`
-has rounds alone, which begin with another row's stage I. `finetuned` adds what a few speaker labels make of the systems' stage I.
+has rounds alone, which begin with another row's stage I, and learn the speakers themselves with `labels: speakers`. A system's
+`train_corpus` may hold `{seed}`. `finetuned` adds what a few speaker labels make of the systems' stage I.
 """
 
 import os
@@ -35,6 +36,7 @@ LISTS = list(COMMON.trials)
 # All rows by the folder that they are kept in, with their changes.
 PRETRAINED = {f"pretraining/{row}": changes for row, changes in ABLATION["pretraining"].items()}
 STAGE_ONE = {row: changes.pop("stage_one", row) for row, changes in ABLATION["systems"].items()}
+ON_SPEAKERS = {row for row, changes in ABLATION["systems"].items() if changes.pop("labels", "clusters") == "speakers"}
 PRETRAINED |= {f"systems/{row}/iter_0": changes for row, changes in ABLATION["systems"].items() if STAGE_ONE[row] == row}
 ROUNDS = {
     f"rounds/{labels}/{row}": changes for part in ABLATION["rounds"] for labels in part["labels"] for row, changes in part["rows"].items()
@@ -51,7 +53,13 @@ def changed(changes, seed="seed_1"):
     changes = dict(changes or {})
     system = read_file(REPOSITORY / changes.pop("overlay")) if "overlay" in changes else {}
     values = overlaid(CONFIG, merged(system, OVERLAYS))
-    return resolve(merged(values, {**changes, "seed": int(seed.removeprefix("seed_"))}))
+    corpus = changes.pop("train_corpus", COMMON.train_corpus).format(seed=seed)
+    return resolve(merged(values, {**changes, "train_corpus": corpus, "seed": int(seed.removeprefix("seed_"))}))
+
+
+def corpus_of(wildcards):
+    """The corpus that a row learns from."""
+    return changed((PRETRAINED | ROUNDS).get(wildcards.row), wildcards.seed).train_corpus
 
 
 IVECTORS = {row for row, changes in PRETRAINED.items() if changed(changes).pretrain.method == "ivector"}
@@ -72,6 +80,8 @@ def before(wildcards):
 def labels_of(wildcards):
     """The labels of a round: given ones, or the clusters of the stage before."""
     kind, name, _ = wildcards.row.split("/")
+    if name in ON_SPEAKERS:
+        return f"{FOLDER}/speakers/{corpus_of(wildcards)}.parquet"
     return f"{FOLDER}/labels/{name}.parquet" if kind == "rounds" else f"{before(wildcards)}/pseudo_labels.parquet"
 
 
@@ -92,13 +102,28 @@ def weights_before(wildcards):
         return {}
     name = wildcards.row.split("/")[1]
     origin = before(wildcards) if start == "previous" else f"{FOLDER}/systems/{STAGE_ONE[name]}/iter_0/{wildcards.seed}"
-    return {"start": f"{origin}/model.pt", "embeddings": f"{origin}/embeddings/{COMMON.train_corpus}.parquet"}
+    return {"start": f"{origin}/model.pt", "embeddings": f"{origin}/embeddings/{corpus_of(wildcards)}.parquet"}
 
 
 def start_of(wildcards):
     """The encoder that a fine-tuning starts from; None for random weights."""
     start = wildcards.row.split("/")[1]
     return None if start == "random" else f"{FOLDER}/systems/{start}/iter_0/{wildcards.seed}/model.pt"
+
+
+def manifest_of(wildcards):
+    """The manifest of the corpus that a row learns from."""
+    return f"{ABLATION['data']}/{corpus_of(wildcards)}/manifest.parquet"
+
+
+def packed_of(wildcards):
+    """The packed audio of the corpus that a row learns from."""
+    return packed(corpus_of(wildcards))
+
+
+def clustered_embeddings(wildcards):
+    """A model's embeddings of what it was trained on."""
+    return f"{FOLDER}/{wildcards.row}/{wildcards.seed}/embeddings/{corpus_of(wildcards)}.parquet"
 
 
 def packed(corpus):
@@ -149,10 +174,22 @@ rule labels:
         " && python {params.script:q} {output:q} --share {params.shuffled}"
 
 
+rule speakers:
+    input:
+        speakers=f"{ABLATION['data']}/{{corpus}}/speakers.parquet",
+        manifest=f"{ABLATION['data']}/{{corpus}}/manifest.parquet",
+    output:
+        f"{FOLDER}/speakers/{{corpus}}.parquet",
+    params:
+        script=REPOSITORY / "benchmarks" / "speakers_as_labels.py",
+    shell:
+        "python {params.script:q} {input.speakers:q} --manifest {input.manifest:q} --output {output:q}"
+
+
 rule pretrain:
     input:
-        manifest=f"{ABLATION['data']}/{COMMON.train_corpus}/manifest.parquet",
-        audio=packed(COMMON.train_corpus),
+        manifest=manifest_of,
+        audio=packed_of,
         noise=f"{ABLATION['data']}/noise.pt",
         rirs=f"{ABLATION['data']}/rirs.pt",
     output:
@@ -177,8 +214,8 @@ rule pretrain:
 
 rule ivector:
     input:
-        manifest=rules.pretrain.input.manifest,
-        audio=rules.pretrain.input.audio,
+        manifest=manifest_of,
+        audio=packed_of,
     output:
         model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
     log:
@@ -200,8 +237,8 @@ rule train:
     input:
         unpack(weights_before),
         labels=labels_of,
-        manifest=rules.pretrain.input.manifest,
-        audio=rules.pretrain.input.audio,
+        manifest=manifest_of,
+        audio=packed_of,
         noise=rules.pretrain.input.noise,
         rirs=rules.pretrain.input.rirs,
     output:
@@ -231,9 +268,9 @@ rule train:
 rule finetune:
     input:
         start=lambda wildcards: start_of(wildcards) or [],
-        speakers=f"{ABLATION['data']}/{COMMON.train_corpus}/speakers.parquet",
-        manifest=rules.pretrain.input.manifest,
-        audio=rules.pretrain.input.audio,
+        speakers=lambda wildcards: f"{ABLATION['data']}/{corpus_of(wildcards)}/speakers.parquet",
+        manifest=manifest_of,
+        audio=packed_of,
         noise=rules.pretrain.input.noise,
         rirs=rules.pretrain.input.rirs,
     output:
@@ -280,7 +317,7 @@ rule extract:
 
 rule cluster:
     input:
-        f"{FOLDER}/{{row}}/{{seed}}/embeddings/{COMMON.train_corpus}.parquet",
+        clustered_embeddings,
     output:
         f"{FOLDER}/{{row}}/{{seed}}/pseudo_labels.parquet",
     log:
@@ -294,8 +331,8 @@ rule cluster:
 rule extract_parts:
     input:
         model=f"{FOLDER}/{{row}}/{{seed}}/model.pt",
-        manifest=rules.pretrain.input.manifest,
-        audio=rules.pretrain.input.audio,
+        manifest=manifest_of,
+        audio=packed_of,
     output:
         f"{FOLDER}/{{row}}/{{seed}}/part_embeddings.parquet",
     log:
@@ -311,9 +348,9 @@ rule extract_parts:
 # Not asked for by `table`: what benchmarks/unlabelled_evidence.py reads.
 rule diagnose:
     input:
-        embeddings=rules.cluster.input[0],
+        embeddings=clustered_embeddings,
         pseudo_labels=rules.cluster.output[0],
-        manifest=rules.pretrain.input.manifest,
+        manifest=manifest_of,
         parts=rules.extract_parts.output[0],
     output:
         f"{FOLDER}/{{row}}/{{seed}}/diagnosis.parquet",
@@ -334,7 +371,7 @@ rule score:
     input:
         trials=lambda wildcards: COMMON.trials[wildcards.trials].path,
         embeddings=lambda wildcards: f"{FOLDER}/{wildcards.row}/{wildcards.seed}/embeddings/{COMMON.trials[wildcards.trials].corpus}.parquet",
-        train_embeddings=rules.cluster.input[0],
+        train_embeddings=clustered_embeddings,
         pseudo_labels=rules.cluster.output[0],
         manifest=lambda wildcards: f"{ABLATION['data']}/{COMMON.trials[wildcards.trials].corpus}/manifest.parquet",
     output:
