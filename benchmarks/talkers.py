@@ -1,8 +1,8 @@
-"""From how many talkers on do rounds pay? Corpora of 10 talkers to all that there are, and an overlay that trains on each of them.
+"""From how many talkers on do rounds pay? Corpora of 10 talkers to all that there are, and a training on each.
 
     python benchmarks/talkers.py demo/speech/dev/wav more/wav --sizes 10 20 --into results/talkers
-    snakemake --cores 2 --configfile demo/config.yaml results/talkers/talkers.yaml -- data
-    snakemake --cores 2 --snakefile benchmarks/ablation.smk --configfile demo/config.yaml results/talkers/talkers.yaml
+    snakemake --cores 2 --configfile demo/config.yaml results/talkers/corpora.yaml -- data
+    snakemake --cores 2 --snakefile benchmarks/ablation.smk --configfile demo/config.yaml results/talkers/{corpora,systems}.yaml
 
 Folders have VoxCeleb's layout. The sizes are random talkers of the first folder, others for each seed; then come that folder as a whole,
 both first folders together, and so on. Each system sees the same number of utterances and takes the same number of updates, whatever its
@@ -32,7 +32,7 @@ STAGE_ONE: dict[str, Any] = {"overlay": "systems/sdpn.yaml"}
 
 
 def main() -> None:
-    """Write a listing of each corpus, and the overlay."""
+    """Write a listing of each corpus, and the overlays."""
     args = arguments()
     args.into.mkdir(parents=True, exist_ok=True)
     corpora = {name: write_listing(args.into / f"{name}.csv", table) for name, table in drawn(args.folders, args.sizes, args.seeds)}
@@ -45,13 +45,11 @@ def main() -> None:
         epochs = max(2, round(VISITS / np.mean([utterances[n] for n in names])))
         systems |= rows(kind, kind, epochs, per_seed=len(names) > 1, talkers=talkers[names[0]])
     systems |= rows(f"{kind}-longer", kind, EPOCHS, per_seed=False, talkers=talkers[kind])
-    overlay = {
-        "experiment": "talkers",
-        "rounds": 1,
-        "corpora": {name: {"layout": "listing", "path": str(path)} for name, path in corpora.items()},
-        "ablation": {"seeds": args.seeds, "data": "results/talkers/data", "systems": systems},
-    }
-    (args.into / "talkers.yaml").write_text(yaml.safe_dump(overlay, sort_keys=False))
+    listings = {name: {"layout": "listing", "path": str(path)} for name, path in corpora.items()}
+    compared = {"seeds": args.seeds, "data": "results/talkers/data", "systems": systems}
+    overlays = {"corpora": {"experiment": "talkers", "corpora": listings}, "systems": {"rounds": 1, "ablation": compared}}
+    for name, values in overlays.items():
+        (args.into / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     print(pd.DataFrame({"talkers": talkers, "utterances": utterances}))
 
 
