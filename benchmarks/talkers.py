@@ -42,7 +42,7 @@ def main() -> None:
     systems: dict[str, Any] = {}
     for kind in kinds:
         names = [name for name in corpora if kind_of(name) == kind]
-        epochs = max(2, round(VISITS / np.mean([utterances[n] for n in names])))
+        epochs = max(3, round(VISITS / np.mean([utterances[n] for n in names])))
         systems |= rows(kind, kind, epochs, per_seed=len(names) > 1, talkers=talkers[names[0]])
     systems |= rows(f"{kind}-longer", kind, EPOCHS, per_seed=False, talkers=talkers[kind])
     listings = {name: {"layout": "listing", "path": str(path)} for name, path in corpora.items()}
@@ -103,13 +103,15 @@ def rows(name: str, kind: str, epochs: int, *, per_seed: bool, talkers: int) -> 
     def part(of_twelve: int) -> int:
         return max(1, round(epochs * of_twelve / EPOCHS))
 
+    gate = min(part(10), epochs - 1)
+    full = min(part(8), gate - 1)
     common = {
         "train_corpus": f"{kind}_{{seed}}" if per_seed else kind,
         "cluster": {"clusters": round(CLUSTERS_PER_TALKER * talkers)},
         "train": {
             "epochs": epochs,
-            "aam": {"margin_start_epoch": part(3), "margin_full_epoch": part(8)},
-            "gate": {"gate_start_epoch": min(part(10), epochs - 1)},
+            "aam": {"margin_start_epoch": min(part(3), full - 1), "margin_full_epoch": full},
+            "gate": {"gate_start_epoch": gate},
         },
     }
     pretrain = {"epochs": epochs, "average_last": part(3), "optimiser": {"learning_rate": 0.3, "warmup_epochs": part(1)}}
