@@ -205,11 +205,12 @@ rule pretrain:
     params:
         settings=lambda wildcards: PretrainJob.of(changed(PRETRAINED[wildcards.row], wildcards.seed)).to_json(),
         state=f"{FOLDER}/state",
+        start=f"{FOLDER}/starts",
         on=TRAINED_ON,
     shell:
         "python -m pipeline.pretrain --settings {params.settings:q} --manifest {input.manifest:q} --audio {input.audio:q}"
         " --noise {input.noise:q} --rirs {input.rirs:q} --model {output.model:q} --history {output.history:q}"
-        " --state {params.state:q} {params.on} --threads {threads} 2> {log:q}"
+        " --state {params.state:q} --shared-start {params.start:q} {params.on} --threads {threads} 2> {log:q}"
 
 
 rule ivector:

@@ -6,7 +6,7 @@ from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.engine.snapshots import Snapshots
-from selfsv.methods.inputs import open_inputs, state_file, training_parser
+from selfsv.methods.inputs import open_inputs, pretraining_state, training_parser
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import PretrainJob
@@ -15,11 +15,13 @@ from selfsv.stage import run
 
 def main() -> None:
     """Train, then write the history and, last, the model."""
-    args = training_parser(__doc__, outputs=("history", "model")).parse_args()
+    arguments = training_parser(__doc__, outputs=("history", "model"))
+    arguments.add_argument("--shared-start", type=Path, metavar="FOLDER", help="of states before the first clustering, for all trainings")
+    args = arguments.parse_args()
     job, runtime = PretrainJob.read(args.settings), runtime_from(args)
     inputs = open_inputs(args, job, runtime)
     method = Pretraining(job, inputs, runtime)
-    state = state_file(args, job, "pretrain")
+    state = pretraining_state(args, job)
     provenance = {"stage": "pretrain", "iteration": 0, "seed": job.seed, "config_hash": state.key, **runtime.provenance()}
 
     def save(path: Path, epochs: int) -> None:

@@ -82,6 +82,7 @@ class Jobs:
                 "checkpoint_minutes": self.runtime.checkpoint_minutes,
                 "stall_minutes": self.runtime.stall_minutes,
                 "snapshot_epochs": self.runtime.snapshot_epochs or [],
+                "shared_start": self.runtime.shared_start or [],
                 LEAVE: self.runtime.leave_minutes,
             }
             given = [name for name in names if self.submitted or name != LEAVE]

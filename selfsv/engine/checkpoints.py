@@ -8,9 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from selfsv.artifacts import load_torch, save_torch, write_text
 from selfsv.engine.history import Counters
@@ -26,6 +26,21 @@ KEPT_OF_OTHERS = 4  # trainings of the same stage with other settings or inputs,
 TERMINATED = 128 + 15  # the status of a job that SIGTERM ended
 GO_ON, SAVE, LEAVE, END = range(4)  # what the processes of a job agree on after a step
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
+
+
+class State(Protocol):
+    """Where a training's state is kept."""
+
+    key: str
+
+    def held(self, attempt: int) -> AbstractContextManager[None]:
+        """Keep other processes from training with it meanwhile. `attempt` is the workflow's count of tries, from 1."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state; None where there is none."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Add `state`, whole or not at all."""
 
 
 class StateFile:
@@ -64,6 +79,10 @@ class StateFile:
         for path in self._saved()[:-KEPT]:
             path.unlink(missing_ok=True)
         self._let_go_of_others()
+
+    def exists(self) -> bool:
+        """Whether there is one, damaged or not."""
+        return bool(self._saved())
 
     def _saved(self) -> list[Path]:
         """This training's files, the newest last."""
@@ -161,7 +180,7 @@ class Checkpoints:
     allocations. One that gains nothing runs into its time limit, and fails.
     """
 
-    def __init__(self, method: Method, state: StateFile, runtime: Runtime):
+    def __init__(self, method: Method, state: State, runtime: Runtime):
         self._method, self._state, self._runtime = method, state, runtime
         self.counters, self._saved_at, self._end_requested = Counters(), time.monotonic(), False
         self._allocation, self._advanced = runtime.allocation, False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from selfsv.engine.checkpoints import Checkpoints, StateFile
+from selfsv.engine.checkpoints import Checkpoints, State
 from selfsv.engine.epochs import EpochBatches, ExtraEpoch, require_same_batches
 from selfsv.engine.gpu_memory import naming_what_is_large
 from selfsv.engine.history import EpochLines, Row, announce, epoch_bar, write_tensorboard
@@ -20,7 +20,7 @@ def fit(
     method: Method[Batch],
     utterances: int,
     runtime: Runtime,
-    state: StateFile,
+    state: State,
     tensorboard: Path,
     attempt: int = 1,
     snapshots: Snapshots | None = None,

@@ -15,8 +15,9 @@ from selfsv.data.banks import load_bank
 from selfsv.data.batches import FeatureExtractor
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
-from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.checkpoints import State, StateFile
 from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
+from selfsv.engine.shared_start import SharedStart
 from selfsv.errors import InputError
 from selfsv.models.model_file import load_model
 from selfsv.settings.jobs import CompleteTuneJob, Job, PretrainJob, TrainJob, TuneJob
@@ -82,5 +83,18 @@ def state_file(args: argparse.Namespace, job: Job, stage: str, *files: Path, fin
         files: what else the training depends on, such as its labels.
         fingerprint: of inputs that have no file of their own, such as the faces of the utterances that are trained on.
     """
+    return StateFile(args.state, stage, _key(args, job, *files, fingerprint=fingerprint))
+
+
+def pretraining_state(args: argparse.Namespace, job: PretrainJob) -> State:
+    """The state of stage I. In the folder `args.shared_start`, if any, it shares the epochs before the first clustering with all trainings
+    whose clusters alone are others."""
+    own, epochs = state_file(args, job, "pretrain"), min(job.pretrain.cluster_aware.start_epoch, job.pretrain.epochs)
+    if not args.shared_start or not epochs:
+        return own
+    return SharedStart(own, StateFile(args.shared_start, "start", _key(args, job.before_clusters())), epochs)
+
+
+def _key(args: argparse.Namespace, job: Job, *files: Path, fingerprint: str = "") -> str:
     texts = [job.to_json(), *([fingerprint] if fingerprint else [])]
-    return StateFile(args.state, stage, content_hash([args.manifest, args.noise, args.rirs, *files], *texts))
+    return content_hash([args.manifest, args.noise, args.rirs, *files], *texts)

@@ -12,7 +12,7 @@ from selfsv.settings.encoder import EncoderSettings
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.faces import FaceAugmentationSettings, FaceEncoderSettings
 from selfsv.settings.ivector import IvectorSettings
-from selfsv.settings.pretrain import SECTIONS, PretrainSettings
+from selfsv.settings.pretrain import SECTIONS, ClusterAwareSettings, PretrainSettings
 from selfsv.settings.scoring import CalibrationSettings, MetricSettings, ScoreSettings
 from selfsv.settings.section import NonNegative, Positive, Section
 from selfsv.settings.stage_one import is_cluster_aware, stage_one_title
@@ -66,6 +66,11 @@ class PretrainJob(Job):
         names = cls.model_fields.keys() - {"preparation"}
         cluster = experiment.cluster.model_dump(include=set(PreparationSettings.model_fields))
         return cls(**_parts(experiment, names), preparation=PreparationSettings(**cluster))
+
+    def before_clusters(self) -> Self:
+        """What the epochs before the first clustering depend on: of what clusters are made, nothing but when."""
+        first = {"cluster_aware": ClusterAwareSettings(start_epoch=self.pretrain.cluster_aware.start_epoch)}
+        return self.model_copy(update={"pretrain": self.pretrain.model_copy(update=first), "preparation": PreparationSettings()})
 
     @field_validator("pretrain")
     @classmethod

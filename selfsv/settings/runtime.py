@@ -37,6 +37,11 @@ class RuntimeSettings(Section):
     snapshot_epochs: Positive | None = Field(
         None, description="epochs after which a training also writes its encoder, {system}/snapshots/epoch-{n}.pt, to look at; empty: never"
     )
+    shared_start: str | None = Field(
+        None,
+        description="a folder of states of stage I before its first clustering, for all experiments that differ in their clusters alone: one "
+        "trains that far, the others go on from there; empty: each has its own",
+    )
     leave_minutes: float = Field(
         2.0,
         ge=0,

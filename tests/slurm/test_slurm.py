@@ -14,7 +14,7 @@ import pytest
 
 from tests.cut import REPOSITORY, command_for, overlay_for, said, start
 from tests.slurm.cluster import ACCOUNT, Cluster, wait_for
-from tests.survival.disturbing import differences, stages_where
+from tests.survival.disturbing import differences, environment_of, stages_in
 
 # Shorter waits than on a cluster that others use, too.
 OPTIONS = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "5", "--jobs", "4"]
@@ -219,7 +219,7 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, 
     slurm("scancel", cancelled)
 
     late = running("pretrain", controller, tmp_path, "epoch 1 of")
-    for process in trainers("pretrain", tmp_path):
+    for process in processes_of("pretrain", tmp_path):
         os.kill(process, signal.SIGSTOP)  # it will not end before its time does; SLURM lets it go on to say that it is over
     slurm("scontrol", "update", f"JobId={late}", "TimeLimit=1")
     wait_for(lambda: ended(late, "TIMEOUT", cluster), "the time-out", lambda: said(tmp_path), 240)
@@ -228,7 +228,7 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, 
     node = re.search(r" NodeList=(\w+)", subprocess.run(["scontrol", "-o", "show", "job", lost], capture_output=True, text=True).stdout)
     assert node
     slurm("scontrol", "update", f"NodeName={node[1]}", "State=DOWN", "Reason=test")
-    wait_for(lambda: not trainers("pretrain", tmp_path), "the node's processes to end", lambda: said(tmp_path))
+    wait_for(lambda: not processes_of("pretrain", tmp_path), "the node's processes to end", lambda: said(tmp_path))
     subprocess.run(["scontrol", "update", f"NodeName={node[1]}", "State=RESUME"])  # unless it has come back by itself
 
     cancelled = running("train", controller, tmp_path, "epoch 1 of")
@@ -240,7 +240,9 @@ def test_nothing_that_happens_on_a_cluster_is_lost(cluster, without_accounting, 
 
     preempted = running("extract", controller, tmp_path)
     slurm("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
-    wait_for(lambda: ended(preempted, "PREEMPTED", cluster) or "extract" not in working(tmp_path), "the preemption", lambda: said(tmp_path))
+    wait_for(
+        lambda: ended(preempted, "PREEMPTED", cluster) or "extract" not in stages_in(tmp_path), "the preemption", lambda: said(tmp_path)
+    )
 
     assert controller.wait(600) == 0, said(tmp_path)
     assert differences(without_accounting.results, tmp_path / "results" / "on-slurm") == []
@@ -264,13 +266,9 @@ def test_trainings_longer_than_their_time_limits_get_through(cluster, without_ac
     assert differences(without_accounting.results, tmp_path / "results" / "on-slurm") == []
 
 
-def working(folder: Path) -> dict[str, list[int]]:
-    """The processes of each stage that work in `folder`, on whichever node: all are this machine."""
-    return stages_where(lambda process: Path(f"/proc/{process}/cwd").readlink() == folder)
-
-
-def trainers(stage: str, folder: Path) -> list[int]:
-    return working(folder).get(stage, [])
+def processes_of(stage: str, folder: Path) -> list[int]:
+    """The processes of a stage."""
+    return stages_in(folder).get(stage, [])
 
 
 def test_a_training_spreads_over_nodes(cluster, tmp_path):
@@ -280,7 +278,7 @@ def test_a_training_spreads_over_nodes(cluster, tmp_path):
     job = running("pretrain", controller, tmp_path, "epoch 1 of")
     shown = subprocess.run(["scontrol", "-o", "show", "job", job], capture_output=True, text=True).stdout
     assert " NumNodes=2 " in shown and "gres/gpu:2" in shown.replace("gres:gpu", "gres/gpu"), shown
-    started = trainers("pretrain", tmp_path)
+    started = processes_of("pretrain", tmp_path)
     ranks = [
         environment_of(process)["RANK"] for process in started if parent_of(process) not in started and "RANK" in environment_of(process)
     ]
@@ -295,12 +293,3 @@ def parent_of(process: int) -> int:
         return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
-
-
-def environment_of(process: int) -> dict[str, str]:
-    """The variables that a process was started with; none where it has ended."""
-    try:
-        pairs = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

@@ -4,11 +4,13 @@ r"""Kill a running experiment again and again, at random moments in a chosen sta
     python -m tests.survival.disturbing --kills 30 --seed 1 --into /tmp/survival-faces --report benchmarks/survival.json --faces
     python -m tests.survival.disturbing --kills 20 --into /tmp/survival-signals --report benchmarks/survival.json --name signals \
         --stages pretrain train --ways 'terminate the stage' 'terminate everything'
+    python -m tests.survival.disturbing --kills 40 --into /tmp/survival-ranks --report benchmarks/survival.json --processes 4
 
 An undisturbed run of a cut of the demo comes first. Then the same is run with one kill after another: of the stage's processes
 (SIGKILL, SIGTERM; data workers are among them), of Snakemake alone (SIGKILL: its jobs live on), of both, SIGTERM to all as SLURM
-sends it, and SIGINT to all as from a keyboard. After each, the same command is given again. In the end every artifact must equal
-the undisturbed one's, bit for bit but for wall times.
+sends it, and SIGINT to all as from a keyboard. With several processes per training, one of them is stopped (SIGSTOP) or killed.
+After each, the same command is given again. In the end every artifact must equal the undisturbed one's, bit for bit but for wall
+times.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from snakemake.utils import update_config
 from tqdm import tqdm
 
 from selfsv.artifacts import write_text
@@ -53,6 +57,10 @@ MADE = {
 AUDIO = [stage for stage in MADE if stage not in ("faces", "train_av", "extract_av")]
 FACES = [stage for stage in MADE if stage != "train"]
 WAYS = ("kill the stage", "terminate the stage", "kill Snakemake", "kill both", "interrupt everything", "terminate everything")
+OF_RANKS = ("stop a rank", "kill a rank")
+STALL_MINUTES = 0.2
+# A training is worth disturbing for longer than its processes take to start.
+LONGER = {"pretrain": {"epochs": 8}, "train": {"epochs": 10, "gate": {"gate_start_epoch": 5}}}
 PATIENCE = 240.0  # seconds for a stage to come, or for a run to end after a kill
 SECONDS_BETWEEN_LOOKS = 0.05
 ATTEMPTS = 3  # at one kill: a stage may end before its moment comes
@@ -64,16 +72,27 @@ class Kill(NamedTuple):
     stage: str
     way: str
     moment: float  # in parts of what the stage took undisturbed, after its process was first seen
+    rank: int = 0  # of the process that is stopped or killed
 
 
-def prepare(folder: Path, faces: bool = False) -> list[str]:
+Prepare = Callable[[Path], list[str]]  # puts an experiment into a folder and returns the command that runs it there
+
+
+def prepare(folder: Path, *, faces: bool = False, processes: int = 1, options: Sequence[str] = ()) -> list[str]:
     """A cut of the demo in `folder`, and the command that runs it there.
 
     Args:
         faces: whether it is audio-visual.
+        processes: of each training. With several, trainings are longer, and soon miss one that stalls.
+        options: in the place of Snakemake's usual ones.
     """
     runtime = {"device": "cpu", "threads": 1, "workers": 2, "checkpoint_minutes": 0.02}
-    return command_for(folder, overlay_for(folder, faces, experiment="disturbed", rounds=1, baselines=False, runtime=runtime))
+    if processes > 1:
+        runtime |= {"device": "auto", "gpus": processes, "workers": 0, "stall_minutes": STALL_MINUTES}
+    overlay = overlay_for(folder, faces, experiment="disturbed", rounds=1, baselines=False, runtime=runtime)
+    if processes > 1:
+        update_config(overlay, LONGER)
+    return command_for(folder, overlay, *options)
 
 
 def finish(command: list[str], folder: Path) -> dict[str, float]:
@@ -86,7 +105,7 @@ def finish(command: list[str], folder: Path) -> dict[str, float]:
     first: dict[tuple[str, int], float] = {}
     took: dict[str, float] = {}
     while run.poll() is None:
-        for stage, processes in stages_of(run).items():
+        for stage, processes in stages_in(folder).items():
             for process in processes:
                 now = time.monotonic()
                 took[stage] = max(took.get(stage, 0.0), now - first.setdefault((stage, process), now))
@@ -96,9 +115,9 @@ def finish(command: list[str], folder: Path) -> dict[str, float]:
     return took
 
 
-def stages_of(run: subprocess.Popen) -> dict[str, list[int]]:
-    """The processes of each stage that `run` has started and that live."""
-    return stages_where(lambda process: os.getsid(process) == run.pid)
+def stages_in(folder: Path) -> dict[str, list[int]]:
+    """The processes of each stage that work in `folder`, on whichever node: all are this machine."""
+    return stages_where(lambda process: Path(f"/proc/{process}/cwd").readlink() == folder)
 
 
 def stages_where(condition: Callable[[int], bool]) -> dict[str, list[int]]:
@@ -116,6 +135,15 @@ def stages_where(condition: Callable[[int], bool]) -> dict[str, list[int]]:
     return found
 
 
+def environment_of(process: int) -> dict[str, str]:
+    """The variables that a process was started with; none where it has ended."""
+    try:
+        pairs = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def send(number: int, processes: list[int]) -> None:
     for process in processes:
         try:
@@ -127,14 +155,19 @@ def send(number: int, processes: list[int]) -> None:
 def disturb(kill: Kill, seconds: float, command: list[str], folder: Path) -> bool:
     """Start the run, wait for the stage, wait `seconds` more, strike. False if the stage did not come or had ended by then."""
     run = start(command, folder)
-    if until(lambda: kill.stage in stages_of(run) or run.poll() is not None):
+    if until(lambda: kill.stage in stages_in(folder) or run.poll() is not None):
         time.sleep(seconds)
-    workers = stages_of(run).get(kill.stage, [])
-    if run.poll() is not None:
+    workers = stages_in(folder).get(kill.stage, [])
+    if kill.way in OF_RANKS:
+        workers = [process for process in workers if environment_of(process).get("RANK") == str(kill.rank)]
+    if run.poll() is not None or (kill.way in OF_RANKS and not workers):
+        end(run, folder)
         return False
     way = kill.way if workers else "interrupt everything"
-    if way in ("kill the stage", "kill both"):
+    if way in ("kill the stage", "kill both", "kill a rank"):
         send(signal.SIGKILL, workers)
+    if way == "stop a rank":
+        send(signal.SIGSTOP, workers)
     if way == "terminate the stage":
         send(signal.SIGTERM, workers)
     if way in ("kill Snakemake", "kill both"):
@@ -146,7 +179,17 @@ def disturb(kill: Kill, seconds: float, command: list[str], folder: Path) -> boo
     # Jobs of a killed Snakemake live on, and the next run meets them: that is the point of it.
     if not until(lambda: run.poll() is not None):
         raise RuntimeError(f"Snakemake did not end after {kill}: {said(folder)}")
+    if kill.way in OF_RANKS and run.returncode == 0:
+        raise RuntimeError(f"the run went on as if nothing had happened after {kill}: {said(folder)}")
     return bool(workers)
+
+
+def end(run: subprocess.Popen, folder: Path) -> None:
+    """Interrupt a run that came to no strike."""
+    if run.poll() is None:
+        os.killpg(run.pid, signal.SIGINT)
+    if not until(lambda: run.poll() is not None):
+        raise RuntimeError(f"Snakemake did not end after SIGINT: {said(folder)}")
 
 
 def until(condition: Callable[[], bool]) -> bool:
@@ -167,27 +210,27 @@ def forget(stage: str, results: Path) -> None:
             path.unlink()
 
 
-def drawn(stages: list[str], kills: int, seed: int, ways: Sequence[str] = WAYS) -> list[Kill]:
-    """The disturbances: as many for each stage, in the order of the workflow, each with a random way and moment."""
+def drawn(stages: list[str], kills: int, seed: int, ways: Sequence[str] = WAYS, processes: int = 1) -> list[Kill]:
+    """The disturbances: as many for each stage, in the order of the workflow, each with a random way, moment and rank."""
     rng = np.random.default_rng(seed)
     chosen = [stages[index * len(stages) // kills] for index in range(kills)]
-    return [Kill(stage, ways[rng.integers(len(ways))], float(rng.random())) for stage in chosen]
+    return [Kill(stage, ways[rng.integers(len(ways))], float(rng.random()), int(rng.integers(processes))) for stage in chosen]
 
 
-def undisturbed(folder: Path, faces: bool = False) -> dict[str, float]:
+def undisturbed(folder: Path, prepare: Prepare = prepare) -> dict[str, float]:
     """Run the experiment in `folder` to the end; seconds that each stage took."""
     folder.mkdir(parents=True)
-    return finish(prepare(folder, faces), folder)
+    return finish(prepare(folder), folder)
 
 
-def survive(kills: list[Kill], wild: Path, took: dict[str, float], faces: bool = False) -> Counter[tuple[str, str]]:
+def survive(kills: list[Kill], wild: Path, took: dict[str, float], prepare: Prepare = prepare) -> Counter[tuple[str, str]]:
     """Run the experiment in `wild` to the end through `kills`; those that struck, by stage and way.
 
     Args:
         took: seconds that each stage takes undisturbed.
     """
     wild.mkdir(parents=True)
-    command = prepare(wild, faces)
+    command = prepare(wild)
     struck: Counter[tuple[str, str]] = Counter()
     for kill in tqdm(kills, desc="kills", disable=None):
         for attempt in range(ATTEMPTS):
@@ -232,21 +275,24 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--into", type=Path, required=True, help="an empty folder on a local disk")
-    arguments.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="of striking, from which each kill's is drawn")
+    arguments.add_argument("--ways", nargs="+", choices=WAYS + OF_RANKS, help="of striking, from which each kill's is drawn")
     arguments.add_argument("--stages", nargs="+", choices=list(MADE), help="that are struck, in the order of the workflow; default: all")
     arguments.add_argument("--faces", action="store_true", help="disturb the audio-visual experiment")
-    arguments.add_argument("--name", help="of the outcome in the report; default: audio or audio-visual")
+    arguments.add_argument("--processes", type=int, default=1, help="of each training; with several, one of them is struck")
+    arguments.add_argument("--name", help="of the outcome in the report; default: audio, audio-visual or ranks")
     arguments.add_argument("--report", type=Path, help="a JSON file for the outcomes of both experiments")
     args = arguments.parse_args()
     begun = time.monotonic()
     calm, wild = args.into.resolve() / "calm", args.into.resolve() / "wild"
-    stages = args.stages or (FACES if args.faces else AUDIO)
-    struck = survive(drawn(stages, args.kills, args.seed, args.ways), wild, undisturbed(calm, args.faces), args.faces)
+    stages = args.stages or (["pretrain", "train"] if args.processes > 1 else FACES if args.faces else AUDIO)
+    ways = args.ways or (OF_RANKS if args.processes > 1 else WAYS)
+    prepared = partial(prepare, faces=args.faces, processes=args.processes)
+    struck = survive(drawn(stages, args.kills, args.seed, ways, args.processes), wild, undisturbed(calm, prepared), prepared)
     different = differences(results_in(calm), results_in(wild))
     outcome = {
         "kills": sum(struck.values()),
         "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in stages},
-        "by_way": {way: sum(count for (_, name), count in struck.items() if name == way) for way in WAYS},
+        "by_way": {way: sum(count for (_, name), count in struck.items() if name == way) for way in ways},
         "artifacts_lost_or_different": different,
         "minutes": round((time.monotonic() - begun) / 60, 1),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
@@ -255,7 +301,7 @@ def main() -> None:
     print(json.dumps(outcome, indent=2))
     if args.report:
         outcomes = json.loads(args.report.read_text()) if args.report.exists() else {}
-        outcomes[args.name or ("audio-visual" if args.faces else "audio")] = outcome
+        outcomes[args.name or ("ranks" if args.processes > 1 else "audio-visual" if args.faces else "audio")] = outcome
         write_text(args.report, json.dumps(outcomes, indent=2) + "\n")
     sys.exit(bool(different))
 

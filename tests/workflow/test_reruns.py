@@ -36,6 +36,7 @@ def test_touching_a_script_reruns_nothing(workshop):
             "stall_minutes": 2.5,
             "leave_minutes": 5.0,
             "snapshot_epochs": 2,
+            "shared_start": "results/starts",
         }
     ],
 )

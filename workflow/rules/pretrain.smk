@@ -36,6 +36,7 @@ else:
             job="pretrain",
         params:
             **script("pretrain", jobs.PretrainJob.of(EXPERIMENT), module=FILES.objective),
+            runtime=JOBS.options(*TRAINING_OPTIONS, "shared_start", state=f"{RESULTS}/state"),
 
 
 use rule stage as baseline with:
