@@ -12,15 +12,11 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from tests.cut import REPOSITORY, command_for, overlay_for, said, start
+from tests.cut import said, start
 from tests.slurm.cluster import ACCOUNT, Cluster, wait_for
+from tests.slurm.submitted import PROFILE, THREADS, prepared
 from tests.survival.disturbing import differences, environment_of, stages_in
 
-# Shorter waits than on a cluster that others use, too.
-OPTIONS = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "5", "--jobs", "4"]
-WITHOUT_ACCOUNTING = ["--slurm-status-command", "squeue", "--slurm-no-account"]
-PROFILE = REPOSITORY / "slurm"
-THREADS = 2
 # Rule: cores, megabytes, minutes, GPUs, as the rules ask.
 ASKED = {
     "listing": (1, 8000, 240, 0),
@@ -64,14 +60,6 @@ class Watch(threading.Thread):
         self._done.set()
         self.join()
         self.look()
-
-
-def prepared(folder: Path, experiment: str, profile: Path = PROFILE, **changes: object) -> list[str]:
-    """A cut of the demo in `folder`, and the command that a user would type on a login node; `changes` are the runtime's."""
-    runtime = {"device": "auto", "gpus": 1, "threads": THREADS, "workers": 2, "checkpoint_minutes": 0.02, **changes}
-    overlay = overlay_for(folder, experiment=experiment, rounds=1, baselines=False, runtime=runtime)
-    accounting = [] if profile != PROFILE else WITHOUT_ACCOUNTING
-    return [*command_for(folder, overlay, "--profile", str(profile)), *OPTIONS, *accounting]
 
 
 def profile_with_account(folder: Path) -> Path:
