@@ -1,13 +1,17 @@
 """The systems of `benchmarks/systems.yaml` with intervals: seeds pooled, speakers resampled, and each one's difference from a reference.
 
     python benchmarks/systems_table.py results/systems --data results/demo/data/test --against ca_dino
+    python benchmarks/systems_table.py results/talkers --data results/talkers/data/test --against own
 
-Rows and seeds may be missing. Means and 95 % intervals as `selfsv compare` has them.
+Rows and seeds may be missing. Means and 95 % intervals as `selfsv compare` has them; `own` compares each round with the stage I that it
+follows, run by run.
 """
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,12 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from selfsv.artifacts import read_table
 from selfsv.scoring.intervals import Units
 from selfsv.scoring.measures import MEASURES, Evaluation, evaluate, measures
-from selfsv.scoring.pooling import Pooled, pooled
+from selfsv.scoring.pooling import Pooled, paired_difference, pooled
 from selfsv.scoring.scored_lists import NORMS
 from selfsv.scoring.units import units_of
 from selfsv.stage import run
 
 P_TARGET = 0.01
+OWN = "own"
 EER, MIN_DCF = MEASURES.index("eer"), MEASURES.index("min_dcf_p05")
 
 
@@ -32,25 +37,27 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, required=True, help="data/{corpus} of the trials' corpus")
     arguments.add_argument("--trials", default="demo")
     arguments.add_argument(
-        "--against", default="ca_dino", help="the system that others are compared with: at the same iteration, or at NAME/iter_I"
+        "--against", default="ca_dino", help="the system that others are compared with: at the same iteration, or at NAME/iter_I; or `own`"
     )
     args = arguments.parse_args()
     speakers = read_table(args.data / "speakers.parquet", ["utterance", "speaker"])
     manifest = read_table(args.data / "manifest.parquet", ["utterance", "session"])
-    found: dict[tuple[str, int], dict[str, Pooled]] = {}
+    found: dict[tuple[str, int], System] = {}
     for number, row in enumerate(sorted((args.folder / "systems").glob("*/iter_*"))):
-        paths = sorted(row.glob(f"seed_*/scores/{args.trials}.parquet"))
+        paths = {path.parts[-3]: path for path in sorted(row.glob(f"seed_*/scores/{args.trials}.parquet"))}
         if paths:
-            key = row.parent.name, int(row.name.removeprefix("iter_"))
-            found[key] = {norm: pooled([evaluated(path, norm, speakers, manifest) for path in paths], number) for norm in NORMS}
+            runs = {norm: {seed: evaluated(path, norm, speakers, manifest) for seed, path in paths.items()} for norm in NORMS}
+            pool = {norm: pooled(list(of_norm.values()), number) for norm, of_norm in runs.items()}
+            found[row.parent.name, int(row.name.removeprefix("iter_"))] = System(runs, pool)
     for iteration in sorted({iteration for _, iteration in found}):
-        name, _, fixed = args.against.partition("/iter_")
-        reference = found.get((name, int(fixed or iteration)))
-        print(
-            markdown(
-                {name: by_norm for (name, number), by_norm in found.items() if number == iteration}, args.against, reference, iteration
-            )
-        )
+        print(markdown(found, args.against, iteration))
+
+
+class System(NamedTuple):
+    """A system at an iteration: its runs by norm and seed, and what they give together."""
+
+    runs: dict[str, dict[str, Evaluation]]
+    pool: dict[str, Pooled]
 
 
 def evaluated(path: Path, norm: str, speakers: object, manifest: object) -> Evaluation:
@@ -60,17 +67,34 @@ def evaluated(path: Path, norm: str, speakers: object, manifest: object) -> Eval
     return evaluate(scores[norm].to_numpy(), scores["target"].to_numpy(), units, measures(P_TARGET), curve=False)
 
 
-def markdown(systems: dict[str, dict[str, Pooled]], against: str, reference: dict[str, Pooled] | None, iteration: int) -> str:
+def markdown(found: dict[tuple[str, int], System], against: str, iteration: int) -> str:
     """A line per system, the best by the mean of both EERs first."""
-    order = sorted(systems, key=lambda name: np.mean([systems[name][norm].figures[EER] for norm in NORMS]))
-    heads = ["EER, cosine", "EER, s-norm", "minDCF (0.05), cosine", "s-norm", f"EER less {against}'s, cosine", "s-norm"]
+    systems = {name: system for (name, number), system in found.items() if number == iteration}
+    order = sorted(systems, key=lambda name: np.mean([systems[name].pool[norm].figures[EER] for norm in NORMS]))
+    title = "its stage I's" if against == OWN else f"{against}'s"
+    heads = ["EER, cosine", "EER, s-norm", "minDCF (0.05), cosine", "s-norm", f"EER less {title}, cosine", "s-norm"]
     lines = [f"\niteration {iteration}\n", f"| system | seeds | {' | '.join(heads)} |", "|---|" + "---|" * 7]
     for name in order:
-        of = systems[name]
-        cells = [str(of["cosine"].runs), *(figure(of[norm], EER, 100) for norm in NORMS), *(figure(of[norm], MIN_DCF, 1) for norm in NORMS)]
-        cells += [difference(of[norm], reference[norm]) if reference and reference is not of else "" for norm in NORMS]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        pool, reference = systems[name].pool, reference_of(found, name, against, iteration)
+        cells = [
+            str(pool["cosine"].runs),
+            *(figure(pool[norm], EER, 100) for norm in NORMS),
+            *(figure(pool[norm], MIN_DCF, 1) for norm in NORMS),
+        ]
+        compared = reference and reference is not systems[name]
+        cells += [difference(systems[name], reference, norm, paired=against == OWN) if reference and compared else "" for norm in NORMS]
+        lines.append(f"| `{name}` | {' | '.join(cells + [''] * (len(heads) + 1 - len(cells)))} |")
     return "\n".join(lines)
+
+
+def reference_of(found: Mapping[tuple[str, int], System], name: str, against: str, iteration: int) -> System | None:
+    """What a system is compared with. Rounds that follow another system's stage I have its name, a dash and a word of their own."""
+    if against == OWN:
+        while (name, 0) not in found and "-" in name:
+            name = name.rpartition("-")[0]
+        return found.get((name, 0))
+    system, _, fixed = against.partition("/iter_")
+    return found.get((system, int(fixed or iteration)))
 
 
 def figure(of: Pooled, column: int, scale: float) -> str:
@@ -80,9 +104,14 @@ def figure(of: Pooled, column: int, scale: float) -> str:
     return f"{scale * of.figures[column]:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 
-def difference(of: Pooled, reference: Pooled) -> str:
+def difference(of: System, reference: System, norm: str, *, paired: bool) -> str:
     """In percentage points; bold where the interval leaves 0 out."""
-    value, (low, high) = of.difference(reference, EER)
+    if paired:
+        both = [seed for seed in of.runs[norm] if seed in reference.runs[norm]]
+        runs, starts = ([system.runs[norm][seed] for seed in both] for system in (of, reference))
+        value, (low, high) = paired_difference(runs, starts, EER)
+    else:
+        value, (low, high) = of.pool[norm].difference(reference.pool[norm], EER)
     text = f"{100 * value:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
     return f"**{text}**" if low > 0 or high < 0 else text
 

@@ -46,3 +46,20 @@ def pooled(evaluations: Sequence[Evaluation], number: int = 0) -> Pooled:
         chance = np.random.default_rng([SEED, number]).standard_t(runs - 1, size=len(draws))
         draws = draws + np.outer(chance, figures.std(axis=0, ddof=1) / np.sqrt(runs))
     return Pooled(figures.mean(axis=0), draws, runs, evaluations[0].units)
+
+
+def paired_difference(runs: Sequence[Evaluation], others: Sequence[Evaluation], column: int) -> tuple[float, Interval]:
+    """The mean of R runs' figure less that of the runs that each of them goes on from, and its interval: the same talkers in each draw.
+
+    As `pooled`, with the differences in place of the figures: what chance made of a run's start is in both, and cancels out.
+
+    Args:
+        runs: R runs on one list, with the same draws.
+        others: their starts, in the same order.
+    """
+    figures = np.array([run.figures[column] - other.figures[column] for run, other in zip(runs, others, strict=True)])
+    draws = np.mean([run.draws[:, column] - other.draws[:, column] for run, other in zip(runs, others, strict=True)], axis=0)
+    if len(figures) > 1:
+        chance = np.random.default_rng(SEED).standard_t(len(figures) - 1, size=len(draws))
+        draws = draws + chance * figures.std(ddof=1) / np.sqrt(len(figures))
+    return float(figures.mean()), interval(float(figures.mean()), draws.clip(-1, 1), runs[0].units)

@@ -5,7 +5,7 @@ import pytest
 
 from selfsv.scoring.intervals import interval
 from selfsv.scoring.measures import Evaluation
-from selfsv.scoring.pooling import pooled
+from selfsv.scoring.pooling import paired_difference, pooled
 
 TRUTH, TALKERS, SEEDS = 0.10, 0.02, 0.015  # a figure, and how far talkers and seeds move it
 
@@ -64,3 +64,20 @@ def test_a_difference_holds_the_truth_as_often_as_it_says():
         widths.append(high - low)
     assert 0.925 <= held / 400 <= 0.99
     assert np.median(widths) < 6 * SEEDS  # of independent talkers it would be wider by theirs
+
+
+def test_a_paired_difference_holds_the_truth_as_often_as_it_says():
+    """Talkers and the chance in the starts cancel; what is left is the chance in what follows them."""
+    generator, after, held, widths, unpaired = np.random.default_rng(6), SEEDS / 3, 0, [], []
+    for _ in range(400):
+        starts = runs_of(generator, 4, generator.normal(scale=TALKERS))
+        moves = generator.normal(scale=after, size=4)
+        runs = [Evaluation(start.figures + move, start.draws + move, 40) for start, move in zip(starts, moves, strict=True)]
+        value, (low, high) = paired_difference(runs, starts, 0)
+        assert value == pytest.approx(moves.mean())
+        held += low <= 0 <= high
+        widths.append(high - low)
+        _, (low, high) = pooled(runs, 0).difference(pooled(starts, 1), 0)
+        unpaired.append(high - low)
+    assert 0.925 <= held / 400 <= 0.99
+    assert np.median(widths) < 6 * after < np.median(unpaired)
