@@ -105,5 +105,5 @@ format: setup ## lay out all code as the linters want it
 
 .PHONY: lock
 lock: setup ## renew requirements.lock within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra sherpa --extra hub --extra demo --extra explore --extra docs --extra dev --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra train --extra audio-visual --extra onnx --extra sherpa --extra hub --extra vad --extra demo --extra explore --extra docs --extra dev --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml

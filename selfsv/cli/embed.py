@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from selfsv.artifacts import write_table
 from selfsv.cli.embedding import Voices, embedded, reasons
-from selfsv.cli.options import add_json, add_model, model_from
+from selfsv.cli.options import add_json, add_model, add_vad, detector_from, model_from
 from selfsv.cli.outputs import PARQUET, format_of
 from selfsv.cli.status import DONE, SOME
 from selfsv.errors import InputError
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recordings", nargs="+", metavar="PATH", help="files, folders, or - for standard input")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the Parquet file to write (.parquet)")
     add_model(parser)
+    add_vad(parser)
     add_json(parser)
 
 
@@ -39,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("say where to write with --output FILE, or print the embeddings with --json")
     if args.output is not None:
         format_of(args.output, PARQUET)
-    model = model_from(args)
+    model, detector = model_from(args), detector_from(args)
     with named(args.recordings) as recordings:
         refuse_same_names(recordings)
-        voices = embedded(model, recordings, args.threads)
+        voices = embedded(model, recordings, args.threads, detector)
     if args.output is not None:
         write_table(args.output, _table(model, voices))
     if args.json:

@@ -9,6 +9,7 @@ from selfsv.errors import InputError, printable
 from selfsv.inference.quality import Quality
 from selfsv.inference.recordings import Recording
 from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.prepare.speech_detection import SpeechDetector
 from selfsv.progress import progress
 
 LONG = 50  # recordings from which on one wants to see progress
@@ -24,13 +25,13 @@ class Voices(NamedTuple):
     qualities: list[Quality]
 
 
-def embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> Voices:
-    """Embed `recordings`; those that cannot be used are said on standard error.
+def embedded(model: SpeakerModel, recordings: list[Recording], threads: int, detector: SpeechDetector | None = None) -> Voices:
+    """Embed `recordings`, or the speech in them; those that cannot be used are said on standard error.
 
     Raises:
         InputError: none can be used.
     """
-    found = model.embed_files([recording.path for recording in recordings], threads)
+    found = model.embed_files([recording.path for recording in recordings], threads, detector)
     if len(recordings) >= LONG:
         found = progress(found, len(recordings), "embed", "recording")
     used: list[Recording] = []
@@ -49,13 +50,13 @@ def embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> 
     return Voices(used, np.stack(embeddings), seconds, rejected, qualities)
 
 
-def all_embedded(model: SpeakerModel, recordings: list[Recording], threads: int) -> Voices:
+def all_embedded(model: SpeakerModel, recordings: list[Recording], threads: int, detector: SpeechDetector | None = None) -> Voices:
     """Embed `recordings`, of which none may fail.
 
     Raises:
         InputError: one cannot be used; it has been said which.
     """
-    voices = embedded(model, recordings, threads)
+    voices = embedded(model, recordings, threads, detector)
     if voices.rejected:
         raise InputError("a recording cannot be used")
     return voices

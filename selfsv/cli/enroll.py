@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from selfsv.cli.embedding import embedded, reasons
-from selfsv.cli.options import add_json, add_model, model_from
+from selfsv.cli.options import add_json, add_model, add_vad, detector_from, model_from
 from selfsv.cli.outputs import PARQUET, format_of
 from selfsv.cli.status import DONE, SOME
 from selfsv.errors import InputError, printable
@@ -25,6 +25,7 @@ from selfsv.extensions import AUDIO_EXTENSIONS
 from selfsv.inference.gallery import Gallery
 from selfsv.inference.recordings import content_of, named
 from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.prepare.speech_detection import SpeechDetector
 
 LOG = logging.getLogger("selfsv")
 CHANGES = {"added": "added", "unchanged": "known already", "replaced": "replaced", "removed": "removed"}
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--list", action="store_true", help="only say whose recordings are in the gallery")
     parser.add_argument("--recording", metavar="NAME", help="which recording --remove forgets, as --list calls it")
     add_model(parser)
+    add_vad(parser)
     add_json(parser)
 
 
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("a speaker needs a name: --speaker NAME")
     if not args.gallery.exists():
         format_of(args.gallery, PARQUET)
-    model = model_from(args)
+    model, detector = model_from(args), detector_from(args)
     gallery = Gallery.open(args.gallery, model) if args.gallery.exists() or args.remove or args.list else Gallery(model)
     if args.list:
         print(json.dumps({"speakers": _listed(gallery)}) if args.json else _listed_text(gallery))
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         changes["removed"] = gallery.remove(args.remove, args.recording)
     else:
         for speaker, paths in [(args.speaker, args.recordings)] if args.speaker else _folders(args.folder):
-            rejected += _enrolled(gallery, model, speaker, paths, args.threads, changes)
+            rejected += _enrolled(gallery, model, speaker, paths, args.threads, detector, changes)
     gallery.save(args.gallery)
     if args.json:
         print(json.dumps({"speakers": gallery.counts(), **changes, "rejected": rejected}))
@@ -97,11 +99,17 @@ def _folders(folder: Path) -> list[tuple[str, list[str]]]:
 
 
 def _enrolled(
-    gallery: Gallery, model: SpeakerModel, speaker: str, paths: list[str], threads: int, changes: Counter[str]
+    gallery: Gallery,
+    model: SpeakerModel,
+    speaker: str,
+    paths: list[str],
+    threads: int,
+    detector: SpeechDetector | None,
+    changes: Counter[str],
 ) -> list[dict[str, str]]:
     """Add a speaker's recordings and count what that changes; what could not be used."""
     with named(paths) as recordings:
-        voices = embedded(model, recordings, threads)
+        voices = embedded(model, recordings, threads, detector)
         contents = [content_of(recording) for recording in voices.recordings]
     for recording, content, embedding, seconds in zip(voices.recordings, contents, voices.embeddings, voices.seconds, strict=True):
         changes[gallery.add(speaker, recording.name, content, embedding, seconds)] += 1

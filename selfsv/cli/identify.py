@@ -17,7 +17,18 @@ import numpy as np
 from scipy.special import softmax
 
 from selfsv.cli.embedding import embedded, reasons
-from selfsv.cli.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
+from selfsv.cli.options import (
+    HOW_TO_DECIDE,
+    add_json,
+    add_model,
+    add_norm,
+    add_threshold,
+    add_vad,
+    detector_from,
+    explained,
+    model_from,
+    threshold_from,
+)
 from selfsv.cli.status import DONE, NO, SOME
 from selfsv.cli.verify import CALIBRATED_ON
 from selfsv.errors import InputError
@@ -42,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prior", type=float, default=0.5, metavar="P", help="probability, before listening, that a speaker is enrolled (default: 0.5)"
     )
     add_model(parser)
+    add_vad(parser)
     add_norm(parser)
     add_threshold(parser)
     add_json(parser)
@@ -52,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.prior < 1:
         raise InputError(f"--prior {args.prior:g} leaves nothing to decide: choose a probability between 0 and 1")
     threshold = threshold_from(args, args.norm)
-    model = model_from(args)
+    model, detector = model_from(args), detector_from(args)
     gallery = Gallery.open(args.gallery, model)
     with named(args.recordings) as recordings:
         refuse_same_names(recordings)
-        voices = embedded(model, recordings, args.threads)
+        voices = embedded(model, recordings, args.threads, detector)
     scores = gallery.scores(voices.embeddings, args.norm, args.references)
     ratios = None if model.calibration is None else gallery.llrs(voices.embeddings, np.array(voices.seconds), args.references)
     rows = [

@@ -12,6 +12,7 @@ from selfsv.inference import thresholds
 from selfsv.inference.loading import load
 from selfsv.inference.speaker_model import Norm, SpeakerModel
 from selfsv.inference.thresholds import Threshold
+from selfsv.prepare.speech_detection import SpeechDetector
 
 HOW_TO_DECIDE = "decide with --threshold SCORE, or with --trials FILE, which chooses a threshold on scored trials"
 
@@ -32,6 +33,22 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Options of the device."""
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     parser.add_argument("--threads", type=_positive, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: all cores)")
+
+
+def add_vad(parser: argparse.ArgumentParser) -> None:
+    """What of a recording is embedded."""
+    parser.add_argument(
+        "--vad", action="store_true", help="embed the speech alone, without pauses, music and noise (Silero VAD: pip install 'selfsv[vad]')"
+    )
+
+
+def detector_from(args: argparse.Namespace) -> SpeechDetector | None:
+    """The detector that `--vad` asks for; None without the option.
+
+    Raises:
+        InputError: its package is missing.
+    """
+    return SpeechDetector() if args.vad else None
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from selfsv.artifacts import read_arrow, read_embeddings, write_table, write_text
 from selfsv.cli.embedding import embedded
-from selfsv.cli.options import add_json, add_model, model_from
+from selfsv.cli.options import add_json, add_model, add_vad, detector_from, model_from
 from selfsv.cli.outputs import PARQUET, format_of
 from selfsv.cli.status import DONE
 from selfsv.errors import InputError, printable
@@ -29,6 +29,7 @@ from selfsv.extensions import AUDIO_EXTENSIONS
 from selfsv.inference.gallery import FINGERPRINT
 from selfsv.inference.recordings import Recording
 from selfsv.inference.speaker_model import SpeakerModel
+from selfsv.prepare.speech_detection import SpeechDetector
 from selfsv.scoring.cosine import cosine_scores
 from selfsv.scoring.snorm import normalised_scores
 from selfsv.scoring.trial_checks import oddities, one_kind
@@ -49,20 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", choices=["cosine", "snorm", "both"], default="both")
     parser.add_argument("--p-target", type=float, default=0.01, metavar="P", help="prior of a target trial for minDCF (default: 0.01)")
     add_model(parser)
+    add_vad(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Embed what the trials name, score, measure."""
+    if args.vad and args.embeddings:
+        raise InputError("--vad is for --audio: what --embeddings names is embedded already")
     written = None if args.output is None else format_of(args.output, FORMATS)
     trials = read_trials(args.trials)
     _say_what_is_odd(trials, args.output)
-    model = model_from(args)
+    model, detector = model_from(args), detector_from(args)
     norms = ["cosine"] if args.norm == "cosine" or (args.norm == "both" and model.background_of is None) else list(NORMS)
     if args.embeddings:
         utterances, embeddings, rejected = _read(args.embeddings, model)
     else:
-        utterances, embeddings, rejected = embedded_trials(model, trials, args.audio, args.threads)
+        utterances, embeddings, rejected = embedded_trials(model, trials, args.audio, args.threads, detector)
     enroll, test = locate(trials, utterances, rejected)
     scores = scored(model, embeddings, enroll, test, norms)
     wanted = [args.norm] if args.norm != "both" else norms
@@ -129,14 +133,17 @@ def _read(path: Path, model: SpeakerModel) -> tuple[np.ndarray, np.ndarray, dict
     return *read_embeddings(path), {}
 
 
-def embedded_trials(model: SpeakerModel, trials: Trials, audio: Path, threads: int) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+def embedded_trials(
+    model: SpeakerModel, trials: Trials, audio: Path, threads: int, detector: SpeechDetector | None = None
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """Embed the recordings of trials: names [U], embeddings [U, D], and why a recording cannot be used, by its name.
 
     Args:
         audio: the folder that the names are below.
+        detector: of the speech that is embedded; None: recordings are embedded whole.
     """
     names = sorted({*trials.enroll, *trials.test})
-    voices = embedded(model, [_recording(audio, name) for name in names], threads)
+    voices = embedded(model, [_recording(audio, name) for name in names], threads, detector)
     rejected = {recording.name: reason for recording, reason in voices.rejected}
     return np.array([recording.name for recording in voices.recordings], dtype=object), voices.embeddings, rejected
 

@@ -17,7 +17,18 @@ from typing import Any
 from scipy.special import expit, logit
 
 from selfsv.cli.embedding import Voices, all_embedded
-from selfsv.cli.options import HOW_TO_DECIDE, add_json, add_model, add_norm, add_threshold, explained, model_from, threshold_from
+from selfsv.cli.options import (
+    HOW_TO_DECIDE,
+    add_json,
+    add_model,
+    add_norm,
+    add_threshold,
+    add_vad,
+    detector_from,
+    explained,
+    model_from,
+    threshold_from,
+)
 from selfsv.cli.status import DONE, NO, UNDECIDED
 from selfsv.errors import InputError, printable
 from selfsv.inference.recordings import named
@@ -40,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="probability of one speaker before listening (default: 0.5)",
     )
     add_model(parser)
+    add_vad(parser)
     add_norm(parser)
     add_threshold(parser)
     add_json(parser)
@@ -50,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.prior < 1:
         raise InputError(f"--prior {args.prior:g} leaves nothing to decide: choose a probability between 0 and 1")
     threshold = threshold_from(args, args.norm)
-    model = model_from(args)
+    model, detector = model_from(args), detector_from(args)
     sides = [args.first, args.second]
     with named(sides) as recordings:
         if len(recordings) != len(sides):
             raise InputError(f"{' and '.join(sides)} hold {len(recordings)} recordings: verify compares two files")
-        voices = all_embedded(model, recordings, args.threads)
+        voices = all_embedded(model, recordings, args.threads, detector)
     score = model.compare(voices.embeddings[0], voices.embeddings[-1], args.norm)
     rated = ratio(model, voices, args.prior)
     same, meaning = decision(score, rated, threshold)

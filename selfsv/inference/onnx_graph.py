@@ -8,7 +8,6 @@ pre-emphasis and window.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from selfsv.data.augment import FULL_SCALE, normalise_peak
 from selfsv.data.features import PREEMPHASIS, SMALLEST_ENERGY, LogMel
 from selfsv.errors import InputError
+from selfsv.extras import package
 from selfsv.inference.onnx_model import INPUT, OUTPUT, metadata_of
 from selfsv.inference.speaker_model import SpeakerModel
 
@@ -136,18 +136,6 @@ def _no_advice() -> Iterator[None]:
         yield
     finally:
         root.setLevel(level)
-
-
-def package(name: str, extra: str) -> Any:
-    """The package `name`.
-
-    Raises:
-        InputError: it is missing; the message names the extra of `selfsv` that has it.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(f"the package {error.name} is missing: pip install 'selfsv[{extra}]'") from None
 
 
 def save_graph(module: nn.Module, example: Tensor, axes: dict[int, Any], name: str, facts: dict[str, str], path: Path) -> None:

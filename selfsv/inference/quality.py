@@ -38,15 +38,20 @@ class Quality(NamedTuple):
         return f"{self.speech_seconds:.1f} s of speech, SNR about {self.snr_db:.0f} dB, {100 * self.clipped:.2g} % clipped"
 
 
-def quality_of(samples: np.ndarray) -> Quality:
-    """The quality of a waveform, [N] int16 of 16 kHz, one frame at least. Memory grows with N / 160."""
+def quality_of(samples: np.ndarray, speech_seconds: float | None = None) -> Quality:
+    """The quality of a waveform, [N] int16 of 16 kHz, one frame at least. Memory grows with N / 160.
+
+    Args:
+        speech_seconds: as a detector has found them; None: estimated by energy.
+    """
     power = frame_power(samples)
     noise = float(np.mean(np.sort(power)[: max(1, round(QUIETEST * len(power)))]))
     loud = float(np.quantile(power, LOUDEST))
     speech = power[(power >= loud * 10 ** (-RANGE_DB / 10)) & (power >= noise * 10 ** (ABOVE_NOISE_DB / 10)) & (power > 0)]
     ratio = max(float(speech.mean()) - noise, 0.0) / max(noise, 1e-12) if len(speech) else 0.0
     snr = float(np.clip(10 * np.log10(max(ratio, 1e-2)), -20.0, HIGHEST_SNR_DB))
-    return Quality(len(speech) * FRAME / 16_000, snr, clipped_share(samples))
+    seconds = len(speech) * FRAME / 16_000 if speech_seconds is None else speech_seconds
+    return Quality(seconds, snr, clipped_share(samples))
 
 
 def frame_power(samples: np.ndarray) -> np.ndarray:

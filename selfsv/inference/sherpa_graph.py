@@ -22,7 +22,8 @@ from torchaudio.compliance.kaldi import fbank
 from selfsv.data.augment import normalise_peak
 from selfsv.data.features import FULL_SCALE, LogMel
 from selfsv.errors import InputError
-from selfsv.inference.onnx_graph import package, save_graph
+from selfsv.extras import package
+from selfsv.inference.onnx_graph import save_graph
 from selfsv.inference.speaker_model import SpeakerModel
 from selfsv.prepare.decoding import RATE
 

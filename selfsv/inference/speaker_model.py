@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from selfsv.inference.quality import Quality, quality_of
 from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
 from selfsv.prepare.decoding import RATE, load_utterance, resample
+from selfsv.prepare.speech_detection import SpeechDetector, with_margins
 from selfsv.scoring.calibration import Calibration
 
 __all__ = ["Background", "Embedded", "Norm", "SpeakerModel"]
@@ -39,10 +40,18 @@ class Embedded(NamedTuple):
     """The result for one recording."""
 
     path: str
-    seconds: float
+    seconds: float  # that were embedded: its length, or that of its speech and margins where a detector was given
     embedding: np.ndarray | None  # [D] float32
     reason: str  # why there is none; else empty
     quality: Quality | None = None  # None where there is no embedding
+
+
+class _Decoded(NamedTuple):
+    """A recording before it is embedded."""
+
+    path: str
+    samples: np.ndarray | str  # [num_samples] int16, or the reason why they cannot be used
+    quality: Quality | None = None
 
 
 class _Waveforms:
@@ -133,26 +142,32 @@ class SpeakerModel(Comparing):
             raise InputError(f"{path}: {embedded.reason}")
         return torch.from_numpy(embedded.embedding)
 
-    def embed_files(self, paths: Iterable[str], threads: int = 1) -> Iterator[Embedded]:
+    def embed_files(self, paths: Iterable[str], threads: int = 1, detector: SpeechDetector | None = None) -> Iterator[Embedded]:
         """The result for each recording, in order: decoded on threads, batched by length.
+
+        Args:
+            paths: of the recordings.
+            threads: that decode.
+            detector: what is further than a quarter of a second from the speech that it finds is dropped before embedding; None:
+                recordings are embedded whole.
 
         A recording that cannot be used, or that there is not enough memory for, is left out with the reason. Memory grows neither with
         the number of recordings nor, beyond their samples, with their length: see `selfsv.engine.extraction`.
         """
-        decoded = ordered_map(_decoded, paths, threads)
+        decoded = ordered_map(partial(_decoded, detector), paths, threads)
         while chunk := list(_chunk(decoded)):
             yield from self._embed_chunk(chunk)
 
-    def _embed_chunk(self, chunk: list[tuple[str, np.ndarray | str]]) -> Iterator[Embedded]:
-        usable = [samples for _, samples in chunk if not isinstance(samples, str)]
+    def _embed_chunk(self, chunk: list[_Decoded]) -> Iterator[Embedded]:
+        usable = [recording.samples for recording in chunk if not isinstance(recording.samples, str)]
         results = iter(self._embeddings(usable))
-        for path, samples in chunk:
+        for path, samples, quality in chunk:
             if isinstance(samples, str):
                 yield Embedded(path, 0.0, None, samples)
             elif isinstance(result := next(results), str):
                 yield Embedded(path, 0.0, None, result)
             else:
-                yield Embedded(path, len(samples) / RATE, result, "", quality_of(samples))
+                yield Embedded(path, len(samples) / RATE, result, "", quality)
 
     def _embeddings(self, recordings: list[np.ndarray]) -> list[np.ndarray | str]:
         """The embedding of each recording ([num_samples] int16), or the reason why there is none."""
@@ -189,20 +204,28 @@ def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
         raise InputError(str(error)) from None
 
 
-def _decoded(path: str) -> tuple[str, np.ndarray | str]:
+def _decoded(detector: SpeechDetector | None, path: str) -> _Decoded:
     try:
-        return path, load_utterance(path, min_seconds=SHORTEST_SECONDS, min_peak=SILENCE)
+        samples = load_utterance(path, min_seconds=SHORTEST_SECONDS, min_peak=SILENCE)
+        if detector is None:
+            return _Decoded(path, samples, quality_of(samples))
+        stretches = detector.stretches(samples)
+        if not stretches:
+            return _Decoded(path, "no speech: the detector finds none")
+        parts = [samples[start:end] for start, end in with_margins(stretches, len(samples))]
+        seconds = sum(end - start for start, end in stretches) / RATE
+        return _Decoded(path, np.concatenate(parts), quality_of(samples, seconds))
     except RejectionError as rejection:
-        return path, str(rejection)
+        return _Decoded(path, str(rejection))
     except Exception as error:
-        return path, reason_of(error)
+        return _Decoded(path, reason_of(error))
 
 
-def _chunk(decoded: Iterator[tuple[str, np.ndarray | str]]) -> Iterator[tuple[str, np.ndarray | str]]:
+def _chunk(decoded: Iterator[_Decoded]) -> Iterator[_Decoded]:
     """The next recordings, as many as may be in memory together."""
     samples = 0
-    for path, recording in islice(decoded, FILES_AT_ONCE):
-        yield path, recording
-        samples += 0 if isinstance(recording, str) else len(recording)
+    for recording in islice(decoded, FILES_AT_ONCE):
+        yield recording
+        samples += 0 if isinstance(recording.samples, str) else len(recording.samples)
         if samples > LONGEST_BATCH_SECONDS * RATE:
             return

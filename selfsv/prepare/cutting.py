@@ -1,7 +1,8 @@
 """Cuts a long recording of one talker into utterances, at its quietest places.
 
 Silence is found by energy, with two thresholds below the recording's own level: what rises above the lower one is speech where it is
-connected to something above the upper one. No model is needed, and the level of the recording does not matter.
+connected to something above the upper one. No model is needed, and the level of the recording does not matter. Where there is a
+detector of speech, everything else counts as silence, music too.
 """
 
 from itertools import pairwise
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from selfsv.prepare.decoding import RATE
+from selfsv.prepare.speech_detection import MARGIN, SpeechDetector
 from selfsv.settings.data import CutSettings
 
 FRAME = RATE * 25 // 1000  # samples
 FRAMES_PER_STEP = 2
 STEP = FRAMES_PER_STEP * FRAME  # cuts are at multiples of 50 ms, so that two decimals of a second name the exact sample
-MARGIN = RATE // 4  # samples of silence that stay before and after speech: soft beginnings and ends are in them
 AROUND = 8  # frames around a cut whose energy counts: a stop consonant is no pause
 # The quantile of the frames' levels that stands for the recording's own: a click or a laugh does not change it. Where less than a
 # twentieth is speech it is that of the silence, and nothing is left out.
@@ -38,7 +39,16 @@ class Span(NamedTuple):
         return self.end - self.start
 
 
-def spans(samples: NDArray[np.int16], settings: CutSettings) -> list[Span]:
+def detector_of(settings: CutSettings) -> SpeechDetector | None:
+    """The network that finds speech; None where energy does.
+
+    Raises:
+        InputError: its package is missing.
+    """
+    return SpeechDetector() if settings.detector == "silero" else None
+
+
+def spans(samples: NDArray[np.int16], settings: CutSettings, detector: SpeechDetector | None = None) -> list[Span]:
     """The utterances of a recording, in its order, none overlapping another.
 
     Each is as long as the settings allow. A recording that is not longer than an utterance may be is one, as it is. All speech is in
@@ -46,13 +56,19 @@ def spans(samples: NDArray[np.int16], settings: CutSettings) -> list[Span]:
 
     Args:
         samples: [num_samples] at 16 kHz.
+        detector: of speech; None: by energy.
     """
     shortest, longest = (round(RATE * seconds) for seconds in (settings.shortest_seconds, settings.longest_seconds))
     whole = Span(0, len(samples))
     if whole.length <= longest:
         return [whole]
     energies = frame_energies(samples)
-    speech = is_speech(energies, settings.silence_db)
+    penalty = _threshold(energies, settings.silence_db)
+    if detector is None:
+        speech = is_speech(energies, settings.silence_db)
+    else:
+        speech = _frames_within(detector.stretches(samples), len(energies))
+        energies = np.where(speech, energies, 0.0)  # between words any place is as good to cut at, whatever else sounds there
     spoken = _trimmed(speech, whole, shortest)
     if spoken is None:
         return []
@@ -61,7 +77,7 @@ def spans(samples: NDArray[np.int16], settings: CutSettings) -> list[Span]:
     first, steps = spoken.start // STEP, spoken.length // STEP
     # The last utterance gets what is left of a step, so the limits are rounded to the inside.
     quiet = _energy_at_steps(energies)[first : first + steps]
-    cuts = quietest_cuts(quiet, steps, -(-shortest // STEP), (longest - STEP + 1) // STEP, _threshold(energies, settings.silence_db))
+    cuts = quietest_cuts(quiet, steps, -(-shortest // STEP), (longest - STEP + 1) // STEP, penalty)
     edges = [spoken.start, *(spoken.start + STEP * cut for cut in cuts), spoken.end]
     pieces = (_trimmed(speech, Span(*edge), shortest) for edge in pairwise(edges))
     return [piece for piece in pieces if piece is not None]
@@ -78,6 +94,14 @@ def is_speech(energies: NDArray[np.float64], silence_db: float) -> NDArray[np.bo
     """[frames] whether each is speech: above the lower threshold, and connected to a frame above the upper one."""
     upper = _threshold(energies, silence_db)
     return ndimage.binary_propagation(energies > upper, mask=energies > upper * 10 ** (-HYSTERESIS_DB / 10))
+
+
+def _frames_within(stretches: list[tuple[int, int]], frames: int) -> NDArray[np.bool_]:
+    """[frames] whether each overlaps one of the stretches, samples."""
+    within = np.zeros(frames, bool)
+    for start, end in stretches:
+        within[start // FRAME : -(-end // FRAME)] = True
+    return within
 
 
 def quietest_cuts(quiet: NDArray[np.float64], steps: int, shortest: int, longest: int, penalty: float) -> list[int]:

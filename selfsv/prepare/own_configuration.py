@@ -132,7 +132,7 @@ def cut_choices(found: Survey, names: Names) -> list[Choice]:
         return []
     minutes = f"half of the recordings are longer than {np.median(found.seconds) / 60:.0f} min"
     reasons = {"longest_seconds": f"{minutes}: cut at silences, one talker each", "shortest_seconds": "enough for two crops that differ",
-               "silence_db": "below a recording's loud frames"}  # fmt: skip
+               "silence_db": "below a recording's loud frames", "detector": "silero, of selfsv[vad], leaves out music, too"}  # fmt: skip
     return [Choice(f"corpora.train.cut.{key}", getattr(CutSettings(), key), reason) for key, reason in reasons.items()]
 
 

@@ -14,9 +14,10 @@ from selfsv.cut_names import piece_name, recordings_of
 from selfsv.errors import InputError
 from selfsv.parallel import ordered_map
 from selfsv.prepare.containers import RejectionError
-from selfsv.prepare.cutting import Span, spans
+from selfsv.prepare.cutting import Span, detector_of, spans
 from selfsv.prepare.decoding import RATE, load_utterance
 from selfsv.prepare.listing import count_reasons
+from selfsv.prepare.speech_detection import SpeechDetector
 from selfsv.settings.data import CutSettings, DecodingSettings, RejectionSettings
 
 EXAMPLES = 10  # rejected files named in an error message
@@ -77,15 +78,19 @@ def decoded_pieces(listing: pd.DataFrame, settings: DecodingSettings, cut: CutSe
 
     Args:
         cut: None: recordings stay whole.
+
+    Raises:
+        InputError: the package of the detector that `cut` names is missing.
     """
-    return ordered_map(partial(_load_pieces, settings, cut), _rows(listing), threads)
+    detector = None if cut is None else detector_of(cut)
+    return ordered_map(partial(_load_pieces, settings, cut, detector), _rows(listing), threads)
 
 
-def _load_pieces(settings: DecodingSettings, cut: CutSettings | None, row: Row) -> list[Piece] | str:
+def _load_pieces(settings: DecodingSettings, cut: CutSettings | None, detector: SpeechDetector | None, row: Row) -> list[Piece] | str:
     samples = _load(settings, row)
     if isinstance(samples, str):
         return samples
-    found = [Span(0, len(samples))] if cut is None else spans(samples, cut)
+    found = [Span(0, len(samples))] if cut is None else spans(samples, cut, detector)
     if found == [Span(0, len(samples))]:
         return [Piece(None, samples)]
     return [Piece(span.start / RATE, samples[span.start : span.end]) for span in found] or "silent: no speech in it"

@@ -17,6 +17,11 @@ class CutSettings(Section):
     longest_seconds: float = Field(10.0, gt=0, description="of an utterance; a recording that is not longer stays whole, seconds [ours]")
     shortest_seconds: float = Field(3.0, ge=1, description="of an utterance, seconds [ours]")
     silence_db: float = Field(30.0, ge=10, le=80, description="this far below a recording's loud frames is silence, dB [ours]")
+    detector: Literal["energy", "silero"] = Field(
+        "energy",
+        description="what tells speech from silence: energy, or silero, a network that leaves out music and noise, too; it needs "
+        "`pip install 'selfsv[vad]'` [Silero VAD; ours]",
+    )
 
     @model_validator(mode="after")
     def _every_length_can_be_cut(self) -> "CutSettings":
