@@ -22,6 +22,7 @@ sys.path.insert(0, str(REPOSITORY))
 from selfsv.errors import SettingsError, printable
 from selfsv.settings.experiment import overlaid, resolve
 from selfsv.settings.reading import check_file, read_file
+from workflow.environment import image_of
 
 try:
     # Snakemake merges files without a word on keys that stand twice in one. It documents no list of the files; this one is an
@@ -32,6 +33,10 @@ try:
     EXPERIMENT = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), config))
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
+IMAGE = image_of(EXPERIMENT.runtime.container, workflow.deployment_settings.deployment_method)
+
+
+container: IMAGE
 
 
 report: "workflow/report/workflow.rst"

@@ -17,6 +17,6 @@ use rule stage as fetch with:
         source="|".join(SOURCES),
     localrule: True
     conda:
-        "../envs/selfsv.yaml"
+        None if IMAGE else "../envs/selfsv.yaml"
     params:
         **script("fetch", source="{source}"),

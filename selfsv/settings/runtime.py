@@ -1,6 +1,6 @@
 """Settings of how a run is carried out. Changing them reruns nothing; on the CPU, one process's result stays the same bit for bit."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -47,4 +47,7 @@ class RuntimeSettings(Section):
         ge=0,
         description="before the time limit of its SLURM job, at which a training saves its state and puts the job back in the queue; no retry is "
         "spent on that",
+    )
+    container: Annotated[str, Field(pattern=r"^[\w./:@+~=-]+$")] | None = Field(
+        None, description="with `--sdm apptainer`: the image that jobs run in, e.g. selfsv.sif (docs/containers.md); empty: no image"
     )

@@ -84,6 +84,7 @@ def test_where_a_key_may_be_empty_its_description_says_what_that_means():
         "finetune.corpus",
         "cluster.agglomerative.centroids",
         "train.relabel_start_epoch",
+        "runtime.container",
         "runtime.snapshot_epochs",
         "runtime.shared_start",
     }

@@ -10,7 +10,7 @@ from workflow.stages import file_options, scripts_of
 from workflow.summary import summary
 from workflow.systems import Systems
 
-prepare(REPOSITORY)
+prepare(REPOSITORY, IMAGE)
 
 # Held until this process ends. The processes of single jobs belong to a run that holds it already.
 ALIVE = acquire_run_lock(EXPERIMENT.experiment) if workflow.is_main_process else None

@@ -10,7 +10,7 @@ rule stage:
     pathvars:
         job="stage",
     conda:
-        "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
+        None if IMAGE else "../../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../../envs/selfsv.yaml"
     threads: 1
     resources:
         mem_mb=JOBS.memory(8000),
