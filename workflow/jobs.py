@@ -17,6 +17,7 @@ TRAINING_OPTIONS = (
     "checkpoint_minutes",
     "stall_minutes",
     "snapshot_epochs",
+    "scratch",
     LEAVE,
     "attempt",
 )
@@ -83,6 +84,7 @@ class Jobs:
                 "stall_minutes": self.runtime.stall_minutes,
                 "snapshot_epochs": self.runtime.snapshot_epochs or [],
                 "shared_start": self.runtime.shared_start or [],
+                "scratch": self.runtime.scratch or [],
                 LEAVE: self.runtime.leave_minutes,
             }
             given = [name for name in names if self.submitted or name != LEAVE]

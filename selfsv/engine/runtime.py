@@ -121,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", choices=["auto", "true", "false"], default="false")
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0)
     parser.add_argument("--stall-minutes", type=float, default=STALL_MINUTES)
+    parser.add_argument("--scratch", help="folder of this machine that the packed audio is copied to and read from; default: none")
     parser.add_argument("--leave-minutes", type=float, help="before a SLURM job's end, at which it goes back to the queue; default: never")
 
 

@@ -15,6 +15,7 @@ from selfsv.data.banks import load_bank
 from selfsv.data.batches import FeatureExtractor
 from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
+from selfsv.data.scratch import local_copies
 from selfsv.engine.checkpoints import State, StateFile
 from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
 from selfsv.engine.shared_start import SharedStart
@@ -47,7 +48,7 @@ def open_inputs(args: argparse.Namespace, job: PretrainJob | TrainJob | Complete
     noise, rirs = load_bank(args.noise), load_bank(args.rirs)
     sampler = AugmentationSampler(job.augmentation, noise.kind.numpy(), len(rirs.start))
     features = FeatureExtractor(Augmenter(noise, rirs, runtime.device), runtime.with_kernels(LogMel(job.features)), runtime.device)
-    return Inputs(PackedCorpus(args.manifest, args.audio), sampler, features)
+    return Inputs(PackedCorpus(args.manifest, local_copies(args.audio, args.scratch)), sampler, features)
 
 
 def read_encoder(path: Path, job: TuneJob) -> tuple[nn.Module, CompleteTuneJob]:

@@ -51,3 +51,8 @@ class RuntimeSettings(Section):
     container: Annotated[str, Field(pattern=r"^[\w./:@+~=-]+$")] | None = Field(
         None, description="with `--sdm apptainer`: the image that jobs run in, e.g. selfsv.sif (docs/containers.md); empty: no image"
     )
+    scratch: Annotated[str, Field(pattern=r"^[/$]")] | None = Field(
+        None,
+        description="folder on each node's own disk, e.g. /scratch or $SLURM_TMPDIR: trainings copy the packed audio there, once per node, and "
+        "read the copy; empty: they read it where it is",
+    )

@@ -85,6 +85,7 @@ def test_where_a_key_may_be_empty_its_description_says_what_that_means():
         "cluster.agglomerative.centroids",
         "train.relabel_start_epoch",
         "runtime.container",
+        "runtime.scratch",
         "runtime.snapshot_epochs",
         "runtime.shared_start",
     }

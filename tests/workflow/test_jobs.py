@@ -36,6 +36,8 @@ def test_a_training_is_told_all_of_its_runtime():
     expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true"
     expected += " --checkpoint-minutes 1.5 --stall-minutes 30.0 --leave-minutes 2.0 --attempt 2"
     assert options == expected.split()
+    elsewhere = Jobs(RuntimeSettings(scratch="$TMPDIR/x")).options(*TRAINING_OPTIONS)({}, 6, {"attempt": 1})
+    assert elsewhere[elsewhere.index("--scratch") + 1] == "$TMPDIR/x" and "--scratch" not in options
     assert jobs.launcher({}, 6) == "python -m selfsv.engine.launch --gpus 2 --nodes 1 --threads 6"
 
 

@@ -37,6 +37,8 @@ def test_touching_a_script_reruns_nothing(workshop):
             "leave_minutes": 5.0,
             "snapshot_epochs": 2,
             "shared_start": "results/starts",
+            "scratch": "$SLURM_TMPDIR",
+            "container": "selfsv.sif",
         }
     ],
 )
