@@ -14,7 +14,7 @@ from snakemake.utils import min_version
 min_version("9.20")
 REPOSITORY = Path(str(workflow.current_basedir))  # not `basedir`: another Snakefile may include this one, or use it as a module
 if not REPOSITORY.is_dir():  # Snakemake's `github(...)` brings the rules, and not the Python files that they run
-    raise WorkflowError("this workflow runs from a checkout: clone the repository, and name the path of its Snakefile")
+    raise WorkflowError("this workflow runs from a checkout: name the path of its Snakefile, or github(..., path='workflow/Snakefile')")
 if workflow.modifier.path_modifier.replace_prefix("results/x") != "results/x":  # the stages' options name folders, too
     raise WorkflowError("this workflow takes no `prefix` as a module: give another `experiment` in its config, or run it with --directory")
 sys.path.insert(0, str(REPOSITORY))

@@ -155,10 +155,7 @@ class Workshop:
         """What the workflow would do now, by the overlay or what else `arguments` name."""
         done = self.snakemake("--dry-run", *(arguments or ("--configfile", "overlay.yaml")))
         assert done.status == 0, done.told
-        blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", done.told, re.MULTILINE)
-        blocks = [(name, text) for name, text in blocks if name != "all"]
-        outputs = [file for _, text in blocks for line in re.findall(r"^ +output: (.*)", text, re.MULTILINE) for file in line.split(", ")]
-        return Plan(Counter(name for name, _ in blocks), frozenset(file.removeprefix("results/tiny/") for file in outputs))
+        return planned(done.told)
 
     def calls(self) -> list[tuple[str, list[str]]]:
         """Each stage that was called, and its arguments."""
@@ -168,6 +165,14 @@ class Workshop:
         """Edit a file."""
         with (self.folder / path).open("a") as file:
             file.write(text)
+
+
+def planned(told: str) -> Plan:
+    """The plan that a dry run printed."""
+    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", told, re.MULTILINE)
+    blocks = [(name, text) for name, text in blocks if name != "all"]
+    outputs = [file for _, text in blocks for line in re.findall(r"^ +output: (.*)", text, re.MULTILINE) for file in line.split(", ")]
+    return Plan(Counter(name for name, _ in blocks), frozenset(file.removeprefix("results/tiny/") for file in outputs))
 
 
 def build(folder: Path, server: Server) -> Workshop:
