@@ -83,11 +83,12 @@ test: lint ## lint, type check and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: lint
-lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+lint: setup ## ruff, snakefmt, snakemake --lint, hadolint, mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint containers/Dockerfile
 	$(BIN)/mypy
 
 .PHONY: docs
