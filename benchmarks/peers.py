@@ -1,10 +1,10 @@
 """Embeddings by other people's programs beside ours: time, memory, the start, the size of the installation.
 
-    python benchmarks/peers.py --environment selfsv=own/bin/python speechbrain=sb/bin/python resemblyzer=res/bin/python --save peers.json
+    python benchmarks/peers.py --environment selfsv=own/bin/python wespeaker=ws/bin/python … --save peers.json
 
 Each name stands for the interpreter of an environment that holds that package as its own installer leaves it. Every program embeds the
-same recordings one by one, from file to embedding, with one thread, in a process of its own. SpeechBrain's encoder and ours of 1,024
-channels have random weights, which cost the same; Resemblyzer's are in its package.
+same recordings one by one, from file to embedding, with one thread, in a process of its own. Encoders have random weights, which cost
+the same; Resemblyzer's are in its package.
 """
 
 import argparse
@@ -153,6 +153,22 @@ def speechbrain(_: Path) -> Embed:
     return embed
 
 
+def wespeaker(folder: Path, channels: int) -> Embed:
+    """Its program `wespeaker --task embedding`, on a model as its recipes leave them, an ECAPA-TDNN with global context."""
+    import torch
+    import yaml
+    from wespeaker.cli.speaker import Speaker
+    from wespeaker.models.speaker_model import get_speaker_model
+
+    torch.set_num_threads(1)
+    config = {"model": f"ECAPA_TDNN_GLOB_c{channels}", "model_args": {"feat_dim": 80, "embed_dim": 192, "pooling_func": "ASTP"}}
+    place = folder / f"wespeaker-{channels}"
+    place.mkdir(exist_ok=True)
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(get_speaker_model(config["model"])(**config["model_args"]).state_dict(), place / "avg_model.pt")
+    return Speaker(str(place)).extract_embedding
+
+
 def resemblyzer(_: Path) -> Embed:
     """Its three LSTM layers on partial utterances, after its own voice-activity detector."""
     import torch
@@ -166,11 +182,14 @@ def resemblyzer(_: Path) -> Embed:
 MAKES: dict[str, Callable[[Path], Embed]] = {
     "selfsv, ECAPA-512": lambda folder: ours(folder, 512),
     "selfsv, ECAPA-1024": lambda folder: ours(folder, 1024),
+    "WeSpeaker, ECAPA-512": lambda folder: wespeaker(folder, 512),
+    "WeSpeaker, ECAPA-1024": lambda folder: wespeaker(folder, 1024),
     "SpeechBrain, ECAPA-1024": speechbrain,
     "Resemblyzer": resemblyzer,
 }
 WAYS = {
     "selfsv": ["selfsv, ECAPA-512", "selfsv, ECAPA-1024"],
+    "wespeaker": ["WeSpeaker, ECAPA-512", "WeSpeaker, ECAPA-1024"],
     "speechbrain": ["SpeechBrain, ECAPA-1024"],
     "resemblyzer": ["Resemblyzer"],
 }
