@@ -20,8 +20,9 @@ if workflow.modifier.path_modifier.replace_prefix("results/x") != "results/x":  
 sys.path.insert(0, str(REPOSITORY))
 
 from selfsv.errors import SettingsError, printable
-from selfsv.settings.experiment import overlaid, resolve
+from selfsv.prepare.adaptive import experiment_with
 from selfsv.settings.reading import check_file, read_file
+from workflow.adaptive import Derived
 from workflow.environment import image_of
 
 try:
@@ -30,7 +31,9 @@ try:
     for file in workflow.configfiles if workflow.is_main_process else []:
         check_file(Path(file))
     # There is no directive `configfile`: without one, Snakemake's `config` holds what --configfile and --config say, and that alone.
-    EXPERIMENT = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), config))
+    DEFAULTS = read_file(REPOSITORY / "config.yaml")
+    EXPERIMENT = experiment_with(DEFAULTS, config)
+    DERIVED = Derived(DEFAULTS, config, EXPERIMENT, checkpoints)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 IMAGE = image_of(EXPERIMENT.runtime.container, workflow.deployment_settings.deployment_method)
@@ -50,6 +53,11 @@ include: "workflow/rules/iterate.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/download.smk"
+
+
+if DERIVED.adaptive:
+
+    include: "workflow/adaptive.smk"
 
 
 if EXPERIMENT.modality == "audio_visual":

@@ -31,6 +31,7 @@ WORDS = {
     "check_trials": "are the trials of {trials} about recordings that there are?",
     "pack": "decode {corpus}, shard {shard}, to 16 kHz",
     "manifest": "join the shards' lists of {corpus}",
+    "derive": "settings that follow the corpus",
     "noise": "prepare the bank of noise",
     "rirs": "prepare the bank of room impulse responses",
     "videos": "list the videos of {corpus}",

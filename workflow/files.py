@@ -13,8 +13,10 @@ from selfsv.errors import printable
 from selfsv.scoring.systems import LARGE_MARGIN, iteration
 from selfsv.settings.data import Corpus
 from selfsv.settings.experiment import Experiment
-from selfsv.settings.jobs import MetricJob, PackJob, TrainJob
+from selfsv.settings.jobs import MetricJob, PackJob
 from selfsv.settings.pretrain import OBJECTIVES
+from workflow.adaptive import Derived
+from workflow.stages import WAITED_FOR
 from workflow.systems import Systems
 
 
@@ -23,6 +25,12 @@ class Files:
     """Lists of files, and functions of a job's wildcards that give them or say where they are."""
 
     experiment: Experiment
+    settings: Derived
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """What settings of a job are derived from, where any are: an input that is only waited for."""
+        return {WAITED_FOR: self.settings.file} if self.settings.adaptive else {}
 
     @property
     def template(self) -> str:
@@ -57,16 +65,25 @@ class Files:
         files = {"images": "faces-{shard}.pt", "faces": "faces-{shard}.parquet", "manifests": "face_manifest-{shard}.parquet"}
         return {name: self.packed("<results>/data/{corpus}/" + file) for name, file in files.items()}
 
-    def clustered(self, system: str) -> dict[str, str]:
+    @property
+    def to_cluster(self) -> dict[str, Any]:
+        """The inputs of what makes a system's clusters."""
+        return {**self.derived, "embeddings": "<results>/{system}/embeddings/<train>.parquet"}
+
+    def clustered(self, system: str) -> dict[str, Any]:
         """The inputs of what reads a system's clusters and the embeddings that they are made of."""
-        return {
-            "embeddings": f"<results>/{system}/embeddings/<train>.parquet",
-            "pseudo_labels": f"<results>/{system}/pseudo_labels.parquet",
-        }
+        files = {"embeddings": "embeddings/<train>.parquet", "pseudo_labels": "pseudo_labels.parquet"}
+        return {**self.derived, **{name: f"<results>/{system}/{file}" for name, file in files.items()}}
+
+    @property
+    def cohort(self) -> dict[str, Any]:
+        """The inputs of what compares embeddings with those of the training corpus."""
+        clustered = self.clustered("{system}")
+        return {"train_embeddings": clustered.pop("embeddings"), **clustered}
 
     def training_data(self, corpus: str) -> dict[str, Any]:
         """The inputs of every training."""
-        return {**self.packed_corpus(corpus), "noise": "<results>/data/noise.pt", "rirs": "<results>/data/rirs.pt"}
+        return {**self.derived, **self.packed_corpus(corpus), "noise": "<results>/data/noise.pt", "rirs": "<results>/data/rirs.pt"}
 
     def of_training(self, folder: str, *tables: str) -> dict[str, str]:
         """The outputs of every training, and further tables."""
@@ -86,10 +103,6 @@ class Files:
     def kept_objective(self) -> str | None:
         """The same, where the rounds train it beside."""
         return self.objective if self.experiment.train.objective_weight else None
-
-    def train_job(self, wildcards: Any) -> TrainJob:
-        """The settings of a round."""
-        return TrainJob.of_round(self.experiment, int(wildcards.i))
 
     def start_of_round(self, wildcards: Any) -> dict[str, str]:
         """The model and embeddings that a round starts from; none for random weights."""
@@ -138,6 +151,11 @@ class Files:
         """The table that names the utterances of a corpus first: its listing, or the manifest where recordings are cut."""
         return f"<results>/data/{corpus}/{'manifest' if self.experiment.corpora[corpus].cut else 'listing'}.parquet"
 
+    @property
+    def checked(self) -> dict[str, Any]:
+        """The inputs of the check of the training corpus."""
+        return {**self.derived, "listing": self.counted(self.experiment.train_corpus)}
+
     def counted_for_trials(self, wildcards: Any) -> str:
         """The same for the corpus of a trial list."""
         return self.counted(self.experiment.trials[wildcards.trials].corpus)
@@ -158,7 +176,7 @@ class Files:
         """The user's tables of the speakers of these corpora."""
         return list(MetricJob.of(self.experiment).speakers_tables.values())
 
-    def reported(self, systems: Systems) -> list[str]:
+    def reported(self, systems: Systems) -> list[Any]:
         """The tables that the report reads, but for the error rates."""
         table, of_corpora = "<results>/{system}/{table}.parquet", ["manifest", "left_out", "speakers"]
         return [
@@ -169,6 +187,7 @@ class Files:
             *self.of_systems(table, systems.rounds[1:], table=["gate", "losses"]),
             *self.of_systems(table, systems.compared, table=["modality_quality"]),
             *expand("<results>/data/<train>/{table}.parquet", table=["faces", "face_manifest"] if systems.joint else []),
+            *self.derived.values(),
         ]
 
     def trials(self, wildcards: Any) -> str:

@@ -11,6 +11,8 @@ from selfsv.settings.section import Section
 from selfsv.writing import write_atomically
 from workflow.imports import code_digest
 
+WAITED_FOR = "waited_for"  # an input of this name is no option of its script
+
 
 def scripts_of(results: str) -> Callable[..., dict[str, Any]]:
     """`script_params` of an experiment, whose results are in this folder."""
@@ -53,9 +55,10 @@ def settings_file(folder: Path, stage: str, section: Section) -> Path:
 def file_options(wildcards: Any, input: Any, output: Any) -> list[str]:
     """The options that hand a rule's files to its script: `face_model` becomes --face-model, an output without a name --output.
 
-    An input without a name is only waited for. A name without files is left out.
+    An input without a name, or named `WAITED_FOR`, is only waited for. A name without files is left out.
     """
-    return words({**dict(input.items()), **(dict(output.items()) or {"output": output})})
+    inputs = {name: files for name, files in input.items() if name != WAITED_FOR}
+    return words({**inputs, **(dict(output.items()) or {"output": output})})
 
 
 def words(options: dict[str, Any]) -> list[str]:

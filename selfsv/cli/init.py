@@ -17,6 +17,8 @@ from pathlib import Path
 from selfsv.cli.options import add_json
 from selfsv.cli.status import DONE
 from selfsv.errors import InputError
+from selfsv.prepare.adaptive import as_recipe, experiment_with
+from selfsv.prepare.choices import Choice
 from selfsv.prepare.listing import enumerate_corpus
 from selfsv.prepare.own_configuration import (
     SHORTEST_SECONDS,
@@ -33,7 +35,6 @@ from selfsv.prepare.own_configuration import (
 from selfsv.prepare.sizes import (
     ALWAYS,
     FACES_COST,
-    Choice,
     Speed,
     encoder_choices,
     runtime_choices,
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=1.0, metavar="H", help="time to train in, on this machine (default: 1)")
     parser.add_argument("--trials", type=Path, metavar="FILE", help="lines of `1 enrolment test` about recordings of FOLDER, or of --test")
     parser.add_argument("--test", type=Path, metavar="FOLDER", help="of the recordings that the trials name")
+    parser.add_argument("--adaptive", action="store_true", help="for a folder that grows: `recipe: adaptive`, not values for its size now")
     parser.add_argument("--video", action="store_true", help="FOLDER is of videos of talking faces: train rounds on voices and faces")
     parser.add_argument("--probe-seconds", type=float, default=10.0, metavar="T", help="of training, for each stage (default: 10; 0: none)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -91,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     trained, speed = derived(args, found, names)
     choices = [*short, *cut, *trained, *time_choices(found.usable, args.hours, speed)]
+    if args.adaptive:
+        choices = as_recipe(choices, found.usable, speakers_of(args, found))
     notes += time_remarks(found.usable, args.hours, speed)
     sessions = f"{found.sessions:,} session{'s' * (found.sessions != 1)}"
     seen = f"{found.recordings:,} recordings, about {found.hours:.1f} hours, {sessions}"
@@ -102,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         *("", f"    {command}"),
     ]
     text = configuration(names, choices, head)
-    validated(Experiment, values_of(names, choices))
+    experiment_with({}, values_of(names, choices))
     write_atomically(args.into, lambda file: file.write(text.encode()))
     if args.json:
         facts = {"file": str(args.into), "recordings": found.recordings, "usable": found.usable, "hours": found.hours, "notes": notes}
@@ -144,11 +148,16 @@ def layout_of(path: Path, layout: str) -> str:
     return "listing" if path.is_file() and path.suffix.lower() in LISTINGS else layout
 
 
+def speakers_of(args: argparse.Namespace, found: Survey) -> int:
+    """How many speakers there are: as told, or a guess."""
+    guess = found.usable // RECORDINGS_OF_A_SPEAKER if found.cut_from is None else found.recordings  # cut ones have a talker each
+    return args.speakers or found.speakers or max(2, guess)
+
+
 def derived(args: argparse.Namespace, found: Survey, names: Names) -> tuple[list[Choice], Speed]:
     """All settings but those that follow the time, and the speed of a training with them."""
-    guess = found.usable // RECORDINGS_OF_A_SPEAKER if found.cut_from is None else found.recordings  # cut ones have a talker each
-    speakers = args.speakers or found.speakers or max(2, guess)
-    fixed = [*ALWAYS, *size_choices(found.usable, found.seconds), *speaker_choices(found.usable, speakers), *rejections(found)]
+    by_speakers = speaker_choices(found.usable, speakers_of(args, found))
+    fixed = [*ALWAYS, *size_choices(found.usable, found.seconds), *by_speakers, *rejections(found)]
     if args.probe_seconds <= 0:
         fixed += video_choices(on_gpu=False) if args.video else []
         return [*fixed, *runtime_choices(args.threads, on_gpu=False), *encoder_choices(NARROW)], UNKNOWN

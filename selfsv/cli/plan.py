@@ -20,7 +20,8 @@ import selfsv
 from selfsv.cli.options import add_json
 from selfsv.cli.status import DONE, ERROR
 from selfsv.errors import InputError
-from selfsv.settings.experiment import Experiment, overlaid, resolve
+from selfsv.prepare.adaptive import experiment_with
+from selfsv.settings.experiment import Experiment
 from selfsv.settings.reading import read_file
 from selfsv.settings.section import merged
 
@@ -53,21 +54,27 @@ def run(args: argparse.Namespace) -> int:
     """Read, follow, compare, print."""
     from selfsv.report.plan_page import as_json, page
 
-    plan = planned(args, experiment_of(args.overlays))
+    plan = planned(args, experiment_of(args.overlays, args.results))
     print(json.dumps(as_json(plan)) if args.json else page(plan))
     for problem in plan.problems:
         print(f"selfsv: {problem}", file=sys.stderr)
     return ERROR if plan.problems else DONE
 
 
-def experiment_of(overlays: Sequence[Path]) -> Experiment:
-    """The experiment that Snakemake would see.
+def experiment_of(overlays: Sequence[Path], results: Path) -> Experiment:
+    """The experiment that Snakemake would see. What `recipe: adaptive` derives is that of a corpus of a usual size, until it is packed.
+
+    Args:
+        results: the folder of the experiments.
 
     Raises:
         SettingsError: a file cannot be read, or a key is unknown, missing or out of range.
     """
     defaults = read_file(DEFAULTS) if DEFAULTS.is_file() else {}
-    return resolve(overlaid(defaults, reduce(merged, map(read_file, overlays))))
+    overlay = reduce(merged, map(read_file, overlays))
+    experiment = experiment_with(defaults, overlay)
+    derived = results / experiment.experiment / "data" / experiment.train_corpus / "derived.yaml"
+    return experiment_with(defaults, overlay, read_file(derived)) if derived.is_file() else experiment
 
 
 def planned(args: argparse.Namespace, experiment: Experiment) -> "Plan":

@@ -1,22 +1,19 @@
 """The configuration of somebody's own recordings: settings that follow from them, as a file in which each line has its reason."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from selfsv.errors import InputError
 from selfsv.extensions import described
+from selfsv.prepare.choices import Choice, nested, with_reasons
 from selfsv.prepare.decoding import PACKED_BYTES_PER_SECOND
-from selfsv.prepare.sizes import Choice
 from selfsv.prepare.survey import Survey, share_of_steady
 from selfsv.settings.data import CutSettings, DecodingSettings
-from selfsv.settings.experiment import Experiment
-from selfsv.settings.section import Section
 
 FEWEST = 100  # recordings: with fewer there is next to nothing to learn
 USABLE_SHARE = 0.9  # of a disk; embeddings, states and reports take the rest
@@ -24,7 +21,6 @@ FEW_SPEAKERS = 10
 SHORTEST_SECONDS = 0.5  # a word; what is shorter says next to nothing about a speaker
 FEW_SHORT = 0.02  # of a corpus: these may be rejected
 LONG_SECONDS = 60.0  # recordings of this length most often hold several utterances, or talkers
-COLUMN = 44  # of the comments
 
 
 class Names(NamedTuple):
@@ -147,43 +143,9 @@ def rejections(found: Survey) -> list[Choice]:
 def values_of(names: Names, choices: Sequence[Choice]) -> dict[str, Any]:
     """The configuration as the workflow reads it."""
     values: dict[str, Any] = {"experiment": names.experiment, "corpora": deepcopy(names.corpora)}
-    if names.trials:
-        values["trials"] = names.trials
-    for choice in choices:
-        *groups, key = choice.key.split(".")
-        place = values
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[key] = choice.value
-    return values
+    return nested(choices, values | ({"trials": names.trials} if names.trials else {}))
 
 
 def configuration(names: Names, choices: Sequence[Choice], head: Sequence[str]) -> str:
     """The file: `head` as comments, then the settings with their reasons."""
-    ordered = sorted(choices, key=lambda choice: place_of(choice.key, Experiment))
-    reasons = {choice.key: choice.reason for choice in choices}
-    return "\n".join([*(f"# {line}".rstrip() for line in head), *_lines(values_of(names, ordered), reasons)]) + "\n"
-
-
-def place_of(key: str, section: type[Section]) -> list[int]:
-    """Where config.yaml has a key, so that keys can be sorted by it."""
-    name, _, rest = key.partition(".")
-    fields = section.model_fields
-    inner = fields[name].annotation
-    return [list(fields).index(name), *(place_of(rest, inner) if isinstance(inner, type) and issubclass(inner, Section) else [])]
-
-
-def _lines(values: dict[str, Any], reasons: dict[str, str], path: str = "", depth: int = 0) -> Iterator[str]:
-    """YAML with a comment on each key that has a reason; single keys first, and a blank line before each section."""
-    indent = "  " * depth
-    for key, value in sorted(values.items(), key=lambda entry: isinstance(entry[1], dict) and not depth):
-        name = f"{path}.{key}" if path else key
-        if isinstance(value, dict):
-            yield from ([] if depth else [""])
-            yield f"{indent}{key}:"
-            yield from _lines(value, reasons, name, depth + 1)
-        else:
-            in_a_line = None if isinstance(value, list) else False
-            written = yaml.safe_dump({key: value}, allow_unicode=True, width=10_000, default_flow_style=in_a_line).rstrip("\n")
-            written = indent + written
-            yield f"{written.ljust(COLUMN)}  # {reasons[name]}" if name in reasons else written
+    return with_reasons(values_of(names, []), choices, head)

@@ -3,9 +3,11 @@
 N: utterances. S: speakers, or a guess. T: updates of the weights in stage I.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from selfsv.prepare.choices import Choice
 
 # The paper's training, which the rules approach as a corpus grows.
 PAPER_EPOCHS, PAPER_ROUND_EPOCHS, PAPER_BATCH = 150, 100, 256
@@ -21,14 +23,6 @@ FEWEST_ROUND_UPDATES = 400  # with fewer, rounds made the error rate worse, from
 SMALL_FACES = {"width": 8, "blocks": [1, 1, 1, 1], "input_side": 48}  # the demo's: a ResNet of a quarter of the channels
 FACES_COST = 2.4  # of a round's step with faces, to one without: measured on a GPU, with the paper's encoders
 SMALL_HEAD = {"hidden": 512, "bottleneck": 128}  # the demo's
-
-
-class Choice(NamedTuple):
-    """A setting, and why it has this value."""
-
-    key: str  # as in config.yaml, with dots
-    value: Any
-    reason: str
 
 
 # Whatever the size: what the authors' later recipe changed (systems/strong.yaml) and a small corpus needs more than a large one.
@@ -229,7 +223,11 @@ def stage_one(utterances: int, epochs: int, updates: int) -> list[Choice]:
     return [
         Choice("pretrain.epochs", epochs, f"what there is time for, {PAPER_EPOCHS} at most: T = {updates:,} updates"),
         Choice("pretrain.average_last", max(1, min(10, epochs // 4)), "a quarter of the epochs, 10 at most"),
-        Choice("pretrain.dino.ema_start", round(min(0.996, 1 - 10 / updates), 4), "1 - 10 / T, 0.996 at most: a memory of a tenth of it"),
+        Choice(
+            "pretrain.dino.ema_start",
+            round(min(0.996, max(0.0, 1 - 10 / updates)), 4),
+            "1 - 10 / T, 0.996 at most: a memory of a tenth of it",
+        ),
         Choice("pretrain.dino.teacher_temperature_epochs", round(epochs / 5), "a fifth of the epochs"),
         Choice("pretrain.dino.cosine_weight", 1.0 if many else 0.0, "it takes hundreds of thousands of utterances to do good"),
         Choice("pretrain.dino.redundancy_weight", 0.04 if few else 0.0, f"it helps where T is below {FEW_UPDATES:,}"),

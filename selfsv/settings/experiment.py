@@ -23,8 +23,9 @@ from selfsv.settings.tuning import FinetuneSettings, LargeMarginSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
-WITHOUT_RECIPE = (
-    "there is no key 'recipe' any more: remove it. config.yaml holds the paper's values, which `recipe: paper` stood for. "
+RECIPES = ("none", "adaptive")
+OTHER_RECIPE = (
+    "config key 'recipe' is none or adaptive: correct it, or remove it. config.yaml holds the paper's values, which `recipe: paper` stood for. "
     "Instead of `recipe: strong`, name its overlay before your own: snakemake --configfile systems/strong.yaml mine.yaml"
 )
 
@@ -34,6 +35,13 @@ class Experiment(Section):
 
     experiment: Name = Field(description="name of the folder results/{experiment}: letters, digits, _ . -")
     seed: NonNegative = Field(1, description="of every random draw: same seed, same result")
+    recipe: Literal["none", "adaptive"] = Field(
+        "none",
+        description="adaptive: settings that you leave out follow the packed corpus, see data/{corpus}/derived.yaml; none: no such thing",
+    )
+    utterances_per_speaker: float = Field(
+        20.0, gt=0, description="a guess, from which `recipe: adaptive` has the numbers of clusters; no label is counted for it"
+    )
     modality: Literal["audio", "audio_visual"] = Field(
         "audio",
         description="audio, or audio_visual: DLG-LC on voices and faces; tests are on audio alone [paper IV-C, Table IX]",
@@ -210,21 +218,21 @@ def resolve(config: Mapping[str, Any]) -> Experiment:
     Raises:
         SettingsError: a key is unknown, missing or out of range; the message names it.
     """
-    if "recipe" in config:
-        raise SettingsError(WITHOUT_RECIPE)
+    if config.get("recipe", "none") not in RECIPES:
+        raise SettingsError(OTHER_RECIPE)
     return validated(Experiment, config)
 
 
 def recorded(file: Path) -> Experiment:
     """The experiment whose settings a run has written to `file`.
 
-    Files of earlier versions have a key `recipe`, too. It is left out: the values that it stood for are in the file.
+    Files of earlier versions have another `recipe`. It is left out: the values that it stood for are in the file.
 
     Raises:
         SettingsError: the file is damaged, or holds no settings of an experiment; the message names it.
     """
     values = read_file(file)
     try:
-        return validated(Experiment, {key: value for key, value in values.items() if key != "recipe"})
+        return validated(Experiment, {key: value for key, value in values.items() if key != "recipe" or value in RECIPES})
     except SettingsError as error:
         raise SettingsError(f"{file} holds no settings of an experiment: {error}") from None

@@ -49,6 +49,31 @@ def _parts(experiment: Experiment, names: Iterable[str]) -> dict[str, Any]:
     return parts | ({"encoder": experiment.encoder_of(0)} if "encoder" in parts else {})
 
 
+class DeriveJob(Section):
+    """What the settings of `recipe: adaptive` follow beside the corpus."""
+
+    utterances_per_speaker: float
+    epochs: Positive  # of stage I
+    round_epochs: Positive
+    batch_size: Positive | None  # of stage I, where the user names it
+    round_batch_size: Positive | None
+    own: tuple[str, ...]  # keys that the user sets, of those that would be derived
+
+    @classmethod
+    def of(cls, experiment: Experiment, own: Iterable[str]) -> Self:
+        """The part of an experiment's settings that this job depends on."""
+        keys = tuple(sorted(own))
+        pretrain, train = experiment.pretrain, experiment.train
+        return cls(
+            utterances_per_speaker=experiment.utterances_per_speaker,
+            epochs=pretrain.epochs,
+            round_epochs=train.epochs,
+            batch_size=pretrain.batch_size if "pretrain.batch_size" in keys else None,
+            round_batch_size=train.batch_size if "train.batch_size" in keys else None,
+            own=keys,
+        )
+
+
 class BaselineJob(Job):
     """An encoder that is never trained."""
 

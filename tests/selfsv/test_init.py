@@ -15,6 +15,8 @@ from selfsv.engine.runtime import Runtime
 from selfsv.errors import InputError
 from selfsv.methods.probe import measured_speed
 from selfsv.prepare import own_configuration
+from selfsv.prepare.adaptive import as_recipe, derivation, derived_file, experiment_with, keys_of
+from selfsv.prepare.choices import Choice
 from selfsv.prepare.cutting import spans
 from selfsv.prepare.own_configuration import (
     SHORTEST_SECONDS,
@@ -28,7 +30,6 @@ from selfsv.prepare.own_configuration import (
 )
 from selfsv.prepare.sizes import (
     ALWAYS,
-    Choice,
     Speed,
     encoder_choices,
     learning_rate,
@@ -110,6 +111,35 @@ def test_a_corpus_like_the_demos_comes_to_its_settings():
     assert found["train"]["optimiser"] == demo["train"]["optimiser"]
     assert found["pretrain"]["optimiser"]["learning_rate"] == demo["pretrain"]["optimiser"]["learning_rate"]
     assert found["pretrain"]["dino"]["ema_start"] == pytest.approx(demo["pretrain"]["dino"]["ema_start"], abs=0.005)
+
+
+@pytest.mark.parametrize(("utterances", "speakers"), [(200, 10), (5_000, 125), (1_200_000, 6_000)])
+def test_the_adaptive_recipe_derives_what_init_writes(utterances, speakers):
+    """Of the same corpus: where it is packed, the file without what follows from its size comes to the file with it."""
+    defaults, found = read_file(REPOSITORY / "config.yaml"), choices(utterances, 5.0, speakers)
+    overlay = values_of(NAMES, as_recipe(found, utterances, speakers))
+    job = derivation(experiment_with(defaults, overlay), overlay)
+    assert not job.own
+    derived = yaml.safe_load(derived_file(utterances, EIGHT_SECONDS, job))
+    adaptive, plain = experiment_with(defaults, overlay, derived), experiment_with(defaults, values_of(NAMES, found))
+    shown = adaptive.model_copy(update={"recipe": "none", "utterances_per_speaker": plain.utterances_per_speaker})
+    assert shown == plain
+    assert not {"cluster.clusters", "pretrain.batch_size"} & set(keys_of(overlay)) and "pretrain.epochs" in keys_of(overlay)
+
+
+@pytest.mark.parametrize("utterances", [1, 2, 50, 30_000_000])
+@pytest.mark.parametrize("epochs", [1, 150])
+def test_the_adaptive_recipe_has_valid_settings_for_any_corpus(utterances, epochs):
+    overlay = {**values_of(NAMES, []), "recipe": "adaptive", "pretrain": {"epochs": epochs}, "train": {"epochs": epochs, "batch_size": 48}}
+    defaults = read_file(REPOSITORY / "config.yaml")
+    job = derivation(experiment_with(defaults, overlay), overlay)
+    experiment = experiment_with(defaults, overlay, yaml.safe_load(derived_file(utterances, EIGHT_SECONDS, job)))
+    assert (experiment.train.batch_size, experiment.pretrain.epochs) == (48, epochs) and job.own == ("train.batch_size",)
+
+
+def test_nothing_is_derived_from_nothing():
+    with pytest.raises(InputError, match="no utterance"):
+        derived_file(0, np.array([]), derivation(resolve(values_of(NAMES, [])), {}))
 
 
 def test_the_learning_rate_falls_from_few_updates_to_many():
@@ -301,6 +331,11 @@ def test_the_command_writes_what_the_workflow_reads(tmp_path, capsys):
     experiment = resolve(overlaid(read_file(REPOSITORY / "config.yaml"), read_file(into)))
     assert experiment.experiment == "mine" and experiment.corpora["train"].path == str(VOICES.resolve())
     assert main(command) == 2 and "--replace" in capsys.readouterr().err
+    assert main([*command, "--probe-seconds", "0", "--replace", "--adaptive"]) == 0
+    written = read_file(into)
+    assert written["recipe"] == "adaptive" and "cluster" not in written and written["pretrain"]["epochs"] == experiment.pretrain.epochs
+    assert written["utterances_per_speaker"] == pytest.approx(1225 / 38, abs=0.1)
+    capsys.readouterr()
     few = [str(VOICES / "festvox_ru_nsh"), str(VOICES / "asterisk_allison"), str(VOICES / "asterisk_armelle")]
     (tmp_path / "few").mkdir()
     for talker in few:

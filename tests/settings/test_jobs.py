@@ -26,6 +26,7 @@ GIVEN: dict[str, type[BaseModel]] = {
     "check_corpus": jobs.CorpusCheck,
     "pack": jobs.PackJob,
     "manifest": RejectionSettings,
+    "derive": jobs.DeriveJob,
     "noise": NoiseSettings,
     "rirs": RirSettings,
     "faces": DetectionSettings,

@@ -23,6 +23,7 @@ OUTPUTS = {
     "check_trials": ["output"],
     "pack": ["audio", "manifest"],
     "manifest": ["manifest"],
+    "derive": ["output"],
     "noise": ["noise"],
     "rirs": ["rirs"],
     "pretrain": ["model", "history"],
@@ -169,7 +170,7 @@ class Workshop:
 
 def planned(told: str) -> Plan:
     """The plan that a dry run printed."""
-    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: +.*\n)*)", told, re.MULTILINE)
+    blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?: +.*\n)*)", told, re.MULTILINE)
     blocks = [(name, text) for name, text in blocks if name != "all"]
     outputs = [file for _, text in blocks for line in re.findall(r"^ +output: (.*)", text, re.MULTILINE) for file in line.split(", ")]
     return Plan(Counter(name for name, _ in blocks), frozenset(file.removeprefix("results/tiny/") for file in outputs))

@@ -200,7 +200,7 @@ def lock() -> dict[str, str]:
 def rules() -> dict[str, str]:
     """The text of each rule that has a script; before what a rule says itself, that of the rules that it inherits."""
     text = "\n".join(path.read_text() for path in sorted((REPOSITORY / "workflow").rglob("*.smk")))
-    found = re.findall(r"^( *)(?:use )?rule (\w+)(?: as (\w+) with)?:\n((?:(?:\1 +.*)?\n)*)", text, re.MULTILINE)
+    found = re.findall(r"^( *)(?:use rule|rule|checkpoint) (\w+)(?: as (\w+) with)?:\n((?:(?:\1 +.*)?\n)*)", text, re.MULTILINE)
     bodies = {heir or name: (name if heir else None, body) for _, name, heir, body in found}
 
     def whole(name: str) -> str:

@@ -16,9 +16,9 @@ prepare(REPOSITORY, IMAGE)
 ALIVE = acquire_run_lock(EXPERIMENT.experiment) if workflow.is_main_process else None
 
 # How a run is carried out is no part of what it makes, and reruns nothing.
-SETTINGS = type(EXPERIMENT)(**EXPERIMENT.model_dump(exclude={"runtime"}))
+SETTINGS = DERIVED(lambda experiment: type(experiment)(**experiment.model_dump(exclude={"runtime"})))
 RESULTS = f"results/{EXPERIMENT.experiment}"
-FILES = Files(EXPERIMENT)
+FILES = Files(EXPERIMENT, DERIVED)
 JOBS = Jobs(EXPERIMENT.runtime, submitted=workflow.remote_exec)
 script = scripts_of(RESULTS)
 SYSTEMS = Systems(EXPERIMENT)

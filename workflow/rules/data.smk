@@ -18,14 +18,14 @@ use rule stage as listing with:
 # Nothing depends on the checks, so that other settings rerun no more than these. The listing's priority lets them fail before packing.
 use rule listing as check_corpus with:
     input:
-        listing=FILES.counted(EXPERIMENT.train_corpus),
+        **FILES.checked,
     output:
         "<results>/checks/corpus.json",
     pathvars:
         job="check_corpus",
     localrule: True
     params:
-        **script("check_corpus", jobs.CorpusCheck.of(EXPERIMENT)),
+        **script("check_corpus", DERIVED(jobs.CorpusCheck.of)),
         runtime=JOBS.options("processes"),
 
 

@@ -55,7 +55,7 @@ use rule train as train_av with:
     pathvars:
         job="train_av-{i}",
     params:
-        **script("train_av", lambda wildcards: jobs.TrainAvJob.of_round(EXPERIMENT, int(wildcards.i)), iteration="{i}"),
+        **script("train_av", DERIVED(jobs.TrainAvJob.of_round, "i"), iteration="{i}"),
 
 
 use rule extract as extract_av with:
@@ -81,4 +81,4 @@ use rule cluster as modalities with:
     pathvars:
         job="modalities-{i}",
     params:
-        **script("modalities", EXPERIMENT.cluster, seed=EXPERIMENT.seed),
+        **script("modalities", DERIVED(lambda experiment: experiment.cluster), seed=EXPERIMENT.seed),

@@ -16,7 +16,7 @@ use rule device_stage as extract with:
 
 use rule parallel_stage as cluster with:
     input:
-        embeddings="<results>/{system}/embeddings/<train>.parquet",
+        **FILES.to_cluster,
     output:
         "<results>/{system}/pseudo_labels.parquet",
     pathvars:
@@ -26,7 +26,7 @@ use rule parallel_stage as cluster with:
         mem_mb=JOBS.memory(32000),
         runtime=480,
     params:
-        **script("cluster", EXPERIMENT.cluster, seed=EXPERIMENT.seed, modality=SYSTEMS.clustered_modality),
+        **script("cluster", DERIVED(lambda experiment: experiment.cluster), seed=EXPERIMENT.seed, modality=SYSTEMS.clustered_modality),
 
 
 use rule training as train with:
@@ -39,4 +39,4 @@ use rule training as train with:
     pathvars:
         job="train-{i}",
     params:
-        **script("train", FILES.train_job, module=FILES.kept_objective, iteration="{i}"),
+        **script("train", DERIVED(jobs.TrainJob.of_round, "i"), module=FILES.kept_objective, iteration="{i}"),

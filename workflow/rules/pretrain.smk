@@ -35,7 +35,7 @@ else:
         pathvars:
             job="pretrain",
         params:
-            **script("pretrain", jobs.PretrainJob.of(EXPERIMENT), module=FILES.objective),
+            **script("pretrain", DERIVED(jobs.PretrainJob.of), module=FILES.objective),
             runtime=JOBS.options(*TRAINING_OPTIONS, "shared_start", state=f"{RESULTS}/state"),
 
 

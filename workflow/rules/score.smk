@@ -10,23 +10,22 @@ use rule stage as calibrate with:
     pathvars:
         job="calibrate-{system}",
     params:
-        **script("calibrate", jobs.CalibrationJob.of(EXPERIMENT)),
+        **script("calibrate", DERIVED(jobs.CalibrationJob.of)),
 
 
 use rule parallel_stage as score with:
     input:
+        **FILES.cohort,
         trials=FILES.trials,
         manifest=FILES.of_test_corpus("<results>/data/{corpus}/manifest.parquet"),
         embeddings=FILES.of_test_corpus("<results>/{system}/embeddings/{corpus}.parquet"),
-        train_embeddings="<results>/{system}/embeddings/<train>.parquet",
-        pseudo_labels="<results>/{system}/pseudo_labels.parquet",
         calibration="<results>/{system}/calibration.parquet",
     output:
         "<results>/{system}/scores/{trials}.parquet",
     pathvars:
         job="score-{system}-{trials}",
     params:
-        **script("score", EXPERIMENT.score),
+        **script("score", DERIVED(lambda experiment: experiment.score)),
         runtime=[],  # numpy computes on the cores of the job without being asked
 
 
@@ -68,10 +67,12 @@ use rule parallel_stage as diagnose with:
     pathvars:
         job="diagnose-{system}",
     params:
-        **script("diagnose", jobs.DiagnoseJob.of(EXPERIMENT)),
+        **script("diagnose", DERIVED(jobs.DiagnoseJob.of)),
 
 
 use rule stage as record with:
+    input:
+        **FILES.derived,
     output:
         report("<results>/settings.json", category="Experiment", labels={"what": "settings"}),
     pathvars:
@@ -99,7 +100,6 @@ use rule parallel_stage as metrics with:
         **script("metrics", jobs.MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
 
 
-# The script finds what there is in the experiment's folder by itself.
 use rule stage as report with:
     input:
         FILES.template,
