@@ -1,6 +1,7 @@
 """Progress of a long loop: a bar on a terminal, now and then a plain line in a log file."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from selfsv.stage import LogFile
 
 LINE_SECONDS = 10.0
 LOG = logging.getLogger("selfsv")
+# What selfsv.engine.history writes of a training: within an epoch, and after one.
+LEFT = re.compile(r"([\d:.]+)(?: s)? of all epochs$|epoch (\d+) of (\d+): (?:.*, ([\d:.]+)(?: s)? left)?", re.MULTILINE)
 
 Item = TypeVar("Item")
 
@@ -69,3 +72,14 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def time_left(log: str) -> float | None:
+    """Seconds that a training still takes by the last line of its log that says so; None where none does."""
+    found = list(LEFT.finditer(log))
+    if not found:
+        return None
+    within, epoch, epochs, after = found[-1].groups()
+    if within or after:
+        return sum(float(part) * 60**power for power, part in enumerate(reversed((within or after).split(":"))))
+    return 0.0 if epoch == epochs else None

@@ -1,4 +1,5 @@
-"""What the terminal shows of a run: a line when a job starts, and another when a long one is done, in place of Snakemake's ten.
+"""What the terminal shows of a run: a line when a job starts, and another when a long one is done, in place of Snakemake's ten. Each has
+the time left, where anything is known of it (`remaining`).
 
 Snakemake's file in `.snakemake/log` keeps all it has to say, and a dry run, `--verbose` and `--quiet` change nothing here. The records
 are those that Snakemake's interface for logger plugins describes; what is not among them passes as it is. This is no such plugin: one
@@ -6,8 +7,10 @@ has to be installed and asked for, and this is to be there for whoever just runs
 """
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +21,12 @@ from selfsv.progress import duration
 from selfsv.scoring import systems
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.stage_one import stage_one_title
+from workflow.remaining import Remaining
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of the one that writes to the terminal
 LONG_SECONDS = 30.0  # a job that took so long has a line at its end, too
+WATCH_SECONDS = 300.0
 OURS = ("job_info", "job_started", "job_finished", "progress")
 CHATTER = "Select jobs to execute..."
 WORDS = {
@@ -86,9 +91,10 @@ class Console(logging.StreamHandler):
     Where a record is not as it should be (another version of Snakemake), that handler has its own lines again.
     """
 
-    def __init__(self, default: logging.StreamHandler, experiment: Experiment):
+    def __init__(self, default: logging.StreamHandler, experiment: Experiment, cores: int | None = None):
         super().__init__(default.stream)
         self._default, self._experiment = default, experiment
+        self._remaining = Remaining(Path("results", experiment.experiment, "benchmarks"), cores)
         self._jobs: dict[int, Running] = {}
         self._ended: list[Running] = []
         self._done, self._total = 0, 0
@@ -96,25 +102,50 @@ class Console(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write what there is to say about `record`, most often nothing."""
         try:
-            for line in self._lines(str(getattr(record, "event", "")), record.__dict__):
-                of = f" of {self._total}" if self._total else ""
-                self.stream.write(printable(f"{time.strftime('%H:%M:%S')} [{self._done}{of} done] {line}") + "\n")
-            self.flush()
+            lines = self._lines(str(getattr(record, "event", "")), record.__dict__)
+            self._write(lines, str(self._remaining) if lines else "")
         except Exception:
             self._default.removeFilter(is_left_to_snakemake)
             logger.removeHandler(self)
 
+    def watch(self) -> None:
+        """Say now and then, from a thread of its own, how long the rest takes while a long job runs; nothing while nobody knows."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            self.say_what_runs()
+
+    def say_what_runs(self) -> None:
+        """A line on the job that has run longest, where the time left is known."""
+        with self.lock or nullcontext(), suppress(Exception):  # a run goes on without this line
+            job = min(self._jobs.values(), key=lambda job: job.since, default=None)
+            if job and (left := str(self._remaining)):
+                self._write([f"{job.text}: since {duration(time.monotonic() - job.since)}"], left)
+
+    def _write(self, lines: list[str], left: str) -> None:
+        of = f" of {self._total}" if self._total else ""
+        for line in lines:
+            self.stream.write(printable(f"{time.strftime('%H:%M:%S')} [{self._done}{of} done{left and ', '}{left}] {line}") + "\n")
+        self.flush()
+
     def _lines(self, event: str, record: Mapping[str, Any]) -> list[str]:
         if event == "run_info":
             self._total = record["stats"]["total"]
+            self._remaining.plan(record["stats"])
         elif event == "job_info" and record["output"]:  # a target alone has none, and does nothing
             job = self._jobs[record["jobid"]] = Running(
                 describe(record["rule_name"], record["wildcards"], self._experiment), time.monotonic()
             )
+            self._remaining.start(record["jobid"], record["rule_name"], record["threads"], *record["log"][:1])
             return [job.text]
         elif event == "job_finished" and record["job_id"] in self._jobs:
             self._ended.append(self._jobs.pop(record["job_id"]))
+            self._remaining.finish(record["job_id"])
         elif event == "progress":  # follows the job's end
+            if record["total"] > self._total:
+                self._remaining.extend()
             self._done, self._total = record["done"], record["total"]
             ended, self._ended = self._ended, []
             past = [(job.text, time.monotonic() - job.since) for job in ended]
@@ -144,4 +175,6 @@ def show_jobs(experiment: Experiment, workflow: Any) -> None:
     if settings.dryrun or settings.verbose or quiet & {"all", "rules", "progress"} or not isinstance(default, logging.StreamHandler):
         return
     default.addFilter(is_left_to_snakemake)
-    logger.addHandler(Console(default, experiment))
+    console = Console(default, experiment, None if workflow.non_local_exec else workflow.resource_settings.cores)
+    console.watch()
+    logger.addHandler(console)

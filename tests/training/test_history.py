@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from selfsv.engine import history
 from selfsv.engine.history import EpochLines, announce, write_tensorboard
+from selfsv.progress import time_left
 
 
 class Clock:
@@ -46,6 +47,14 @@ def test_an_epoch_has_a_line_every_half_minute_with_the_time_left(clock, caplog)
         "CA-DINO, epoch 3/10: 35 of 100 steps (35%), 2 s each, 2:10 left, and 25:30 of all epochs",
         "CA-DINO, epoch 3/10: 50 of 100 steps (50%), 2 s each, 1:40 left, and 25:00 of all epochs",
     ]
+    assert time_left("\n".join(f"10:00:00 INFO {line}" for line in caplog.messages)) == 25 * 60
+
+
+@pytest.mark.parametrize(("epoch", "seconds", "left"), [(0, 3.5, 9 * 3.5), (4, 4000.0, 5 * 4000.0), (9, 3.5, 0.0)])
+def test_the_time_left_is_read_from_the_log_of_an_epoch(caplog, epoch, seconds, left):
+    announce({"epoch": epoch, "loss": 0.25, "seconds": seconds, "warning": "COLLAPSE: left"}, 10)
+    assert time_left("WARNING before\n" + "\n".join(f"10:00:00 INFO {line}" for line in caplog.messages) + "\n") == left
+    assert time_left("10:00:00 INFO the encoder is compiled\n") is None
 
 
 def test_a_bar_takes_the_place_of_the_lines(clock, caplog, monkeypatch):

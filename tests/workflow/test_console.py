@@ -12,7 +12,7 @@ from tests.workflow.conftest import CONFIG, OUTPUTS
 from workflow import console
 from workflow.console import Console, describe, is_left_to_snakemake
 
-LINE = re.compile(r"^\d\d:\d\d:\d\d \[(\d+) of (\d+) done\] (\w+): (.+)$", re.MULTILINE)
+LINE = re.compile(r"^\d\d:\d\d:\d\d \[(\d+) of (\d+) done(?:, [^]]+ left)?\] (\w+): (.+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +68,66 @@ def test_who_asks_for_more_or_less_gets_it(fresh, option):
     assert ("rule rirs:\n" in done.told) == (option == "--verbose")
 
 
-def test_a_long_job_has_a_line_at_its_end(experiment, monkeypatch):
-    now = iter([0.0, 0.0, 65.0, 90.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+class Clock:
+    """The time of a run, as the tests set it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(console.time, "monotonic", lambda: self.now)
+
+
+JOB = {"event": "job_info", "output": ["a"], "wildcards": {}, "threads": 1, "log": []}
+
+
+def shown_of(experiment, clock, *records, cores=1):
+    """What the terminal shows of records, each with its time, seconds."""
     stream = io.StringIO()
-    shown = Console(logging.StreamHandler(stream), experiment)
-    job = {"event": "job_info", "output": ["a"], "wildcards": {}}
-    for event in (
-        {"event": "run_info", "stats": {"total": 9}},
-        {**job, "jobid": 4, "rule_name": "pretrain"},
-        {**job, "jobid": 5, "rule_name": "rirs"},
-        {**job, "jobid": 6, "rule_name": "all", "output": []},
-        {"event": "job_finished", "job_id": 4},
-        {"event": "progress", "done": 1, "total": 9},
-    ):
-        shown.handle(logging.makeLogRecord(event))
-    assert LINE.findall(stream.getvalue()) == [
+    shown = Console(logging.StreamHandler(stream), experiment, cores)
+    for clock.now, record in records:
+        shown.handle(logging.makeLogRecord(record))
+    shown.say_what_runs()
+    return stream.getvalue()
+
+
+def test_a_long_job_has_a_line_at_its_end(experiment, monkeypatch):
+    text = shown_of(
+        experiment,
+        Clock(monkeypatch),
+        (0.0, {"event": "run_info", "stats": {"total": 9, "pretrain": 1, "rirs": 1}}),
+        (0.0, {**JOB, "jobid": 4, "rule_name": "pretrain"}),
+        (0.0, {**JOB, "jobid": 5, "rule_name": "rirs"}),
+        (0.0, {**JOB, "jobid": 6, "rule_name": "all", "output": []}),
+        (65.0, {"event": "job_finished", "job_id": 4}),
+        (65.0, {"event": "progress", "done": 1, "total": 9}),
+    )
+    assert LINE.findall(text) == [
         ("0", "9", "pretrain", "stage I: train CA-DINO on train"),
         ("0", "9", "rirs", "prepare the bank of room impulse responses"),
         ("1", "9", "pretrain", "stage I: train CA-DINO on train: done in 1:05"),
     ]
+    assert "left" not in text  # nothing of the kind of `rirs` was measured
+
+
+def test_lines_have_the_time_left(experiment, monkeypatch, tmp_path):
+    """A round of ten minutes has ended, another is half done by its log, and one follows; then a job that nobody has measured."""
+    log = tmp_path / "train-2.log"
+    log.write_text("10:00:00 INFO DLG-LC, epoch 3/9: 5 of 9 steps (56%), 2 s each, 1:40 left, and 5:00 of all epochs\n")
+    (rounds, second), clock = ({**JOB, "rule_name": "train"}, {"wildcards": {"i": "2"}, "log": [str(log)]}), Clock(monkeypatch)
+    monkeypatch.setattr("workflow.remaining.time.time", lambda: log.stat().st_mtime)
+    records = [
+        (0.0, {"event": "run_info", "stats": {"total": 4, "train": 3, "report": 1}}),
+        (0.0, {**rounds, "jobid": 1, "wildcards": {"i": "1"}}),
+        (600.0, {"event": "job_finished", "job_id": 1}),
+        (600.0, {"event": "progress", "done": 1, "total": 4}),
+        (600.0, {**rounds, **second, "jobid": 2}),
+        (900.0, {"event": "other"}),
+    ]
+    lines = shown_of(experiment, clock, *records).splitlines()
+    told = [re.search(r"done(?:, (.*))?\]", line)[1] for line in lines]
+    assert told == [None, "at least 20:00 left", "at least 15:00 left", "at least 15:00 left"]
+    assert lines[-1].endswith("since 5:00")
+    records[0] = (0.0, {"event": "run_info", "stats": {"total": 4, "train": 3}})
+    assert "about 15:00 left" in shown_of(experiment, clock, *records).splitlines()[-1]
 
 
 def test_records_of_another_shape_are_left_to_snakemake(experiment):
@@ -96,6 +136,7 @@ def test_records_of_another_shape_are_left_to_snakemake(experiment):
     default.name = console.HANDLER
     settings = SimpleNamespace(dryrun=False, verbose=False, quiet=None)
     workflow = SimpleNamespace(is_main_process=True, main_snakefile=str(console.REPOSITORY / "Snakefile"), output_settings=settings)
+    workflow.non_local_exec, workflow.resource_settings = False, SimpleNamespace(cores=2)
     console.logger.handlers, before = [default], console.logger.handlers
     try:
         console.show_jobs(experiment, workflow)
