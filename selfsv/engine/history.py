@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from selfsv.progress import duration, wants_bar
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 SECONDS_BETWEEN_LINES = 30.0
+STEPS_OF_A_POINT = 20  # of the curve within epochs
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Counters:
     seconds: float = 0.0
     waited: float = 0.0
     rows: list[Row] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)  # of the loss: [updates so far, mean since the last point]
 
     def timed(self, batches: Iterator[Any], progress_bar: tqdm, processes: int) -> Iterator[Any]:
         """`batches`, with the time spent on each and the time waited for it counted, and the bar moved.
@@ -48,13 +50,16 @@ class Counters:
                 progress_bar.update(processes * len(batch.utterances))
                 self.seconds += time.monotonic() - start
 
-    def close_epoch(self, figures: Row, utterances: int) -> Row:
+    def close_epoch(self, figures: Row, utterances: int, losses: Sequence[float] = ()) -> Row:
         """Go on to the next epoch; return the row of the one that ends here.
 
         Args:
             figures: the method's.
             utterances: of the corpus.
+            losses: means over each `STEPS_OF_A_POINT` steps of the epoch, the last one over the steps that are left.
         """
+        before = self.epoch * self.step
+        self.curve += [[before + min(point * STEPS_OF_A_POINT, self.step), loss] for point, loss in enumerate(losses, start=1)]
         warning = figures.pop("warning", "")
         rate = utterances / max(self.seconds, 1e-9)
         cost = {"utterances_per_second": rate, "data_wait_seconds": self.waited, "seconds": self.seconds}
@@ -68,21 +73,32 @@ class EpochMeans:
     """Means of figures over the steps of an epoch, kept on the device: nothing waits for it within the epoch.
 
     Args:
-        names: of the figures, in the order in which they are added.
+        names: of the figures, in the order in which they are added; the loss is the first.
+
+    Attributes:
+        losses: of the epoch that was closed last, a mean over each `STEPS_OF_A_POINT` steps.
     """
 
     def __init__(self, names: tuple[str, ...], device: torch.device):
         self.names, self.steps, self._sums = names, 0, torch.zeros(len(names), device=device)
+        self._points: list[Tensor] = []  # the sum of the losses after each so many steps
+        self.losses: list[float] = []
 
     def add(self, figures: Tensor) -> None:
         """Count a step in: [figures]."""
         self.steps += 1
         self._sums += figures
+        if self.steps % STEPS_OF_A_POINT == 0:
+            self._points.append(self._sums[0].clone())
 
     def close(self) -> dict[str, float]:
         """Return the means by name, and begin the next epoch."""
         means = dict(zip(self.names, (self._sums / max(self.steps, 1)).tolist(), strict=True))
-        self.steps, self._sums = 0, torch.zeros_like(self._sums)
+        last = [self._sums[0]] if self.steps % STEPS_OF_A_POINT else []
+        sums = torch.stack([torch.zeros_like(self._sums[0]), *self._points, *last]).diff()
+        counts = [STEPS_OF_A_POINT] * len(self._points) + [self.steps % STEPS_OF_A_POINT] * len(last)
+        self.losses = [total / count for total, count in zip(sums.tolist(), counts, strict=True)]
+        self.steps, self._sums, self._points = 0, torch.zeros_like(self._sums), []
         return means
 
     def is_finite(self) -> bool:
@@ -91,12 +107,13 @@ class EpochMeans:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {"steps": self.steps, "sums": self._sums}
+        return {"steps": self.steps, "sums": self._sums, "points": self._points}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s value."""
         self.steps = state["steps"]
         self._sums.copy_(state["sums"])
+        self._points = [point.to(self._sums.device) for point in state.get("points", [])]
 
 
 class EpochLines:
@@ -141,8 +158,8 @@ def write_history(path: Path, rows: list[Row]) -> None:
     write_table(path, pd.DataFrame(rows))
 
 
-def write_tensorboard(folder: Path, rows: list[Row]) -> None:
-    """All `rows` as the one event file of TensorBoard in `folder`, in place of the one before.
+def write_tensorboard(folder: Path, rows: list[Row], curve: Sequence[Sequence[float]] = ()) -> None:
+    """All `rows`, and the points of the `curve` of the loss, as the one event file of TensorBoard in `folder`, in place of the one before.
 
     So a training that was resumed, or begun anew, has one file as well. None stays open: its thread would be copied into the processes
     that read the crops.
@@ -153,6 +170,8 @@ def write_tensorboard(folder: Path, rows: list[Row]) -> None:
             for name, value in row.items():
                 if isinstance(value, int | float) and name != "epoch":
                     writer.add_scalar(name, value, row["epoch"])
+        for step, loss in curve:
+            writer.add_scalar("steps/loss", loss, int(step))
     for path in before:
         path.unlink(missing_ok=True)
 

@@ -69,9 +69,9 @@ def fit(
                     lines.after_step(at.step)
                     checkpoints.after_step()
                 checkpoints.save()
-                row = at.close_epoch(method.end_epoch(at.epoch), utterances)
+                row = at.close_epoch(method.end_epoch(at.epoch), utterances, method.step_losses)
                 if runtime.group.first:
-                    write_tensorboard(tensorboard, at.rows)
+                    write_tensorboard(tensorboard, at.rows, at.curve)
                     if snapshots:
                         snapshots.after_epoch(at.epoch)
                 announce(row, method.epochs)

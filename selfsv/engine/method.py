@@ -1,6 +1,6 @@
 """The interface between the loop and a training method."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -41,6 +41,10 @@ class Method(Protocol[Taken]):
 
     def end_epoch(self, epoch: int) -> Row:
         """Close an epoch; return its row of the history."""
+
+    @property
+    def step_losses(self) -> Sequence[float]:
+        """The losses within the epoch that was closed last, as `EpochMeans` has them."""
 
     def finish(self, batches: Iterable[Taken]) -> None:
         """Close the training.

@@ -225,6 +225,11 @@ class DlgLc:
         """Of the modality's columns."""
         return "" if modality is self.modalities[0] else f"{modality.name}_"
 
+    @property
+    def step_losses(self) -> list[float]:
+        """Means over some steps each of the epoch that was closed last."""
+        return self.modalities[0].means.losses
+
     def finish(self, batches: Iterable[Any]) -> None:
         """Put the averages of the last epochs' weights in the encoders' places, where the settings ask for them.
 

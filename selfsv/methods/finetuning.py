@@ -66,6 +66,11 @@ class Tuning:
         """Figures of the epoch; `accuracy` is on the segments that were trained on, before their step."""
         return {**self._means.close(), **schedules(self.settings, epoch), "warning": self.network.warning}
 
+    @property
+    def step_losses(self) -> list[float]:
+        """Means over some steps each of the epoch that was closed last."""
+        return self._means.losses
+
     def finish(self, batches: Iterable[TuneBatch]) -> None:
         """Nothing is left to do."""
 

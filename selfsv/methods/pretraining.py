@@ -135,6 +135,11 @@ class Pretraining:
         schedule = SCHEDULES[optimiser.schedule]
         return schedule(progress, self.epochs, optimiser.warmup_epochs, scale * rates.learning_rate, scale * rates.final_learning_rate)
 
+    @property
+    def step_losses(self) -> list[float]:
+        """Means over some steps each of the epoch that was closed last."""
+        return self._means.losses
+
     def finish(self, batches: Iterable[Any]) -> None:
         """Nothing is left to do: `exported` has the average."""
 

@@ -4,6 +4,7 @@ import logging
 import re
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from selfsv.engine import history
@@ -91,3 +92,38 @@ def test_a_training_has_one_event_file_with_all_epochs(workshop, tmp_path, epoch
     events = EventAccumulator(str(files[0])).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(row["epoch"], pytest.approx(row["loss"])) for row in rows]
     assert {"learning_rate", "utterances_per_second", "gradient_norm"} <= set(events.Tags()["scalars"])
+
+
+def test_a_curve_has_the_means_of_each_so_many_steps(monkeypatch):
+    """Against plain means; also where a training is taken up again between two points."""
+    monkeypatch.setattr(history, "STEPS_OF_A_POINT", 4)
+    losses = torch.rand(11, generator=torch.Generator().manual_seed(1))
+    means, device = history.EpochMeans(("loss", "other"), torch.device("cpu")), torch.device("cpu")
+    for number, loss in enumerate(losses):
+        if number == 6:
+            state = means.state_dict()
+            means = history.EpochMeans(("loss", "other"), device)
+            means.load_state_dict(state)
+        means.add(torch.stack([loss, torch.tensor(7.0)]))
+    assert means.close() == pytest.approx({"loss": losses.mean().item(), "other": 7.0})
+    assert means.losses == pytest.approx([losses[:4].mean().item(), losses[4:8].mean().item(), losses[8:].mean().item()], rel=1e-5)
+    means.add(torch.tensor([3.0, 0.0]))
+    assert means.close()["loss"] == 3.0 and means.losses == [3.0]
+    assert not means.close()["loss"] and means.losses == []
+
+
+def test_the_curve_of_the_loss_goes_through_the_epochs(workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "STEPS_OF_A_POINT", 2)
+    method = workshop.gated(epochs=3)
+    rows = workshop.trained(method, tmp_path)
+    (file,) = (path for path in (tmp_path / "tensorboard").rglob("*") if path.is_file())
+    points = EventAccumulator(str(file)).Reload().Scalars("steps/loss")
+    assert points[-1].step % 3 == 0 and [point.step for point in points] == sorted({point.step for point in points})
+    per_epoch = points[-1].step // 3
+    for epoch, row in enumerate(rows):
+        within = [point for point in points if epoch * per_epoch < point.step <= (epoch + 1) * per_epoch]
+        counts = [
+            point.step - before for point, before in zip(within, [epoch * per_epoch, *(point.step for point in within)], strict=False)
+        ]
+        total = sum(count * point.value for count, point in zip(counts, within, strict=True))
+        assert total / per_epoch == pytest.approx(row["loss"], rel=1e-4) and max(counts) <= 2
