@@ -11,7 +11,7 @@ from selfsv.engine.runtime import runtime_from
 from selfsv.engine.snapshots import Snapshots
 from selfsv.losses.classifiers import fresh_classifier
 from selfsv.methods.finetuning import FINETUNING, Tuning
-from selfsv.methods.inputs import open_inputs, read_encoder, state_file, training_parser
+from selfsv.methods.inputs import open_inputs, read_encoder, state_file, tracker_of, training_parser
 from selfsv.models.encoders import untrained
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import CompleteTuneJob, TuneJob
@@ -46,7 +46,8 @@ def main() -> None:
         save_model(path, job.encoder, job.features, method.network.encoder.state_dict(), epochs=epochs, **origin, **runtime.provenance())
 
     snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
+    tracker = tracker_of(args, job, state)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -8,7 +8,7 @@ from selfsv.engine.runtime import runtime_from
 from selfsv.engine.snapshots import Snapshots
 from selfsv.losses.classifiers import knowing_classifier
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning
-from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, training_parser
+from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, tracker_of, training_parser
 from selfsv.methods.round_start import means_of_classes
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TuneJob
@@ -34,7 +34,8 @@ def main() -> None:
         save_model(path, job.encoder, job.features, method.network.encoder.state_dict(), epochs=epochs, **provenance)
 
     snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
+    tracker = tracker_of(args, job, state)
+    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -6,7 +6,7 @@ from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
 from selfsv.engine.snapshots import Snapshots
-from selfsv.methods.inputs import open_inputs, pretraining_state, training_parser
+from selfsv.methods.inputs import open_inputs, pretraining_state, tracker_of, training_parser
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import PretrainJob
@@ -28,7 +28,8 @@ def main() -> None:
         save_model(path, job.encoder, job.features, method.objective.encoder.state_dict(), epochs=epochs, **provenance)
 
     snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
+    tracker = tracker_of(args, job, state)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
     if not runtime.group.first:
         return
     write_history(args.history, history)

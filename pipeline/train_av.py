@@ -12,7 +12,7 @@ from selfsv.engine.runtime import runtime_from
 from selfsv.engine.snapshots import Snapshots
 from selfsv.errors import InputError
 from selfsv.methods.audio_visual import AudioVisualDlgLc
-from selfsv.methods.inputs import open_inputs, read_labels, state_file, training_parser
+from selfsv.methods.inputs import open_inputs, read_labels, state_file, tracker_of, training_parser
 from selfsv.models.face_model import save_face_model
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TrainAvJob
@@ -41,7 +41,8 @@ def main() -> None:
         save_model(path, job.encoder, job.features, method.weights("audio"), epochs=epochs, **provenance)
 
     snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots)
+    tracker = tracker_of(args, job, state)
+    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
     if not runtime.group.first:
         return
     write_history(args.history, history)

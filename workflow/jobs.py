@@ -18,6 +18,7 @@ TRAINING_OPTIONS = (
     "stall_minutes",
     "snapshot_epochs",
     "scratch",
+    "tracker",
     LEAVE,
     "attempt",
 )
@@ -85,6 +86,7 @@ class Jobs:
                 "snapshot_epochs": self.runtime.snapshot_epochs or [],
                 "shared_start": self.runtime.shared_start or [],
                 "scratch": self.runtime.scratch or [],
+                "tracker": self.runtime.tracker if self.runtime.tracker != "none" else [],
                 LEAVE: self.runtime.leave_minutes,
             }
             given = [name for name in names if self.submitted or name != LEAVE]

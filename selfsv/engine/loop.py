@@ -12,6 +12,7 @@ from selfsv.engine.history import EpochLines, Row, announce, epoch_bar, write_te
 from selfsv.engine.method import Batch, Method
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.snapshots import Snapshots
+from selfsv.engine.tracker import Tracker
 from selfsv.errors import InputError
 from selfsv.settings.train import LEAST_BATCH
 
@@ -24,6 +25,7 @@ def fit(
     tensorboard: Path,
     attempt: int = 1,
     snapshots: Snapshots | None = None,
+    tracker: Tracker | None = None,
 ) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
@@ -35,6 +37,7 @@ def fit(
         tensorboard: folder of the TensorBoard log.
         attempt: the workflow's count of tries of this job, from 1.
         snapshots: models to write on the way; None: none.
+        tracker: a server that has the history, too; None: none.
 
     Returns:
         The history, a row per epoch.
@@ -74,7 +77,11 @@ def fit(
                     write_tensorboard(tensorboard, at.rows, at.curve)
                     if snapshots:
                         snapshots.after_epoch(at.epoch)
+                    if tracker:
+                        tracker.after_epoch(at.rows, at.curve)
                 announce(row, method.epochs)
             checkpoints.save()
+            if tracker and runtime.group.first:
+                tracker.finish()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows

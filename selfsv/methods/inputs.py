@@ -19,9 +19,11 @@ from selfsv.data.scratch import local_copies
 from selfsv.engine.checkpoints import State, StateFile
 from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
 from selfsv.engine.shared_start import SharedStart
+from selfsv.engine.tracker import Tracker
 from selfsv.errors import InputError
 from selfsv.models.model_file import load_model
 from selfsv.settings.jobs import CompleteTuneJob, Job, PretrainJob, TrainJob, TuneJob
+from selfsv.settings.section import Section
 from selfsv.stage import parser
 
 
@@ -39,6 +41,7 @@ def training_parser(description: str | None, *, inputs: tuple[str, ...] = (), ou
     add_data_arguments(arguments)
     add_arguments(arguments)
     arguments.add_argument("--snapshot-epochs", type=int, help="between the models that it writes on its way; default: none")
+    arguments.add_argument("--tracker", choices=["none", "mlflow"], default="none", help="a server that has the history, too")
     arguments.add_argument("--attempt", type=int, default=1, help="the workflow's count of tries of this job, from 1")
     return arguments
 
@@ -99,3 +102,11 @@ def pretraining_state(args: argparse.Namespace, job: PretrainJob) -> State:
 def _key(args: argparse.Namespace, job: Job, *files: Path, fingerprint: str = "") -> str:
     texts = [job.to_json(), *([fingerprint] if fingerprint else [])]
     return content_hash([args.manifest, args.noise, args.rirs, *files], *texts)
+
+
+def tracker_of(args: argparse.Namespace, job: Section, state: State) -> Tracker | None:
+    """The server that has the history of this training, too; None where nobody asks for one."""
+    if args.tracker == "none":
+        return None
+    system = args.model.absolute().parent
+    return Tracker(system.parent.name, system.name, state.key, job.model_dump(mode="json"))

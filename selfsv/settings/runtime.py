@@ -42,6 +42,11 @@ class RuntimeSettings(Section):
         description="a folder of states of stage I before its first clustering, for all experiments that differ in their clusters alone: one "
         "trains that far, the others go on from there; empty: each has its own",
     )
+    tracker: Literal["none", "mlflow"] = Field(
+        "none",
+        description="where a training's history goes beside its files: none, or mlflow, the server that MLFLOW_TRACKING_URI names, as "
+        "experiment and run",
+    )
     leave_minutes: float = Field(
         2.0,
         ge=0,

@@ -33,6 +33,8 @@ def test_a_training_is_told_all_of_its_runtime():
     runtime = RuntimeSettings(compile=True, checkpoint_minutes=1.5, precision="bfloat16", gpus=2, threads=3, workers=1)
     jobs = Jobs(runtime, submitted=True)
     options = jobs.options(*TRAINING_OPTIONS)({}, 6, {"attempt": 2})
+    tracked = Jobs(RuntimeSettings(tracker="mlflow")).options("tracker")({}, 1, {})
+    assert tracked == ["--tracker", "mlflow"]
     expected = "--threads 6 --device auto --workers 2 --precision bfloat16 --compile true"
     expected += " --checkpoint-minutes 1.5 --stall-minutes 30.0 --leave-minutes 2.0 --attempt 2"
     assert options == expected.split()
