@@ -12,6 +12,11 @@ CORES ?= $(shell nproc)
 # The environment is whole if it carries the mark of this lock file; if not, it is made anew.
 STAMP := .venv/.made-from-$(shell sha256sum requirements.lock | cut -c1-16)
 
+# All of the lock, with PyPI's torch: on x86-64 that brings CUDA.
+UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
+INSTALL = $(UV_INSTALL) --requirements requirements.lock && $(UV_INSTALL) --no-deps --editable .
+EXTRAS ?= train,audio-visual,demo
+
 # A second core speeds up the demo's small steps by a fifth to a half, and a job's start not at all: two jobs of one thread side
 # by side are through well before two of two in turn. Only pretraining, which has nothing beside it, gets all cores.
 SIDE_BY_SIDE := $(addsuffix =1,pack noise rirs faces extract extract_av cluster train train_av score modalities)
@@ -41,9 +46,13 @@ $(STAMP): requirements.lock
 	rm -rf .venv
 	"$$python" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(INSTALL)
 	touch $@
+
+# From PyTorch's own index, download.pytorch.org: its builds for CPUs ask for none of CUDA's packages.
+.PHONY: setup-cpu
+setup-cpu: INSTALL = $(UV_INSTALL) --torch-backend cpu --constraints requirements.lock --editable '.[$(EXTRAS)]'
+setup-cpu: $(STAMP) ## a small .venv without CUDA, to train and for the demos; for more name EXTRAS=train,dev,...
 
 .PHONY: setup-gpu
 setup-gpu: setup ## k-means on GPUs, too: faiss-gpu instead of faiss-cpu in .venv
