@@ -96,7 +96,7 @@ rule all:
 
 
 onsuccess:
-    print(printable(summary(Path(RESULTS), SYSTEMS.titles, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
+    print(printable(summary(Path(RESULTS), Systems(DERIVED.known).titles, scored=bool(EXPERIMENT.trials)), keep="\n"), flush=True)
 
 
 onerror:

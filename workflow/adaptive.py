@@ -43,6 +43,12 @@ class Derived:
         """
         return lambda wildcards: section(self._experiment(), *(int(wildcards[name]) for name in numbers))
 
+    @property
+    def known(self) -> Experiment:
+        """The experiment for what a person reads: by the usual values while nothing is derived yet."""
+        path = Path("results", self._usual.experiment, "data", self._usual.train_corpus, "derived.yaml")
+        return self._with(path) if self.adaptive and path.exists() else self._usual
+
     def file(self, wildcards: Any) -> Any:
         """What was derived, as an input: when it was written reruns nothing, another value shows in the params of its jobs."""
         return ancient(self._path()) if self.adaptive else []
@@ -63,7 +69,9 @@ class Derived:
     def _experiment(self) -> Experiment:
         if not self.adaptive:
             return self._usual
-        path = Path(self._path())
+        return self._with(Path(self._path()))
+
+    def _with(self, path: Path) -> Experiment:
         try:
             return experiment_with(self._defaults, self._overlay, read_file(path))
         except SettingsError as error:

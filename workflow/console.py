@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from snakemake.logging import logger
 
@@ -65,6 +65,13 @@ WORDS = {
 }
 
 
+class Known(Protocol):
+    """The settings of a run, which may become known in its course."""
+
+    @property
+    def known(self) -> Experiment: ...
+
+
 class Running(NamedTuple):
     """A job that has been started."""
 
@@ -91,10 +98,10 @@ class Console(logging.StreamHandler):
     Where a record is not as it should be (another version of Snakemake), that handler has its own lines again.
     """
 
-    def __init__(self, default: logging.StreamHandler, experiment: Experiment, cores: int | None = None):
+    def __init__(self, default: logging.StreamHandler, settings: Known, cores: int | None = None):
         super().__init__(default.stream)
-        self._default, self._experiment = default, experiment
-        self._remaining = Remaining(Path("results", experiment.experiment, "benchmarks"), cores)
+        self._default, self._settings = default, settings
+        self._remaining = Remaining(Path("results", settings.known.experiment, "benchmarks"), cores)
         self._jobs: dict[int, Running] = {}
         self._ended: list[Running] = []
         self._done, self._total = 0, 0
@@ -136,7 +143,7 @@ class Console(logging.StreamHandler):
             self._remaining.plan(record["stats"])
         elif event == "job_info" and record["output"]:  # a target alone has none, and does nothing
             job = self._jobs[record["jobid"]] = Running(
-                describe(record["rule_name"], record["wildcards"], self._experiment), time.monotonic()
+                describe(record["rule_name"], record["wildcards"], self._settings.known), time.monotonic()
             )
             self._remaining.start(record["jobid"], record["rule_name"], record["threads"], *record["log"][:1])
             return [job.text]
@@ -158,23 +165,24 @@ def is_left_to_snakemake(record: logging.LogRecord) -> bool:
     return str(getattr(record, "event", "")) not in OURS and record.msg != CHATTER
 
 
-def show_jobs(experiment: Experiment, workflow: Any) -> None:
+def show_jobs(settings: Known, workflow: Any) -> None:
     """Let the terminal show the jobs of this run in our lines.
 
     Another workflow that uses this one as a module shows its jobs as it likes. Whoever asks for more output, or for less, gets what
     Snakemake has for them.
 
     Args:
+        settings: of the run.
         workflow: Snakemake's.
     """
     if not workflow.is_main_process or not Path(workflow.main_snakefile).is_relative_to(REPOSITORY):
         return
-    settings = workflow.output_settings
-    quiet = {str(kind) for kind in settings.quiet or ()}
+    output = workflow.output_settings
+    quiet = {str(kind) for kind in output.quiet or ()}
     default = next((handler for handler in logger.handlers if handler.name == HANDLER), None)
-    if settings.dryrun or settings.verbose or quiet & {"all", "rules", "progress"} or not isinstance(default, logging.StreamHandler):
+    if output.dryrun or output.verbose or quiet & {"all", "rules", "progress"} or not isinstance(default, logging.StreamHandler):
         return
     default.addFilter(is_left_to_snakemake)
-    console = Console(default, experiment, None if workflow.non_local_exec else workflow.resource_settings.cores)
+    console = Console(default, settings, None if workflow.non_local_exec else workflow.resource_settings.cores)
     console.watch()
     logger.addHandler(console)

@@ -172,9 +172,9 @@ class Files:
         """`pattern` for each corpus that trials draw on."""
         return expand(pattern, corpus=list(dict.fromkeys(trials.corpus for trials in self.experiment.trials.values())))
 
-    def speakers_tables(self) -> list[str]:
-        """The user's tables of the speakers of these corpora."""
-        return list(MetricJob.of(self.experiment).speakers_tables.values())
+    def known_of_trials(self) -> list[Any]:
+        """The user's tables of the speakers of these corpora, and what the title of stage I follows from."""
+        return [*MetricJob.of(self.experiment).speakers_tables.values(), *self.derived.values()]
 
     def reported(self, systems: Systems) -> list[Any]:
         """The tables that the report reads, but for the error rates."""

@@ -11,6 +11,7 @@ import yaml
 from selfsv.prepare.adaptive import experiment_with
 from selfsv.settings.experiment import Experiment
 from selfsv.settings.reading import read_file
+from selfsv.settings.stage_one import stage_one_title
 from tests.workflow.conftest import CONFIG, REPOSITORY, Workshop, build
 
 # A stage `manifest` that counts nothing: as many utterances as a file says, the first of them rejected.
@@ -23,7 +24,7 @@ table.to_parquet(sys.argv[sys.argv.index("--manifest") + 1])
 """
 OWN = {"recipe": "adaptive", "pretrain": {"epochs": 20, "dino": {"ema_start": 0.9}}}
 # Every stage with settings that are derived.
-FOLLOWING = {"check_corpus", "pretrain", "train", "cluster", "calibrate", "score", "diagnose", "record", "report"}
+FOLLOWING = {"check_corpus", "pretrain", "train", "cluster", "calibrate", "score", "diagnose", "metrics", "record", "report"}
 
 
 def settings_of(workshop: Workshop) -> dict[str, set[str]]:
@@ -79,6 +80,8 @@ def test_no_stage_has_a_value_for_a_corpus_of_another_size(trained):
     assert Experiment.read(str(trained.folder / path)) == expected.model_copy(update={"runtime": type(expected.runtime)()})
     usual = experiment_with(read_file(REPOSITORY / "config.yaml"), overlay)
     assert usual.cluster.clusters != expected.cluster.clusters and usual.score.cohort_top != expected.score.cohort_top
+    (path,) = settings_of(trained)["metrics"]
+    assert json.loads((trained.folder / path).read_text())["stage_one"] == stage_one_title(expected)
     (path,) = settings_of(trained)["score"]
     assert json.loads((trained.folder / path).read_text()) == expected.score.model_dump(mode="json")
 

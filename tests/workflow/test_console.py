@@ -82,7 +82,7 @@ JOB = {"event": "job_info", "output": ["a"], "wildcards": {}, "threads": 1, "log
 def shown_of(experiment, clock, *records, cores=1):
     """What the terminal shows of records, each with its time, seconds."""
     stream = io.StringIO()
-    shown = Console(logging.StreamHandler(stream), experiment, cores)
+    shown = Console(logging.StreamHandler(stream), SimpleNamespace(known=experiment), cores)
     for clock.now, record in records:
         shown.handle(logging.makeLogRecord(record))
     shown.say_what_runs()
@@ -139,7 +139,7 @@ def test_records_of_another_shape_are_left_to_snakemake(experiment):
     workflow.non_local_exec, workflow.resource_settings = False, SimpleNamespace(cores=2)
     console.logger.handlers, before = [default], console.logger.handlers
     try:
-        console.show_jobs(experiment, workflow)
+        console.show_jobs(SimpleNamespace(known=experiment), workflow)
         for number in range(3):
             console.logger.handle(logging.makeLogRecord({"event": "job_info", "msg": f"job {number}", "levelno": logging.INFO}))
         assert console.logger.handlers == [default]

@@ -22,7 +22,7 @@ FILES = Files(EXPERIMENT, DERIVED)
 JOBS = Jobs(EXPERIMENT.runtime, submitted=workflow.remote_exec)
 script = scripts_of(RESULTS)
 SYSTEMS = Systems(EXPERIMENT)
-show_jobs(EXPERIMENT, workflow)
+show_jobs(DERIVED, workflow)
 
 
 pathvars:

@@ -85,7 +85,7 @@ use rule stage as record with:
 # An interval resamples speakers: what is known of the trials' corpora, their tables of speakers included, is read here.
 use rule parallel_stage as metrics with:
     input:
-        FILES.speakers_tables(),
+        FILES.known_of_trials(),
         scores=FILES.of_systems("<results>/{system}/scores/{trials}.parquet", SYSTEMS.unlabelled + SYSTEMS.finetuned),
         manifests=FILES.of_tested_corpora("<results>/data/{corpus}/manifest.parquet"),
         speakers=FILES.of_tested_corpora("<results>/data/{corpus}/speakers.parquet"),
@@ -97,7 +97,7 @@ use rule parallel_stage as metrics with:
     pathvars:
         job="metrics",
     params:
-        **script("metrics", jobs.MetricJob.of(EXPERIMENT), table=f"{RESULTS}/logs/metrics.txt"),
+        **script("metrics", DERIVED(jobs.MetricJob.of), table=f"{RESULTS}/logs/metrics.txt"),
 
 
 use rule stage as report with:
