@@ -14,7 +14,7 @@ checkpoint derive:
     priority: 50
     localrule: True
     conda:
-        "../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../envs/selfsv.yaml"
+        None if IMAGE else "../envs/faces.yaml" if EXPERIMENT.modality == "audio_visual" else "../envs/selfsv.yaml"
     threads: 1
     resources:
         mem_mb=JOBS.memory(8000),
