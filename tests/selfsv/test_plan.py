@@ -10,6 +10,7 @@ import yaml
 
 from selfsv.__main__ import main
 from selfsv.artifacts import write_table
+from selfsv.cli.plan import experiment_of
 from selfsv.engine.footprint import Machines
 from selfsv.methods.ca_dino import DinoNetwork
 from selfsv.methods.footprints import footprints
@@ -143,3 +144,14 @@ def test_sizes_come_from_the_manifest(plan, tmp_path):
     assert status == 0 and found["corpus"] == {"utterances": 90, "hours": pytest.approx(0.25), "packed": True}
     status, text, _ = plan("--gpus", "1", rounds=0)
     assert status == 0 and "90 utterances" in text and text.endswith("It fits.\n")
+
+
+def test_the_adaptive_recipe_is_known_once_it_has_derived(tmp_path):
+    overlay, derived = tmp_path / "mine.yaml", tmp_path / "results/mine/data/train/derived.yaml"
+    overlay.write_text("{experiment: mine, recipe: adaptive, corpora: {train: {layout: folder, path: a}}, train: {batch_size: 48}}")
+    usual = experiment_of([overlay], tmp_path / "results")
+    assert usual.pretrain.batch_size == 256  # of 10,000 utterances
+    derived.parent.mkdir(parents=True)
+    derived.write_text("{pretrain: {batch_size: 64}, train: {batch_size: 64}}")
+    found = experiment_of([overlay], tmp_path / "results")
+    assert (found.pretrain.batch_size, found.train.batch_size) == (64, 48)
