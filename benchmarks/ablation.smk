@@ -24,7 +24,7 @@ from selfsv.settings.jobs import CompleteTuneJob, DiagnoseJob, IvectorJob, Pretr
 from selfsv.settings.reading import read_file
 from workflow.environment import prepare
 
-prepare(REPOSITORY)
+prepare(REPOSITORY, image=None)
 os.environ["PYTHONSAFEPATH"] = "1"  # a `json.py` in the working directory is no part of a stage
 
 # Without a directive `configfile`, Snakemake's `config` holds the overlays alone.
