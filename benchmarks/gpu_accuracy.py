@@ -1,4 +1,4 @@
-"""Error rates on the demo's voices with the paper's encoder, in six minutes of a GPU: stage I and three rounds, without Snakemake.
+"""Error rates on the demo's voices with the paper's encoder, in six minutes of a GPU: stage I and a round as long, without Snakemake.
 
     benchmarks/gpu_accuracy.sh OUT            # one GPU
     benchmarks/gpu_accuracy.sh OUT --small    # to see on a CPU whether every stage runs; its error rates mean nothing
@@ -173,7 +173,7 @@ class Run:
         folder, settings = self._folder / f"iter_{iteration}", TrainJob.of(self._experiment).to_json()
         labels = ["--iteration", iteration, "--labels", self._folder / f"iter_{iteration - 1}" / "pseudo_labels.parquet"]
         outputs = ["--gate", folder / "gate.parquet", "--losses", folder / "losses.parquet"]
-        return self._fitted(f"train-{iteration}", 80, "train", folder, settings, *labels, *outputs)
+        return self._fitted(f"train-{iteration}", 140, "train", folder, settings, *labels, *outputs)
 
     def _fitted(self, name: str, seconds: float, module: str, folder: Path, settings: str, *options: object) -> Stage:
         banks = ["--noise", self._folder / "noise.pt", "--rirs", self._folder / "rirs.pt"]

@@ -135,7 +135,7 @@ def argparse_of(module, options: list[str]):
 def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
     experiment = gpu_accuracy.experiment_of(small=small)
     assert list(experiment.corpora) == ["train", "test"] and list(experiment.trials) == ["demo"]
-    assert experiment.pretrain.dino.pairing == "all_but_same" and experiment.rounds == 3 and experiment.pack.shards == 2
+    assert experiment.pretrain.dino.pairing == "all_but_same" and experiment.rounds == 1 and experiment.pack.shards == 2
     if not small:
         assert experiment.encoder.channels == 512 and experiment.pretrain.epochs * 1225 == 121_275
 
@@ -143,7 +143,7 @@ def test_the_accuracy_experiment_resolves_as_the_workflow_would(small):
 def test_every_stage_of_the_accuracy_run_has_options_that_its_script_knows(tmp_path, monkeypatch):
     noted = Noted(succeeds=True)
     assert gpu_accuracy.Run(noted, gpu_accuracy.experiment_of(small=False), tmp_path, slower=1.0).everything()
-    assert len(noted.stages) == 11 + 4 * 4 + 3  # data and CA-DINO, then of each model two extractions, clusters and scores, and the rounds
+    assert len(noted.stages) == 11 + 2 * 4 + 1  # data and CA-DINO, then of each model two extractions, clusters and scores, and the round
     for stage in noted.stages:
         _, _, module, *options = stage.command
         assert_understood(module, options, monkeypatch)
