@@ -20,8 +20,8 @@ from benchmarks.measuring import REPEATS, copy_rate, product_rate, synchronised,
 from benchmarks.speed_trainings import Bench, Figures, pretraining
 from selfsv.data.batches import BatchIndices, FeatureExtractor, PretrainBatch, PretrainCrops
 from selfsv.data.features import LogMel
-from selfsv.engine.clipping import clip_each
 from selfsv.engine.compilation import compile_forward
+from selfsv.engine.optimisation import clip_each
 from selfsv.engine.runtime import Runtime
 from selfsv.engine.sent import HOST_LATENCY, Links, NotedGroup, PretendedGroup
 from selfsv.losses.dino import cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre

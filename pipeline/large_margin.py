@@ -5,10 +5,9 @@ from pathlib import Path
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.engine.snapshots import Snapshots
 from selfsv.losses.classifiers import knowing_classifier
 from selfsv.methods.finetuning import LARGE_MARGIN, Tuning
-from selfsv.methods.inputs import open_inputs, read_encoder, read_labels, state_file, tracker_of, training_parser
+from selfsv.methods.inputs import followers_of, open_inputs, read_encoder, read_labels, state_file, training_parser
 from selfsv.methods.round_start import means_of_classes
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TuneJob
@@ -33,9 +32,7 @@ def main() -> None:
     def save(path: Path, epochs: int) -> None:
         save_model(path, job.encoder, job.features, method.network.encoder.state_dict(), epochs=epochs, **provenance)
 
-    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    tracker = tracker_of(args, job, state)
-    history = fit(method, len(utterances), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
+    history = fit(method, len(utterances), runtime, state, followers_of(args, job, state, save), args.attempt)
     if not runtime.group.first:
         return
     write_history(args.history, history)

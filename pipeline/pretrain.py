@@ -5,8 +5,7 @@ from pathlib import Path
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.engine.snapshots import Snapshots
-from selfsv.methods.inputs import open_inputs, pretraining_state, tracker_of, training_parser
+from selfsv.methods.inputs import followers_of, open_inputs, pretraining_state, training_parser
 from selfsv.methods.pretraining import Pretraining
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import PretrainJob
@@ -27,9 +26,7 @@ def main() -> None:
     def save(path: Path, epochs: int) -> None:
         save_model(path, job.encoder, job.features, method.objective.encoder.state_dict(), epochs=epochs, **provenance)
 
-    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    tracker = tracker_of(args, job, state)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
+    history = fit(method, len(inputs.corpus), runtime, state, followers_of(args, job, state, save), args.attempt)
     if not runtime.group.first:
         return
     write_history(args.history, history)

@@ -8,9 +8,8 @@ from selfsv.artifacts import write_table
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.engine.snapshots import Snapshots
 from selfsv.methods.dlg_lc import DlgLc
-from selfsv.methods.inputs import open_inputs, read_labels, state_file, tracker_of, training_parser
+from selfsv.methods.inputs import followers_of, open_inputs, read_labels, state_file, training_parser
 from selfsv.methods.round_start import read_start
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TrainJob
@@ -35,9 +34,7 @@ def main() -> None:
     def save(path: Path, epochs: int) -> None:
         save_model(path, job.encoder, job.features, method.weights("audio"), epochs=epochs, **provenance)
 
-    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    tracker = tracker_of(args, job, state)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
+    history = fit(method, len(inputs.corpus), runtime, state, followers_of(args, job, state, save), args.attempt)
     if not runtime.group.first:
         return
     write_history(args.history, history)

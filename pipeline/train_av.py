@@ -9,10 +9,9 @@ from selfsv.data.faces import PackedFaces
 from selfsv.engine.history import write_history
 from selfsv.engine.loop import fit
 from selfsv.engine.runtime import runtime_from
-from selfsv.engine.snapshots import Snapshots
 from selfsv.errors import InputError
 from selfsv.methods.audio_visual import AudioVisualDlgLc
-from selfsv.methods.inputs import open_inputs, read_labels, state_file, tracker_of, training_parser
+from selfsv.methods.inputs import followers_of, open_inputs, read_labels, state_file, training_parser
 from selfsv.models.face_model import save_face_model
 from selfsv.models.model_file import save_model
 from selfsv.settings.jobs import TrainAvJob
@@ -40,9 +39,7 @@ def main() -> None:
     def save(path: Path, epochs: int) -> None:
         save_model(path, job.encoder, job.features, method.weights("audio"), epochs=epochs, **provenance)
 
-    snapshots = Snapshots.beside(args.model, args.snapshot_epochs, save)
-    tracker = tracker_of(args, job, state)
-    history = fit(method, len(inputs.corpus), runtime, state, args.model.parent / "tensorboard", args.attempt, snapshots, tracker)
+    history = fit(method, len(inputs.corpus), runtime, state, followers_of(args, job, state, save), args.attempt)
     if not runtime.group.first:
         return
     write_history(args.history, history)

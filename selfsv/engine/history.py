@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from selfsv.artifacts import write_table
+from selfsv.engine.figures import STEPS_OF_A_POINT
 from selfsv.progress import duration, wants_bar
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 SECONDS_BETWEEN_LINES = 30.0
-STEPS_OF_A_POINT = 20  # of the curve within epochs
 
 
 @dataclass
@@ -69,53 +67,6 @@ class Counters:
         return row
 
 
-class EpochMeans:
-    """Means of figures over the steps of an epoch, kept on the device: nothing waits for it within the epoch.
-
-    Args:
-        names: of the figures, in the order in which they are added; the loss is the first.
-
-    Attributes:
-        losses: of the epoch that was closed last, a mean over each `STEPS_OF_A_POINT` steps.
-    """
-
-    def __init__(self, names: tuple[str, ...], device: torch.device):
-        self.names, self.steps, self._sums = names, 0, torch.zeros(len(names), device=device)
-        self._points: list[Tensor] = []  # the sum of the losses after each so many steps
-        self.losses: list[float] = []
-
-    def add(self, figures: Tensor) -> None:
-        """Count a step in: [figures]."""
-        self.steps += 1
-        self._sums += figures
-        if self.steps % STEPS_OF_A_POINT == 0:
-            self._points.append(self._sums[0].clone())
-
-    def close(self) -> dict[str, float]:
-        """Return the means by name, and begin the next epoch."""
-        means = dict(zip(self.names, (self._sums / max(self.steps, 1)).tolist(), strict=True))
-        last = [self._sums[0]] if self.steps % STEPS_OF_A_POINT else []
-        sums = torch.stack([torch.zeros_like(self._sums[0]), *self._points, *last]).diff()
-        counts = [STEPS_OF_A_POINT] * len(self._points) + [self.steps % STEPS_OF_A_POINT] * len(last)
-        self.losses = [total / count for total, count in zip(sums.tolist(), counts, strict=True)]
-        self.steps, self._sums, self._points = 0, torch.zeros_like(self._sums), []
-        return means
-
-    def is_finite(self) -> bool:
-        """Check that all figures so far are finite (waits for the device)."""
-        return bool(self._sums.isfinite().all())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {"steps": self.steps, "sums": self._sums, "points": self._points}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s value."""
-        self.steps = state["steps"]
-        self._sums.copy_(state["sums"])
-        self._points = [point.to(self._sums.device) for point in state.get("points", [])]
-
-
 class EpochLines:
     """A line of log every half minute of an epoch, with its speed and the time left, where there is no bar.
 
@@ -156,6 +107,20 @@ def epoch_bar(title: str, done: float, utterances: int, *, silent: bool) -> tqdm
 def write_history(path: Path, rows: list[Row]) -> None:
     """`rows` as `history.parquet`."""
     write_table(path, pd.DataFrame(rows))
+
+
+class TensorBoard:
+    """Keeps a training's history in the event file that TensorBoard shows."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def after_epoch(self, counters: Counters) -> None:
+        """Write all epochs so far."""
+        write_tensorboard(self._folder, counters.rows, counters.curve)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
 
 def write_tensorboard(folder: Path, rows: list[Row], curve: Sequence[Sequence[float]] = ()) -> None:

@@ -1,31 +1,33 @@
 """The loop that all trainings share: epochs of steps, a state that survives, a row of history per epoch. It knows no method."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
+from typing import Protocol
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from selfsv.engine.checkpoints import Checkpoints, State
 from selfsv.engine.epochs import EpochBatches, ExtraEpoch, require_same_batches
 from selfsv.engine.gpu_memory import naming_what_is_large
-from selfsv.engine.history import EpochLines, Row, announce, epoch_bar, write_tensorboard
+from selfsv.engine.history import Counters, EpochLines, Row, announce, epoch_bar
 from selfsv.engine.method import Batch, Method
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.snapshots import Snapshots
-from selfsv.engine.tracker import Tracker
 from selfsv.errors import InputError
 from selfsv.settings.train import LEAST_BATCH
 
 
+class Follower(Protocol):
+    """Somebody who looks on: nothing of the training depends on it. Only the first process has any."""
+
+    def after_epoch(self, counters: Counters) -> None:
+        """Note an epoch, the last one of `counters.rows`."""
+
+    def finish(self) -> None:
+        """Note that it was the last one."""
+
+
 def fit(
-    method: Method[Batch],
-    utterances: int,
-    runtime: Runtime,
-    state: State,
-    tensorboard: Path,
-    attempt: int = 1,
-    snapshots: Snapshots | None = None,
-    tracker: Tracker | None = None,
+    method: Method[Batch], utterances: int, runtime: Runtime, state: State, followers: Sequence[Follower] = (), attempt: int = 1
 ) -> list[Row]:
     """Train `method` to the end, from its saved state where there is one.
 
@@ -34,10 +36,7 @@ def fit(
 
     Args:
         utterances: size of the corpus.
-        tensorboard: folder of the TensorBoard log.
         attempt: the workflow's count of tries of this job, from 1.
-        snapshots: models to write on the way; None: none.
-        tracker: a server that has the history, too; None: none.
 
     Returns:
         The history, a row per epoch.
@@ -73,15 +72,11 @@ def fit(
                     checkpoints.after_step()
                 checkpoints.save()
                 row = at.close_epoch(method.end_epoch(at.epoch), utterances, method.step_losses)
-                if runtime.group.first:
-                    write_tensorboard(tensorboard, at.rows, at.curve)
-                    if snapshots:
-                        snapshots.after_epoch(at.epoch)
-                    if tracker:
-                        tracker.after_epoch(at.rows, at.curve)
+                for follower in followers if runtime.group.first else ():
+                    follower.after_epoch(at)
                 announce(row, method.epochs)
             checkpoints.save()
-            if tracker and runtime.group.first:
-                tracker.finish()
+            for follower in followers if runtime.group.first else ():
+                follower.finish()
         method.finish(ExtraEpoch(method, utterances, runtime))
     return at.rows

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:  # it takes a second to load, and `selfsv monitor` reads names alone
+    from selfsv.engine.history import Counters
 
 FOLDER = "snapshots"
 
@@ -14,24 +17,27 @@ class Snapshots:
 
     Args:
         folder: of the files, `epoch-0010.pt` after ten epochs.
-        every: epochs between them; None: there are none.
+        every: epochs between them.
         save: writes the encoder as it is now, given the path and the number of epochs so far.
     """
 
     folder: Path
-    every: int | None
+    every: int
     save: Callable[[Path, int], None]
 
     @classmethod
-    def beside(cls, model: Path, every: int | None, save: Callable[[Path, int], None]) -> Self:
+    def beside(cls, model: Path, every: int, save: Callable[[Path, int], None]) -> Self:
         """In a folder beside the model that the training makes in the end."""
         return cls(model.parent / FOLDER, every, save)
 
-    def after_epoch(self, epochs: int) -> None:
-        """Write one if it is time to. `epochs` have been trained."""
-        if self.every and epochs % self.every == 0:
+    def after_epoch(self, counters: "Counters") -> None:
+        """Write one if it is time to."""
+        if counters.epoch % self.every == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.save(self.folder / f"epoch-{epochs:04d}.pt", epochs)
+            self.save(self.folder / f"epoch-{counters.epoch:04d}.pt", counters.epoch)
+
+    def finish(self) -> None:
+        """The model of the last epoch is the training's own."""
 
 
 def epoch_of(snapshot: Path) -> int:

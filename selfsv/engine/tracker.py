@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from selfsv.engine.history import Row
+from selfsv.engine.history import Counters, Row
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,9 @@ class Tracker:
         self._run = ""
         self._epochs, self._updates, self._off = 0, 0, False
 
-    def after_epoch(self, rows: Sequence[Row], curve: Sequence[Sequence[float]]) -> None:
-        """Send what the server does not have yet.
-
-        Args:
-            rows: the history so far.
-            curve: of the loss within epochs, [updates so far, loss] each.
-        """
-        self._attempt(lambda: self._send(rows, curve))
+    def after_epoch(self, counters: Counters) -> None:
+        """Send what the server does not have yet."""
+        self._attempt(lambda: self._send(counters.rows, counters.curve))
 
     def finish(self) -> None:
         """Mark the run as finished."""

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfsv.engine.clipping import Clipped, clip_together
 from selfsv.engine.diagnostics import all_finite, few_classes
+from selfsv.engine.optimisation import Clipped, clip_together, margin_ramp, warmup_then_exponential
 from selfsv.engine.parts import divide_forward
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import margin_ramp, warmup_then_exponential
 from selfsv.losses.aam import AamClassifier
 from selfsv.settings.train import AamTraining, TrainOptimiserSettings
 

@@ -8,10 +8,10 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.diagnostics import few_directions
+from selfsv.engine.figures import EmbeddingMoments
 from selfsv.engine.history import Row
-from selfsv.engine.moments import EmbeddingMoments
+from selfsv.engine.optimisation import cosine, linear
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import cosine, linear
 from selfsv.losses.dino import agreement, cosine_consistency, dino_loss, entropy, teacher_probabilities, updated_centre
 from selfsv.losses.koleo import koleo
 from selfsv.losses.redundancy import redundancy

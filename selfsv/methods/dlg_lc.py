@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import TrainCrops
-from selfsv.engine.averages import WeightAverage, reestimate
 from selfsv.engine.diagnostics import early_gate, extreme_gate
-from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.figures import EpochMeans
+from selfsv.engine.history import Row
+from selfsv.engine.optimisation import WeightAverage, reestimate
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.classifiers import classifier_of, knowing_classifier
 from selfsv.losses.label_correction import CleanOutputs, gated_loss

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfsv.data.batches import TuneBatch, TuneCrops
-from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.figures import EpochMeans
+from selfsv.engine.history import Row
 from selfsv.engine.runtime import Runtime
 from selfsv.losses.aam import AamClassifier
 from selfsv.methods.aam_network import AamNetwork, schedules

@@ -1,6 +1,7 @@
 """Inputs of the training scripts: the packed corpus, the augmentation banks, the options."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,11 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.data.features import LogMel
 from selfsv.data.scratch import local_copies
 from selfsv.engine.checkpoints import State, StateFile
+from selfsv.engine.history import TensorBoard
+from selfsv.engine.loop import Follower
 from selfsv.engine.runtime import Runtime, add_arguments, add_data_arguments
 from selfsv.engine.shared_start import SharedStart
+from selfsv.engine.snapshots import Snapshots
 from selfsv.engine.tracker import Tracker
 from selfsv.errors import InputError
 from selfsv.models.model_file import load_model
@@ -104,9 +108,16 @@ def _key(args: argparse.Namespace, job: Job, *files: Path, fingerprint: str = ""
     return content_hash([args.manifest, args.noise, args.rirs, *files], *texts)
 
 
-def tracker_of(args: argparse.Namespace, job: Section, state: State) -> Tracker | None:
-    """The server that has the history of this training, too; None where nobody asks for one."""
-    if args.tracker == "none":
-        return None
+def followers_of(args: argparse.Namespace, job: Section, state: State, save: Callable[[Path, int], None]) -> list[Follower]:
+    """Who is to have the history of this training as it grows.
+
+    Args:
+        save: writes the model as it is now, given the path and the number of epochs so far.
+    """
     system = args.model.absolute().parent
-    return Tracker(system.parent.name, system.name, state.key, job.model_dump(mode="json"))
+    followers: list[Follower] = [TensorBoard(system / "tensorboard")]
+    if args.snapshot_epochs:
+        followers.append(Snapshots.beside(args.model, args.snapshot_epochs, save))
+    if args.tracker != "none":
+        followers.append(Tracker(system.parent.name, system.name, state.key, job.model_dump(mode="json")))
+    return followers

@@ -13,13 +13,12 @@ from selfsv.clustering.kmeans import nearest_others, spherical_kmeans
 from selfsv.clustering.preparation import centred_unit
 from selfsv.clustering.quality import normalised_mutual_information
 from selfsv.data.batches import ClusterPartners
-from selfsv.engine.averages import WeightAverage
-from selfsv.engine.clipping import clip_each
 from selfsv.engine.extraction import extract_embeddings
-from selfsv.engine.history import EpochMeans, Row
+from selfsv.engine.figures import EpochMeans
+from selfsv.engine.history import Row
+from selfsv.engine.optimisation import WeightAverage, clip_each, warmup_then_cosine, warmup_then_exponential
 from selfsv.engine.parts import divide_forward
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import warmup_then_cosine, warmup_then_exponential
 from selfsv.errors import InputError
 from selfsv.methods.inputs import Inputs
 from selfsv.methods.objective import Objective, objective_of

@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from selfsv.data.batches import ClusterPartners, PretrainBatch, PretrainCrops
 from selfsv.engine.history import Row
+from selfsv.engine.optimisation import cosine
 from selfsv.engine.runtime import Runtime
-from selfsv.engine.schedules import cosine
 from selfsv.losses.dino import dino_loss, entropy
 from selfsv.losses.koleo import koleo
 from selfsv.losses.mean_entropy import mean_entropy

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsv.data.features import LogMel
 from selfsv.data.fused_features import fuse_features
-from selfsv.engine.averages import reestimate
+from selfsv.engine.optimisation import reestimate
 from selfsv.models.ecapa import SMALLEST_VARIANCE, Res2Layer, SqueezeExcitation, statistics
 from selfsv.models.encoders import untrained
 from selfsv.models.fused import fuse

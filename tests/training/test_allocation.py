@@ -79,7 +79,7 @@ def test_a_training_needs_as_many_allocations_as_it_likes(make, workshop, queued
         method = make(workshop, epochs=3, batch_size=2)
         runtime, state = replace(workshop.runtime(), allocation=short()), StateFile(tmp_path / "short", "test", "key")
         with contextlib.suppress(SystemExit):
-            rows = fit(method, len(workshop.corpus), runtime, state, tmp_path / "short" / "tensorboard", attempt=1)
+            rows = fit(method, len(workshop.corpus), runtime, state, attempt=1)
     assert len(queued()) > 30 and set(queued()) == {f"requeue {JOB}"}
     assert without_time(rows) == without_time(expected)
     assert_same(weights(method), weights(calm))
@@ -89,7 +89,7 @@ def test_where_slurm_refuses_the_training_goes_on_until_its_limit(workshop, prog
     program("scontrol", f'echo "$@" >> "{tmp_path}/asked"\necho "Requested operation is presently disabled" >&2\nexit 1')
     runtime, state = replace(workshop.runtime(), allocation=short()), StateFile(tmp_path, "test", "key")
     method = workshop.tuning()
-    assert len(fit(method, len(workshop.corpus), runtime, state, tmp_path / "tensorboard")) == method.epochs
+    assert len(fit(method, len(workshop.corpus), runtime, state)) == method.epochs
     assert (tmp_path / "asked").read_text().splitlines() == [f"requeue {JOB}"]
     assert "presently disabled" in caplog.text
 

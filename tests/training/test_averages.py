@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from selfsv.engine.averages import WeightAverage, reestimate
-from selfsv.engine.schedules import cosine
+from selfsv.engine.optimisation import WeightAverage, cosine, reestimate
 from selfsv.methods.objective import update_teacher
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsv.engine.clipping import clip_each, clip_together
+from selfsv.engine.optimisation import clip_each, clip_together
 
 LARGEST = 3.0
 

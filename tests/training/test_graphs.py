@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsv.engine.averages import reestimate
 from selfsv.engine.graphs import MOST_SHAPES, WARM_UP, GraphedForward, replay, trained, without_graphs
+from selfsv.engine.optimisation import reestimate
 
 
 class StandIn:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from selfsv.engine import history
+from selfsv.engine import figures, history
 from selfsv.engine.history import EpochLines, announce, write_tensorboard
 from selfsv.progress import time_left
 
@@ -96,13 +96,14 @@ def test_a_training_has_one_event_file_with_all_epochs(workshop, tmp_path, epoch
 
 def test_a_curve_has_the_means_of_each_so_many_steps(monkeypatch):
     """Against plain means; also where a training is taken up again between two points."""
+    monkeypatch.setattr(figures, "STEPS_OF_A_POINT", 4)
     monkeypatch.setattr(history, "STEPS_OF_A_POINT", 4)
     losses = torch.rand(11, generator=torch.Generator().manual_seed(1))
-    means, device = history.EpochMeans(("loss", "other"), torch.device("cpu")), torch.device("cpu")
+    means, device = figures.EpochMeans(("loss", "other"), torch.device("cpu")), torch.device("cpu")
     for number, loss in enumerate(losses):
         if number == 6:
             state = means.state_dict()
-            means = history.EpochMeans(("loss", "other"), device)
+            means = figures.EpochMeans(("loss", "other"), device)
             means.load_state_dict(state)
         means.add(torch.stack([loss, torch.tensor(7.0)]))
     assert means.close() == pytest.approx({"loss": losses.mean().item(), "other": 7.0})
@@ -113,6 +114,7 @@ def test_a_curve_has_the_means_of_each_so_many_steps(monkeypatch):
 
 
 def test_the_curve_of_the_loss_goes_through_the_epochs(workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "STEPS_OF_A_POINT", 2)
     monkeypatch.setattr(history, "STEPS_OF_A_POINT", 2)
     method = workshop.gated(epochs=3)
     rows = workshop.trained(method, tmp_path)

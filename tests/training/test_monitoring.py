@@ -10,8 +10,8 @@ from sklearn.metrics import normalized_mutual_info_score
 import selfsv
 from selfsv.engine.checkpoints import StateFile
 from selfsv.engine.diagnostics import early_gate, few_directions
+from selfsv.engine.figures import EmbeddingMoments
 from selfsv.engine.loop import fit
-from selfsv.engine.moments import EmbeddingMoments
 from selfsv.engine.processes import Group
 from selfsv.engine.snapshots import Snapshots, epoch_of
 from selfsv.losses.dino import agreement
@@ -123,7 +123,7 @@ def test_snapshots_are_the_teacher_of_their_epochs_and_change_nothing(workshop, 
         save_model(path, ENCODER, FeatureSettings(), method.objective.encoder.state_dict(), epochs=epochs)
 
     snapshots = Snapshots.beside(tmp_path / "iter_0" / "model.pt", 2, save)
-    fit(method, len(workshop.corpus), workshop.runtime(), StateFile(tmp_path, "test", "key"), tmp_path / "tb", snapshots=snapshots)
+    fit(method, len(workshop.corpus), workshop.runtime(), StateFile(tmp_path, "test", "key"), [snapshots])
     files = sorted((tmp_path / "iter_0" / "snapshots").iterdir())
     assert [epoch_of(file) for file in files] == [2, 4] == list(teachers)
     for file in files:

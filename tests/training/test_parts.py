@@ -140,12 +140,12 @@ def test_memory_that_does_not_suffice_is_one_error_that_says_what_to_lower(works
 
     method.step = too_much
     with pytest.raises(TrainingError) as first:
-        fit(method, len(workshop.corpus), workshop.runtime(), state, tmp_path / "tensorboard")
+        fit(method, len(workshop.corpus), workshop.runtime(), state)
     said = str(first.value)
     assert all(words in said for words in ("batches of 8 utterances", "`encoder_parts`", "`batch_size`", "Tried to allocate 20.00 GiB"))
     assert "\n" not in said
     with pytest.raises(TrainingError, match="not tried again"):  # a retry would fail as well
-        fit(workshop.tuning(), len(workshop.corpus), workshop.runtime(), state, tmp_path / "tensorboard", attempt=2)
+        fit(workshop.tuning(), len(workshop.corpus), workshop.runtime(), state, attempt=2)
 
 
 def test_parts_are_not_recorded_as_graphs(monkeypatch):

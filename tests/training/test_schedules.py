@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from selfsv.engine.diagnostics import collapse, extreme_gate
-from selfsv.engine.schedules import margin_ramp, warmup_then_cosine, warmup_then_exponential
+from selfsv.engine.optimisation import margin_ramp, warmup_then_cosine, warmup_then_exponential
 
 
 def test_pretraining_rate_is_the_papers():

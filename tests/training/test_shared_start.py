@@ -35,7 +35,7 @@ def shared(folder: Path, key: str) -> SharedStart:
 def test_each_training_is_what_it_would_be_alone(workshop, tmp_path, caplog):
     def trained(clusters, state):
         method = workshop.pretraining(epochs=4, cluster_aware={**START, "clusters": clusters})
-        rows = fit(method, len(workshop.corpus), workshop.runtime(), state, tmp_path / "tensorboard" / str(clusters))
+        rows = fit(method, len(workshop.corpus), workshop.runtime(), state)
         return method, rows
 
     trained(6, shared(tmp_path, "first"))

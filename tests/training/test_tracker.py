@@ -11,6 +11,7 @@ import pytest
 
 from selfsv.engine import tracker as module
 from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.history import Counters
 from selfsv.engine.loop import fit
 from selfsv.engine.tracker import Tracker, flat
 
@@ -97,8 +98,9 @@ def points(client, run, name):
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name))
 
 
-def rows(count):
-    return [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tau1": None, "warning": ""} for epoch in range(count)]
+def after(epochs, curve):
+    rows = [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tau1": None, "warning": ""} for epoch in range(epochs)]
+    return Counters(epochs, rows=rows, curve=curve)
 
 
 def tracker():
@@ -108,7 +110,7 @@ def tracker():
 def test_a_run_has_all_epochs_and_the_settings(client):
     sent = tracker()
     for count in (1, 2, 3):
-        sent.after_epoch(rows(count), [[20 * number, 7.0 + number] for number in range(1, count + 1)])
+        sent.after_epoch(after(count, [[20 * number, 7.0 + number] for number in range(1, count + 1)]))
     sent.finish()
     (run,) = runs(client)
     assert points(client, run, "loss") == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
@@ -120,18 +122,18 @@ def test_a_run_has_all_epochs_and_the_settings(client):
 
 def test_a_resumed_training_goes_on_with_its_run(client):
     """Its last epoch may have been sent before it was killed: no point is there twice."""
-    tracker().after_epoch(rows(1), [[20, 8.0]])
-    tracker().after_epoch(rows(2), [[20, 8.0], [40, 9.0]])
-    tracker().after_epoch(rows(2), [[20, 8.0], [40, 9.0]])
+    tracker().after_epoch(after(1, [[20, 8.0]]))
+    tracker().after_epoch(after(2, [[20, 8.0], [40, 9.0]]))
+    tracker().after_epoch(after(2, [[20, 8.0], [40, 9.0]]))
     (run,) = runs(client)
     assert points(client, run, "loss") == [(0, 1.0), (1, 0.5)] and points(client, run, "steps/loss") == [(20, 8.0), (40, 9.0)]
 
 
 def test_a_training_begun_anew_has_a_run_of_its_own(client):
     first = tracker()
-    first.after_epoch(rows(1), [])
-    first.after_epoch(rows(2), [])
-    tracker().after_epoch(rows(1), [])
+    first.after_epoch(after(1, []))
+    first.after_epoch(after(2, []))
+    tracker().after_epoch(after(1, []))
     assert [len(points(client, run, "loss")) for run in runs(client)] == [2, 1]
 
 
@@ -139,14 +141,14 @@ def test_without_the_package_a_training_goes_on_with_one_warning(workshop, tmp_p
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with caplog.at_level(logging.WARNING):
         state = StateFile(tmp_path, "a", "k")
-        found = fit(workshop.gated(epochs=3), len(workshop.corpus), workshop.runtime(), state, tmp_path / "tb", tracker=tracker())
+        found = fit(workshop.gated(epochs=3), len(workshop.corpus), workshop.runtime(), state, [tracker()])
     assert len(found) == 3 and [message for message in caplog.messages if "pip install '.[track]'" in message] == caplog.messages[:1]
     assert sum("tracker" in message for message in caplog.messages) == 1
 
 
 def test_a_training_sends_its_own_history(client, workshop, tmp_path):
     method, state = workshop.gated(epochs=3), StateFile(tmp_path, "a", "k")
-    found = fit(method, len(workshop.corpus), workshop.runtime(), state, tmp_path / "tb", tracker=tracker())
+    found = fit(method, len(workshop.corpus), workshop.runtime(), state, [tracker()])
     (run,) = runs(client)
     assert [value for _, value in points(client, run, "loss")] == pytest.approx([row["loss"] for row in found])
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
@@ -157,8 +159,8 @@ def test_a_server_that_does_not_answer_costs_a_warning(caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     sent = tracker()
     with caplog.at_level(logging.WARNING, logger="selfsv"):
-        sent.after_epoch(rows(1), [])
-        sent.after_epoch(rows(2), [])
+        sent.after_epoch(after(1, []))
+        sent.after_epoch(after(2, []))
         sent.finish()
     (message,) = [message for message in caplog.messages if "runtime.tracker" in message]
     assert "MLFLOW_TRACKING_URI" in message and "127.0.0.1" in message

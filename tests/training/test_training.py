@@ -189,7 +189,7 @@ def test_too_few_utterances_are_refused_before_anything_is_trained(processes, wo
     utterances = 1 if processes == 1 else len(workshop.corpus)
     runtime = Workshop.runtime_of(Group(0, processes))
     with pytest.raises(InputError, match=f"{utterances} utterances are too few to train on with {processes} processes"):
-        fit(workshop.gated(), utterances, runtime, StateFile(tmp_path, "test", "key"), tmp_path / "tensorboard")
+        fit(workshop.gated(), utterances, runtime, StateFile(tmp_path, "test", "key"))
 
 
 @pytest.mark.parametrize("name", ["pretraining", "gated", "tuning"])

@@ -16,6 +16,7 @@ from selfsv.data.corpus import PackedCorpus
 from selfsv.data.faces import PackedFaces
 from selfsv.data.features import LogMel
 from selfsv.engine.checkpoints import StateFile
+from selfsv.engine.history import TensorBoard
 from selfsv.engine.loop import fit
 from selfsv.engine.processes import Group
 from selfsv.engine.runtime import Runtime
@@ -123,7 +124,7 @@ class Workshop:
         return AudioVisualDlgLc(job, self.inputs, faces, self.labels, 1, self.runtime())
 
     def trained(self, method, folder: Path, workers: int = 0) -> list[dict[str, Any]]:
-        return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), folder / "tensorboard")
+        return fit(method, len(self.corpus), self.runtime(workers), StateFile(folder, "test", "key"), [TensorBoard(folder / "tensorboard")])
 
 
 def weights(method) -> dict[str, Tensor]:
