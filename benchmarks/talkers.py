@@ -7,7 +7,8 @@
 Folders have VoxCeleb's layout. The sizes are random talkers of the first folder, others for each seed; then come that folder as a whole,
 both first folders together, and so on. Each system sees the same number of utterances and takes the same number of updates, whatever its
 corpus: few talkers are visited more often. The largest corpus is also visited as often as the first folder (`-longer`). A round learns the
-clusters of stage I; beside it is one that learns the speakers themselves.
+clusters of stage I; beside it is one that learns the speakers themselves. After `-longer` there are also rounds of three times the epochs,
+and one that goes on from stage I's weights with its loss beside (`-keep`).
 """
 
 import argparse
@@ -46,6 +47,7 @@ def main() -> None:
         epochs = max(3, round(VISITS / np.mean([utterances[n] for n in names])))
         systems |= rows(kind, kind, epochs, per_seed=len(names) > 1, talkers=talkers[names[0]])
     systems |= rows(f"{kind}-longer", kind, EPOCHS, per_seed=False, talkers=talkers[kind])
+    systems |= long_rounds(f"{kind}-longer", kind, talkers[kind])
     listings = {name: {"layout": "listing", "path": str(path)} for name, path in corpora.items()}
     compared = {"seeds": args.seeds, "data": "results/talkers/data", "systems": systems}
     overlays = {"corpora": {"experiment": "talkers", "corpora": listings}, "systems": {"rounds": 1, "ablation": compared}}
@@ -100,27 +102,53 @@ def kind_of(name: str) -> str:
 
 def rows(name: str, kind: str, epochs: int, *, per_seed: bool, talkers: int) -> dict[str, Any]:
     """Stage I and a round on its clusters, and a round on the speakers: the demo's schedules, stretched to that many epochs."""
+    common = common_part(f"{kind}_{{seed}}" if per_seed else kind, epochs, talkers)
+    pretrain = {"epochs": epochs, "average_last": part(3, epochs), "optimiser": {"learning_rate": 0.3, "warmup_epochs": part(1, epochs)}}
+    return {
+        name: {**STAGE_ONE, **common, "pretrain": pretrain},
+        f"{name}-speakers": on_speakers(name, common),
+    }
 
-    def part(of_twelve: int) -> int:
-        return max(1, round(epochs * of_twelve / EPOCHS))
 
-    gate = min(part(10), epochs - 1)
-    full = min(part(8), gate - 1)
-    common = {
-        "train_corpus": f"{kind}_{{seed}}" if per_seed else kind,
+def long_rounds(name: str, kind: str, talkers: int) -> dict[str, Any]:
+    """Rounds after the stage I `name` of three times the epochs, and one that goes on from its weights, its loss beside."""
+    long, short = (common_part(kind, epochs, talkers) for epochs in (3 * EPOCHS, EPOCHS))
+    going_on = {
+        "start": "previous",
+        "objective_weight": 1.0,
+        "gate": {"gate_start_epoch": 9},
+        "optimiser": {"learning_rate": 0.05, "final_learning_rate": 0.002},
+    }
+    return {
+        f"{name}-round{3 * EPOCHS}": {"stage_one": name, **long},
+        f"{name}-speakers{3 * EPOCHS}": on_speakers(name, long),
+        f"{name}-keep": {"stage_one": name, **STAGE_ONE, **merged(short, {"train": going_on})},
+    }
+
+
+def common_part(corpus: str, epochs: int, talkers: int) -> dict[str, Any]:
+    """What stage I and rounds on a corpus share, and the schedule of a round."""
+    gate = min(part(10, epochs), epochs - 1)
+    full = min(part(8, epochs), gate - 1)
+    return {
+        "train_corpus": corpus,
         "cluster": {"clusters": round(CLUSTERS_PER_TALKER * talkers)},
         "train": {
             "epochs": epochs,
-            "aam": {"margin_start_epoch": min(part(3), full - 1), "margin_full_epoch": full},
+            "aam": {"margin_start_epoch": min(part(3, epochs), full - 1), "margin_full_epoch": full},
             "gate": {"gate_start_epoch": gate},
         },
     }
-    pretrain = {"epochs": epochs, "average_last": part(3), "optimiser": {"learning_rate": 0.3, "warmup_epochs": part(1)}}
-    return {
-        name: {**STAGE_ONE, **common, "pretrain": pretrain},
-        # All labels are right: a gate would only lose the hard ones.
-        f"{name}-speakers": {"stage_one": name, "labels": "speakers", **merged(common, {"train": {"gate": {"mode": "none"}}})},
-    }
+
+
+def on_speakers(stage_one: str, common: dict[str, Any]) -> dict[str, Any]:
+    """A round on the speakers. All labels are right: a gate would only lose the hard ones."""
+    return {"stage_one": stage_one, "labels": "speakers", **merged(common, {"train": {"gate": {"mode": "none"}}})}
+
+
+def part(of_twelve: int, epochs: int) -> int:
+    """An epoch of the demo's twelve, among so many."""
+    return max(1, round(epochs * of_twelve / EPOCHS))
 
 
 if __name__ == "__main__":
