@@ -26,6 +26,7 @@ from selfsv.settings.experiment import resolve
 from selfsv.settings.jobs import CorpusCheck, PackJob
 from tests.conftest import SPEECH
 from tests.settings.test_settings import MINIMAL
+from workflow.adaptive import Derived
 from workflow.files import Files
 
 RATE = 16000
@@ -311,7 +312,8 @@ def test_names_of_pieces_sort_by_time_and_lead_back():
 
 def test_a_corpus_that_is_cut_is_checked_by_its_manifest():
     corpora = {"train": {"layout": "folder", "path": "a", "cut": {}}, "test": {"layout": "folder", "path": "b"}}
-    files = Files(resolve({**MINIMAL, "corpora": corpora}))
+    experiment = resolve({**MINIMAL, "corpora": corpora})
+    files = Files(experiment, Derived({}, {}, experiment, checkpoints=None))
     assert files.counted("train").endswith("/train/manifest.parquet") and files.counted("test").endswith("/test/listing.parquet")
 
 
