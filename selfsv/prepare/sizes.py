@@ -19,7 +19,7 @@ SHORTEST_CROP, LONGEST_CROP = 1.0, 3.0  # seconds
 FEWEST_EPOCHS, FEWEST_ROUND_EPOCHS = 3, 6  # which the schedules need
 STAGE_ONE, ROUND = 0.6, 0.15  # of the time that there is; the rest is for extraction, clusters and scores
 ROUNDS = 2
-FEWEST_ROUND_UPDATES = 400  # with fewer, rounds made the error rate worse, from 18 to 31 % on 951 utterances
+FEWEST_ROUND_UPDATES = 2_000  # with fewer, even labels without any fault gave a worse encoder than stage I: docs/benchmarks/rounds.md
 SMALL_FACES = {"width": 8, "blocks": [1, 1, 1, 1], "input_side": 48}  # the demo's: a ResNet of a quarter of the channels
 FACES_COST = 2.4  # of a round's step with faces, to one without: measured on a GPU, with the paper's encoders
 SMALL_HEAD = {"hidden": 512, "bottleneck": 128}  # the demo's
@@ -201,7 +201,7 @@ def time_choices(utterances: int, hours: float, speed: Speed) -> list[Choice]:
         speed: of the machine, with this encoder.
     """
     epochs, steps = epochs_of(utterances, hours, speed), steps_of(utterances)
-    why = f"a round would have fewer than {FEWEST_ROUND_UPDATES} updates, and worse embeddings than stage I"
+    why = f"a round would have fewer than {FEWEST_ROUND_UPDATES:,} updates, and worse embeddings than stage I"
     if epochs.rounds:
         why = "of DLG-LC; with few speakers compare them with iter_0, which may be better"
     return [

@@ -95,7 +95,7 @@ def test_a_corpus_like_voxceleb2_comes_to_the_papers_settings():
 def test_a_corpus_like_the_demos_comes_to_its_settings():
     """As demo/config.yaml has them; what it has otherwise, its comments explain."""
     demo = yaml.safe_load((REPOSITORY / "demo" / "config.yaml").read_text())
-    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.6, 38, Speed(1.0, 4.0)), *encoder_choices(64)])
+    found = values_of(NAMES, [*choices(1_225, 12.1 * 1_225 / 3600 / 0.9, 38, Speed(1.0, 4.0)), *encoder_choices(64)])
     for group, keys in {
         "pretrain": ["epochs", "batch_size", "average_last"],
         "train": ["batch_size"],
@@ -222,10 +222,10 @@ def test_too_little_time_is_said_with_the_time_that_would_do(hours, speed, words
 
 @pytest.mark.parametrize(("train_speed", "rounds"), [(40.0, 0), (100.0, 2)])
 def test_rounds_of_too_few_updates_are_left_out(train_speed, rounds):
-    """1,280 utterances, 40 updates an epoch: 0.8 hours have 13 epochs of a round at 40 utterances a second, 520 updates; 0.5 have 8."""
-    found = named(time_choices(1_280, 0.5, Speed(10.0, train_speed)))
-    assert (found["rounds"], found["pretrain.epochs"]) == (rounds, 8 if rounds else 12)
-    assert named(time_choices(1_280, 0.8, Speed(10.0, 40.0)))["rounds"] == 2
+    """1,280 utterances, 40 updates an epoch: at 40 utterances a second 2 hours have 33 epochs of a round, 1,320 updates; 3.2 have 54."""
+    found = named(time_choices(1_280, 2.0, Speed(10.0, train_speed)))
+    assert (found["rounds"], found["pretrain.epochs"]) == (rounds, 33 if rounds else 50)
+    assert named(time_choices(1_280, 3.2, Speed(10.0, 40.0)))["rounds"] == 2
 
 
 def test_noise_is_no_speech():
