@@ -11,11 +11,14 @@ import selfsv
 from selfsv.engine.checkpoints import StateFile
 from selfsv.engine.diagnostics import early_gate, few_directions
 from selfsv.engine.figures import EmbeddingMoments
+from selfsv.engine.history import TensorBoard
 from selfsv.engine.loop import fit
 from selfsv.engine.processes import Group
 from selfsv.engine.snapshots import Snapshots, epoch_of
+from selfsv.engine.tracker import Tracker
 from selfsv.losses.dino import agreement
 from selfsv.methods.dlg_lc import FIGURES, Modality
+from selfsv.methods.inputs import followers_of
 from selfsv.models.model_file import load_model, save_model
 from selfsv.settings.audio import FeatureSettings
 from tests.training.workshop import AWARE, CPU, ENCODER, Workshop
@@ -134,9 +137,10 @@ def test_snapshots_are_the_teacher_of_their_epochs_and_change_nothing(workshop, 
     assert selfsv.load(files[0], "cpu").provenance["epochs"] == 2
 
 
-def test_without_being_asked_for_there_are_none(tmp_path):
-    def refuse(*_: object) -> None:
-        raise AssertionError
-
-    Snapshots.beside(tmp_path / "model.pt", None, refuse).after_epoch(10)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("epochs", "tracker", "expected"), [(None, "none", [TensorBoard]), (2, "mlflow", [TensorBoard, Snapshots, Tracker])]
+)
+def test_followers_are_those_that_the_options_ask_for(epochs, tracker, expected, tmp_path):
+    args = SimpleNamespace(model=tmp_path / "iter_0" / "model.pt", snapshot_epochs=epochs, tracker=tracker)
+    found = followers_of(args, ENCODER, StateFile(tmp_path, "test", "key"), lambda path, epochs: None)
+    assert [type(follower) for follower in found] == expected
