@@ -118,6 +118,8 @@ class StateFile:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
+            for unfinished in self._folder.glob(f".{self._name}.*.partial"):  # of a process that was killed while it wrote
+                unfinished.unlink(missing_ok=True)
             yield
 
     @contextmanager

@@ -44,6 +44,14 @@ def test_the_newest_state_comes_back(saved, tmp_path):
     assert StateFile(tmp_path, "train-11", "abc").load() is None
 
 
+def test_what_a_killed_process_was_writing_is_swept_by_the_next(saved, tmp_path):
+    unfinished, others = (tmp_path / f".train-1-{key}.unnamed.node-7.partial" for key in ("abc", "other"))
+    unfinished.touch()
+    others.touch()
+    with saved.locked():
+        assert not unfinished.exists() and others.exists()
+
+
 def test_only_the_last_states_are_kept(saved, tmp_path):
     assert len(files(tmp_path)) == KEPT
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".pt"]
