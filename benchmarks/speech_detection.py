@@ -1,4 +1,4 @@
-"""How much of the demo's voices, music and noise the detector of `--vad` takes for speech, and how long that takes on one thread.
+"""Measure the detector of `--vad`: its share of speech in the demo's voices, music and noise, and its time on one thread.
 
     python benchmarks/speech_detection.py
 

@@ -88,7 +88,7 @@ def markdown(found: dict[tuple[str, int], System], against: str, iteration: int)
 
 
 def reference_of(found: Mapping[tuple[str, int], System], name: str, against: str, iteration: int) -> System | None:
-    """What a system is compared with. Rounds that follow another system's stage I have its name, a dash and a word of their own."""
+    """Find the system to compare with. A round on another system's stage I is named after it: its name, a dash and a word."""
     if against == OWN:
         while (name, 0) not in found and "-" in name:
             name = name.rpartition("-")[0]

@@ -127,7 +127,7 @@ def long_rounds(name: str, kind: str, talkers: int) -> dict[str, Any]:
 
 
 def common_part(corpus: str, epochs: int, talkers: int) -> dict[str, Any]:
-    """What stage I and rounds on a corpus share, and the schedule of a round."""
+    """Return the settings that stage I and the rounds of a corpus share, with the schedule of a round."""
     gate = min(part(10, epochs), epochs - 1)
     full = min(part(8, epochs), gate - 1)
     return {

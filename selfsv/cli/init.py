@@ -149,7 +149,7 @@ def layout_of(path: Path, layout: str) -> str:
 
 
 def speakers_of(args: argparse.Namespace, found: Survey) -> int:
-    """How many speakers there are: as told, or a guess."""
+    """Return the number of speakers: as given, as the folders name them, or a guess."""
     guess = found.usable // RECORDINGS_OF_A_SPEAKER if found.cut_from is None else found.recordings  # cut ones have a talker each
     return args.speakers or found.speakers or max(2, guess)
 

@@ -36,7 +36,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_vad(parser: argparse.ArgumentParser) -> None:
-    """What of a recording is embedded."""
+    """Add `--vad`."""
     parser.add_argument(
         "--vad", action="store_true", help="embed the speech alone, without pauses, music and noise (Silero VAD: pip install 'selfsv[vad]')"
     )

@@ -29,7 +29,7 @@ SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_MESSAGES = 5.0, 60.0
 
 
 class State(Protocol):
-    """Where a training's state is kept."""
+    """Keeps the state of a training."""
 
     key: str
 
@@ -81,7 +81,7 @@ class StateFile:
         self._let_go_of_others()
 
     def exists(self) -> bool:
-        """Whether there is one, damaged or not."""
+        """Check whether a state was saved; it may be damaged."""
         return bool(self._saved())
 
     def _saved(self) -> list[Path]:

@@ -132,13 +132,17 @@ def write_tensorboard(folder: Path, rows: list[Row], curve: Sequence[Sequence[fl
     before = list(folder.glob("events.out.tfevents.*"))
     with SummaryWriter(str(folder), purge_step=0) as writer:
         for row in rows:
-            for name, value in row.items():
-                if isinstance(value, int | float) and name != "epoch":
-                    writer.add_scalar(name, value, row["epoch"])
+            for name, value in numbers(row):
+                writer.add_scalar(name, value, row["epoch"])
         for step, loss in curve:
             writer.add_scalar("steps/loss", loss, int(step))
     for path in before:
         path.unlink(missing_ok=True)
+
+
+def numbers(row: Row) -> Iterator[tuple[str, float]]:
+    """The numbers of an epoch's row by name, without the epoch itself."""
+    yield from ((name, float(value)) for name, value in row.items() if isinstance(value, int | float) and name != "epoch")
 
 
 def announce(row: Row, epochs: int) -> None:

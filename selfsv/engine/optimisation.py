@@ -1,4 +1,4 @@
-"""What surrounds the optimiser: schedules, limits on gradients, averages of the last weights."""
+"""Schedules, clipping of gradients, and averages of weights."""
 
 import math
 from collections.abc import Iterable

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from selfsv.engine.history import Counters, Row
+from selfsv.engine.history import Counters, Row, numbers
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Tracker:
         if self._client is None:
             self._open(begun_anew=len(rows) == 1)
         entities, now = import_module("mlflow.entities"), round(1000 * time.time())
-        metrics = [(name, value, row["epoch"]) for row in rows[self._epochs :] for name, value in figures(row)]
+        metrics = [(name, value, row["epoch"]) for row in rows[self._epochs :] for name, value in numbers(row)]
         metrics += [("steps/loss", loss, int(step)) for step, loss in curve if step > self._updates]
         sent = [entities.Metric(name, value, now, step) for name, value, step in metrics]
         for start in range(0, len(sent), 1000):  # the most that a request may have
@@ -96,11 +96,6 @@ class Tracker:
         for start in range(0, len(parameters), MOST_AT_ONCE):
             client.log_batch(self._run, params=parameters[start : start + MOST_AT_ONCE])
         self._client = client
-
-
-def figures(row: Row) -> Iterator[tuple[str, float]]:
-    """The numbers of an epoch."""
-    yield from ((name, float(value)) for name, value in row.items() if isinstance(value, int | float) and name != "epoch")
 
 
 def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -9,26 +9,19 @@ every artifact must equal the undisturbed one's, bit for bit but for wall times.
 """
 
 import argparse
-import json
-import os
-import platform
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from selfsv.artifacts import write_text
 from tests.cut import said, start
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import prepared
-from tests.survival.disturbing import STALL_MINUTES, differences, environment_of, send, stages_in
+from tests.survival.disturbing import STALL_MINUTES, differences, end_with, environment_of, send, stages_in
 
 NAME = "struck"
 WAYS = ("stop a rank", "kill a rank", "kill a stage", "cancel a job", "kill Snakemake")
@@ -124,16 +117,8 @@ def main() -> None:
         "strikes": sum(struck.values()),
         "by_way": {way: struck[way] for way in WAYS},
         "mean_seconds_between": args.mean_seconds,
-        "artifacts_lost_or_different": different,
-        "minutes": round((time.monotonic() - begun) / 60, 1),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
-        "date": date.today().isoformat(),
     }
-    print(json.dumps(outcome, indent=2))
-    if args.report:
-        outcomes = json.loads(args.report.read_text()) if args.report.exists() else {}
-        write_text(args.report, json.dumps({**outcomes, "slurm": outcome}, indent=2) + "\n")
-    sys.exit(bool(different))
+    end_with(outcome, different, begun, args.report, "slurm")
 
 
 if __name__ == "__main__":

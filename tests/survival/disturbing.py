@@ -27,7 +27,7 @@ from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -293,16 +293,23 @@ def main() -> None:
         "kills": sum(struck.values()),
         "by_stage": {stage: sum(count for (name, _), count in struck.items() if name == stage) for stage in stages},
         "by_way": {way: sum(count for (_, name), count in struck.items() if name == way) for way in ways},
+    }
+    name = args.name or ("ranks" if args.processes > 1 else "audio-visual" if args.faces else "audio")
+    end_with(outcome, different, begun, args.report, name)
+
+
+def end_with(outcome: dict[str, object], different: list[str], begun: float, report: Path | None, name: str) -> NoReturn:
+    """Say what came of it, with the time since `begun` and the machine; keep it in `report` under `name`; end the program."""
+    outcome |= {
         "artifacts_lost_or_different": different,
         "minutes": round((time.monotonic() - begun) / 60, 1),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
         "date": date.today().isoformat(),
     }
     print(json.dumps(outcome, indent=2))
-    if args.report:
-        outcomes = json.loads(args.report.read_text()) if args.report.exists() else {}
-        outcomes[args.name or ("ranks" if args.processes > 1 else "audio-visual" if args.faces else "audio")] = outcome
-        write_text(args.report, json.dumps(outcomes, indent=2) + "\n")
+    if report:
+        outcomes = json.loads(report.read_text()) if report.exists() else {}
+        write_text(report, json.dumps({**outcomes, name: outcome}, indent=2) + "\n")
     sys.exit(bool(different))
 
 
